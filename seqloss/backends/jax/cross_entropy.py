@@ -1,0 +1,80 @@
+"""JAX: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.protocol``.
+
+Both functions are jitted, so that an eager call is one dispatch, and both may be differentiated: JAX takes second
+derivatives through the operations written here.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqloss.core.protocol import Array, TokenStatistics
+
+
+@jax.jit
+def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
+    z, index, valid = _prepare(logits, targets)
+    highest = jax.lax.stop_gradient(jnp.max(z, axis=-1))
+    t = jnp.take_along_axis(z, index[..., None], axis=-1)[..., 0]
+    # Where the target is the largest, its own logit is the pivot, with its derivative; elsewhere a constant is.
+    shift = jnp.where(t == highest, t, highest)
+    e = jnp.exp(z - shift[..., None])
+    rest = jnp.sum(jnp.where(_at(index, z), 0, e), axis=-1)
+    total = rest + jnp.exp(t - shift)
+    nll = jnp.where(t == shift, jnp.log1p(rest), (shift - t) + jnp.log(total))
+    good = valid & jnp.isfinite(highest)
+    nll = jnp.where(good, nll, jnp.nan)
+    if active is not None:
+        nll = jnp.where(active, nll, 0)
+    return TokenStatistics(nll, shift, jnp.where(good, total, jnp.nan))
+
+
+@jax.jit
+def token_nll_pullback(
+    cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
+) -> Array:
+    z, index, _ = _prepare(logits, targets)
+    nll, shift, total = statistics
+    if active is not None:
+        cotangent = jnp.where(active, cotangent, 0)
+    # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
+    replaced = (cotangent == 0) & ~jnp.isfinite(nll + total)
+    z = jnp.where(replaced[..., None], 0, z)
+    nll, shift, total = (jnp.where(replaced, 1, x) for x in (nll, shift, total))
+    slope = jnp.exp(z - shift[..., None]) / total[..., None]
+    at_target = jnp.where(jnp.isnan(total), jnp.nan, jnp.expm1(-nll))
+    slope = jnp.where(_at(index, z), at_target[..., None], slope)
+    return (cotangent[..., None] * slope).astype(logits.dtype)
+
+
+@jax.custom_vjp
+def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
+    """The kernel as an operation that JAX differentiates with its pullback."""
+    return token_nll(logits, targets, active).nll
+
+
+def _forward(logits: Array, targets: Array, active: Array | None) -> tuple[Array, Any]:
+    statistics = token_nll(logits, targets, active)
+    return statistics.nll, (logits, targets, active, statistics)
+
+
+def _backward(residuals: Any, cotangent: Array) -> tuple[Array, None, None]:
+    return token_nll_pullback(cotangent, *residuals), None, None
+
+
+differentiable_token_nll.defvjp(_forward, _backward)
+
+
+def _at(index: Array, z: Array) -> Array:
+    """Where the class axis is at the index."""
+    return jax.lax.broadcasted_iota(index.dtype, z.shape, z.ndim - 1) == index[..., None]
+
+
+def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array]:
+    """Logits in the compute dtype, the label as an index that is always legal, and whether it was."""
+    z = logits if logits.dtype == jnp.float64 else logits.astype(jnp.float32)
+    # At least 32 bits before comparing: int8 labels cannot hold the number of classes. uint32 keeps its own range.
+    y = targets if targets.dtype.itemsize >= 4 else targets.astype(jnp.int32)
+    valid = (y >= 0) & (y < z.shape[-1])
+    return z, jnp.where(valid, y, 0).astype(jnp.int32), valid

@@ -1,0 +1,115 @@
+"""JAX: facts and primitives."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqloss.core.protocol import Array, Shape
+
+
+def owns(x: Any) -> bool:
+    # Sparse arrays are no jax.Array; looking at the module name spares the import of jax.experimental.sparse.
+    return isinstance(x, jax.Array) or type(x).__module__.startswith("jax.experimental.sparse")
+
+
+def dense_form(x: Array) -> str | None:
+    return None if isinstance(x, jax.Array) else "{0}.todense()"
+
+
+def shape(x: Array) -> Shape:
+    return tuple(x.shape)
+
+
+def dtype(x: Array) -> str:
+    return str(x.dtype)
+
+
+def device(x: Array) -> None:
+    return None
+
+
+def readable(x: Array, *, sync: bool = False) -> bool:
+    if isinstance(x, jax.core.Tracer) or not x.is_fully_addressable:
+        return False
+    return sync or next(iter(x.devices())).platform == "cpu"
+
+
+def needs_grad(x: Array) -> bool:
+    return isinstance(x, jax.core.Tracer)
+
+
+def asarray(x: Any, *, like: Array | None = None) -> Array:
+    return jnp.asarray(x)
+
+
+def to_numpy(x: Array) -> Any:
+    return np.asarray(x)
+
+
+def sizes(x: Array) -> tuple[Any, ...]:
+    return tuple(x.shape)
+
+
+def astype(x: Array, dtype: str) -> Array:
+    return x.astype(dtype)
+
+
+def arange(stop: int, *, like: Array) -> Array:
+    return jnp.arange(stop)
+
+
+def ones_like(x: Array, *, dtype: str) -> Array:
+    return jnp.ones_like(x, dtype=dtype)
+
+
+def reshape(x: Array, shape: Sequence[Any]) -> Array:
+    return jnp.reshape(x, shape)
+
+
+def expand_dims(x: Array, *, axis: int) -> Array:
+    return jnp.expand_dims(x, axis)
+
+
+def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
+    return jnp.where(condition, x1, x2)
+
+
+def isfinite(x: Array) -> Array:
+    return jnp.isfinite(x)
+
+
+def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return jnp.sum(x, axis=axis)
+
+
+def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return jnp.count_nonzero(x, axis=axis)
+
+
+def all(x: Array, *, axis: int) -> Array:
+    return jnp.all(x, axis=axis)
+
+
+def stop_gradient(x: Array) -> Array:
+    return jax.lax.stop_gradient(x)
+
+
+def scope(name: str) -> AbstractContextManager[Any]:
+    return jax.named_scope(name)
+
+
+def with_rank(x: Array, rank: int) -> Array:
+    return x
+
+
+def sizes_agree(x: Array, others: Sequence[Array], message: str) -> Array:
+    return jnp.bool_(True)
+
+
+def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    value, pull = jax.vjp(function, x)
+    return value, lambda cotangent: pull(cotangent)[0]

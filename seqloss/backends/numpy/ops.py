@@ -1,0 +1,112 @@
+"""NumPy: facts and primitives."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from seqloss.core.protocol import Array, Shape
+
+
+def owns(x: Any) -> bool:
+    return isinstance(x, (np.ndarray, np.generic))
+
+
+def dense_form(x: Array) -> str | None:
+    if isinstance(x, np.ma.MaskedArray):
+        return "{0}.filled(0)"
+    return "np.asarray({0})" if isinstance(x, np.matrix) else None
+
+
+def shape(x: Array) -> Shape:
+    return x.shape
+
+
+def dtype(x: Array) -> str:
+    return x.dtype.name
+
+
+def device(x: Array) -> None:
+    return None
+
+
+def readable(x: Array, *, sync: bool = False) -> bool:
+    return True
+
+
+def needs_grad(x: Array) -> bool:
+    return False
+
+
+def asarray(x: Any, *, like: Array | None = None) -> Array:
+    return np.asarray(x)
+
+
+def to_numpy(x: Array) -> Array:
+    return x
+
+
+def sizes(x: Array) -> tuple[Any, ...]:
+    return tuple(x.shape)
+
+
+def astype(x: Array, dtype: str) -> Array:
+    return x.astype(dtype, copy=False)
+
+
+def arange(stop: int, *, like: Array) -> Array:
+    return np.arange(stop)
+
+
+def ones_like(x: Array, *, dtype: str) -> Array:
+    return np.ones_like(x, dtype=dtype)
+
+
+def reshape(x: Array, shape: Sequence[Any]) -> Array:
+    return np.reshape(x, shape)
+
+
+def expand_dims(x: Array, *, axis: int) -> Array:
+    return np.expand_dims(x, axis)
+
+
+def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
+    # [()] turns a rank-0 array into a NumPy scalar, as NumPy's own reductions return it, and is a view otherwise.
+    return np.where(condition, x1, x2)[()]
+
+
+def isfinite(x: Array) -> Array:
+    return np.isfinite(x)
+
+
+def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return np.sum(x, axis=axis)
+
+
+def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return np.asarray(np.count_nonzero(x, axis=axis))
+
+
+def all(x: Array, *, axis: int) -> Array:
+    return np.all(x, axis=axis)
+
+
+def stop_gradient(x: Array) -> Array:
+    return x
+
+
+def scope(name: str) -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+def with_rank(x: Array, rank: int) -> Array:
+    return x
+
+
+def sizes_agree(x: Array, others: Sequence[Array], message: str) -> Array:
+    return np.bool_(True)
+
+
+def vjp(function: Callable[[Array], Array], x: Array) -> None:
+    return None

@@ -1,0 +1,134 @@
+"""TensorFlow: facts and primitives."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import tensorflow as tf
+
+from seqloss.core.protocol import Array, Shape
+
+_DENSE_FORMS = {tf.SparseTensor: "tf.sparse.to_dense({0})", tf.RaggedTensor: "{0}.to_tensor()"}
+
+
+def owns(x: Any) -> bool:
+    return isinstance(x, (tf.Tensor, tf.Variable, *_DENSE_FORMS))
+
+
+def dense_form(x: Array) -> str | None:
+    for kind, form in _DENSE_FORMS.items():
+        if isinstance(x, kind):
+            return form
+    return None
+
+
+def shape(x: Array) -> Shape:
+    return None if x.shape.rank is None else tuple(x.shape.as_list())
+
+
+def dtype(x: Array) -> str:
+    return x.dtype.name
+
+
+def device(x: Array) -> None:
+    return None
+
+
+def readable(x: Array, *, sync: bool = False) -> bool:
+    return hasattr(x, "numpy") and (sync or x.device.endswith("CPU:0"))
+
+
+def needs_grad(x: Array) -> bool:
+    # A tape may watch any tensor, and the tensor does not know.
+    return x.dtype.is_floating
+
+
+def asarray(x: Any, *, like: Array | None = None) -> Array:
+    return tf.convert_to_tensor(x)
+
+
+def to_numpy(x: Array) -> Any:
+    return x.numpy()
+
+
+def sizes(x: Array) -> tuple[Any, ...]:
+    known = x.shape.as_list()
+    return tuple(tf.shape(x)[axis] if size is None else size for axis, size in enumerate(known))
+
+
+def astype(x: Array, dtype: str) -> Array:
+    return tf.cast(x, dtype)
+
+
+def arange(stop: int, *, like: Array) -> Array:
+    return tf.range(stop)
+
+
+def ones_like(x: Array, *, dtype: str) -> Array:
+    return tf.ones_like(x, dtype=dtype)
+
+
+def reshape(x: Array, shape: Sequence[Any]) -> Array:
+    return tf.reshape(x, shape)
+
+
+def expand_dims(x: Array, *, axis: int) -> Array:
+    return tf.expand_dims(x, axis)
+
+
+def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
+    # A Python number first would be given a dtype of its own before the other is looked at.
+    if isinstance(x1, (int, float)):
+        x1 = tf.constant(x1, x2.dtype)
+    return tf.where(condition, x1, x2)
+
+
+def isfinite(x: Array) -> Array:
+    return tf.math.is_finite(x)
+
+
+def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return tf.reduce_sum(x, axis)
+
+
+def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return tf.math.count_nonzero(x, axis)
+
+
+def all(x: Array, *, axis: int) -> Array:
+    return tf.reduce_all(x, axis)
+
+
+def stop_gradient(x: Array) -> Array:
+    return tf.stop_gradient(x)
+
+
+def scope(name: str) -> AbstractContextManager[Any]:
+    return tf.name_scope(name)
+
+
+def with_rank(x: Array, rank: int) -> Array:
+    return tf.ensure_shape(x, [None] * rank)
+
+
+def sizes_agree(x: Array, others: Sequence[Array], message: str) -> Array:
+    agree = tf.constant(True)
+    for other in others:
+        sizes = tf.shape(other)
+        leading = tf.shape(x)[: tf.size(sizes)]
+        # Compared as padded to one length, because ranks may be unknown as well.
+        agree &= tf.equal(tf.size(leading), tf.size(sizes)) & tf.reduce_all(tf.equal(leading, sizes))
+    assertion = tf.debugging.Assert(agree, [message])
+    with tf.control_dependencies([] if assertion is None else [assertion]):
+        return tf.identity(agree)
+
+
+def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        value = function(x)
+
+    def pull(cotangent: Array) -> Array:
+        return tape.gradient(value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    return value, pull

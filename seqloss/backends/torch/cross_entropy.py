@@ -1,0 +1,87 @@
+"""PyTorch: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.protocol``."""
+
+from typing import Any
+
+import torch
+
+from seqloss.core.protocol import Array, TokenStatistics
+
+
+def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
+    z, index, valid = _prepare(logits, targets)
+    shift = z.amax(-1, keepdim=True)
+    t = z.gather(-1, index)
+    rest = (z - shift).exp_().scatter(-1, index, 0.0).sum(-1, keepdim=True)
+    total = rest + torch.exp(t - shift)
+    nll = torch.where(t == shift, torch.log1p(rest), (shift - t) + torch.log(total))
+    bad = ~(valid & torch.isfinite(shift))
+    nll = nll.masked_fill(bad, torch.nan).squeeze(-1)
+    if active is not None:
+        nll = nll.masked_fill(~active, 0.0)
+    return TokenStatistics(nll, shift.squeeze(-1), total.masked_fill(bad, torch.nan).squeeze(-1))
+
+
+def token_nll_pullback(
+    cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
+) -> Array:
+    z, index, _ = _prepare(logits, targets)
+    nll, shift, total = statistics
+    unused = cotangent == 0 if active is None else (cotangent == 0) | ~active
+    gradient = (z - shift.unsqueeze(-1)).exp_().mul((cotangent / total).unsqueeze(-1))
+    # total is NaN in a bad row, so its target must not be better than the rest.
+    at_target = torch.where(torch.isnan(total), torch.nan, cotangent * torch.expm1(-nll))
+    gradient = gradient.scatter(-1, index, at_target.unsqueeze(-1))
+    return gradient.masked_fill(unused.unsqueeze(-1), 0.0).to(logits.dtype)
+
+
+def _differentiable_pullback(cotangent: Array, logits: Array, targets: Array, active: Array | None) -> Array:
+    """The pullback as operations that autograd differentiates rightly, at any order.
+
+    With the saved statistics as constants, second derivatives would be silently wrong. So nll is computed anew by the
+    differentiable operation, and every probability from it: p_j = exp((z_j - t) - nll).
+    """
+    if active is not None:
+        cotangent = cotangent.masked_fill(~active, 0.0)
+    # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
+    replaced = (cotangent == 0) & ~torch.isfinite(differentiable_token_nll(logits.detach(), targets, active))
+    logits = torch.where(replaced.unsqueeze(-1), 0.0, logits)
+    nll = differentiable_token_nll(logits, torch.where(replaced, 0, targets), active)
+    z, index, _ = _prepare(logits, targets)
+    probabilities = torch.exp(z - z.gather(-1, index) - nll.unsqueeze(-1))
+    slope = probabilities.scatter(-1, index, torch.expm1(-nll).unsqueeze(-1))
+    return (slope * cotangent.unsqueeze(-1)).to(logits.dtype)
+
+
+class _TokenNLL(torch.autograd.Function):
+    # setup_context and the vmap rule are what torch.func asks for; with a jvp, compile(fullgraph=True) would refuse.
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Array, targets: Array, active: Array | None) -> tuple[Array, Array, Array]:
+        return tuple(token_nll(logits, targets, active))  # type: ignore[return-value]  # a plain tuple for autograd
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        nll, shift, total = output
+        ctx.mark_non_differentiable(shift, total)
+        ctx.save_for_backward(*inputs, nll, shift, total)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array, None, None]:
+        logits, targets, active, *statistics = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _differentiable_pullback(cotangent, logits, targets, active), None, None
+        return token_nll_pullback(cotangent, logits, targets, active, TokenStatistics(*statistics)), None, None
+
+
+def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
+    """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
+    return _TokenNLL.apply(logits, targets, active)[0]
+
+
+def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array]:
+    """Logits in the compute dtype, the label as an index that is always legal, and whether it was; [..., 1] both."""
+    z = logits if logits.dtype == torch.float64 else logits.to(torch.float32)
+    y = targets.to(torch.int64).unsqueeze(-1)
+    valid = (y >= 0) & (y < z.shape[-1])
+    return z, torch.where(valid, y, 0), valid

@@ -1,0 +1,141 @@
+"""PyTorch: facts and primitives."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from seqloss.core.protocol import Array, Shape
+
+# One table instead of str(dtype) on every call: this is on the path of the smallest batches.
+_NAMES = {
+    getattr(torch, name): name
+    for name in (
+        *("bfloat16", "float16", "float32", "float64", "bool"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    )
+}
+
+# Subclasses stand for something else than their storage: fake tensors while tracing, distributed tensors.
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def owns(x: Any) -> bool:
+    return isinstance(x, torch.Tensor)
+
+
+def dense_form(x: Array) -> str | None:
+    if x.layout is torch.strided:
+        return "torch.nested.to_padded_tensor({0}, 0)" if x.is_nested else None
+    return "torch.nested.to_padded_tensor({0}, 0)" if x.layout is torch.jagged else "{0}.to_dense()"
+
+
+def shape(x: Array) -> Shape:
+    return tuple(x.shape)
+
+
+def dtype(x: Array) -> str:
+    return _NAMES.get(x.dtype) or str(x.dtype).removeprefix("torch.")
+
+
+def device(x: Array) -> torch.device:
+    return x.device
+
+
+def readable(x: Array, *, sync: bool = False) -> bool:
+    if torch.compiler.is_compiling() or type(x) not in _PLAIN or _is_transformed(x):
+        return False
+    return x.device.type == "cpu" or (sync and x.device.type != "meta")
+
+
+def needs_grad(x: Array) -> bool:
+    # Under compile or a transformation the flag of the wrapper says nothing about the layers beneath it.
+    return torch.compiler.is_compiling() or (x.requires_grad and torch.is_grad_enabled()) or _is_transformed(x)
+
+
+def _is_transformed(x: Array) -> bool:
+    """Whether x is a wrapper of torch.func: batched, or tracked for a gradient. There is no public way to ask."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
+
+
+def asarray(x: Any, *, like: Array | None = None) -> Array:
+    if isinstance(x, torch.Tensor):
+        return x
+    return torch.tensor(x, device=None if like is None else like.device)
+
+
+def to_numpy(x: Array) -> Any:
+    return x.detach().cpu().numpy()
+
+
+def sizes(x: Array) -> tuple[Any, ...]:
+    return tuple(x.shape)
+
+
+def astype(x: Array, dtype: str) -> Array:
+    return x.to(getattr(torch, dtype))
+
+
+def arange(stop: int, *, like: Array) -> Array:
+    return torch.arange(stop, device=like.device)
+
+
+def ones_like(x: Array, *, dtype: str) -> Array:
+    return torch.ones_like(x, dtype=getattr(torch, dtype))
+
+
+def reshape(x: Array, shape: Sequence[Any]) -> Array:
+    return x.reshape(shape)
+
+
+def expand_dims(x: Array, *, axis: int) -> Array:
+    return x.unsqueeze(axis)
+
+
+def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
+    return torch.where(condition, x1, x2)
+
+
+def isfinite(x: Array) -> Array:
+    return torch.isfinite(x)
+
+
+def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return x.sum(axis)
+
+
+def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return torch.count_nonzero(x, axis)
+
+
+def all(x: Array, *, axis: int) -> Array:
+    return torch.all(x, axis)
+
+
+def stop_gradient(x: Array) -> Array:
+    return x.detach()
+
+
+def scope(name: str) -> AbstractContextManager[Any]:
+    return torch.profiler.record_function(name)
+
+
+def with_rank(x: Array, rank: int) -> Array:
+    return x
+
+
+def sizes_agree(x: Array, others: Sequence[Array], message: str) -> Array:
+    return torch.ones((), dtype=torch.bool, device=x.device)
+
+
+def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        value = function(leaf)
+
+    def pull(cotangent: Array) -> Array:
+        (gradient,) = torch.autograd.grad(value, leaf, cotangent, materialize_grads=True)
+        return gradient
+
+    return value.detach(), pull

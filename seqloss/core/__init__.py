@@ -1,0 +1,1 @@
+"""The framework-neutral core: everything that is decided once for all backends."""

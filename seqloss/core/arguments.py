@@ -1,0 +1,132 @@
+"""From the arguments of a call to arrays of one backend that have passed every check.
+
+What is decided here is the same for each backend: which checks run and in which order, when labels are read, where
+host values go, and what happens to sizes that are unknown while tracing.
+"""
+
+from typing import Any, NamedTuple
+
+from seqloss.core import checks, dispatch, labels, reduction
+from seqloss.core.protocol import Argument, Array, Backend
+
+
+class Sequence(NamedTuple):
+    """The arrays of a sequence loss, checked and placed in one backend."""
+
+    backend: Backend
+    logits: Array
+    targets: Array
+    weights: reduction.Weights
+    weights_dtype: str
+    """The dtype of a gradient to weights: that of the caller's array, the compute dtype for host values."""
+    agree: Array | None
+    """A bool scalar that becomes known when the graph runs; None where all sizes are known now."""
+
+    @property
+    def skippable(self) -> Array | None:
+        """The ``active`` that the kernel may be given."""
+        return self.weights.active if self.weights.fixed else None
+
+    def guard(self, x: Array) -> Array:
+        """NaN where the sizes turn out to differ, because compilers may drop the assertion that says so."""
+        return x if self.agree is None else self.backend.where(self.agree, x, float("nan"))
+
+
+def sequence(
+    logits: Any, targets: Any, weights: Any, *, check_labels: Any, ranged: bool, wrt: tuple[str, ...] | None = None
+) -> Sequence:
+    """Check and place the arrays of a sequence loss.
+
+    Parameters
+    ----------
+    ranged : bool
+        Whether targets must lie in [0, classes). With a custom loss the last axis need not be classes.
+    wrt : tuple of str or None
+        The arguments whose gradients are computed by explicit pullbacks, which detaches everything; None leaves
+        differentiation to the framework.
+    """
+    given = [("targets", targets)] if weights is None else [("targets", targets), ("weights", weights)]
+    backend, (z, y, *rest) = dispatch.gather(("logits", logits), *given)
+    w = rest[0] if rest else None
+    is_open = _check_structure(z, y, w, check_labels, wrt)
+    dtype = checks.compute_dtype(z.dtype)
+    weights_dtype = dtype if w is None or w.is_host else w.dtype
+    weights_fixed = w is None or w.is_host or w.dtype not in checks.FLOATS
+    if w is not None:
+        w = w._replace(value=w.facts.astype(w.value, dtype))
+    if ranged:
+        y = _checked_labels(y, z.shape, w, check_labels)
+
+    def placed(argument: Argument, rank: int) -> Array:
+        array = dispatch.place(backend, argument, z.value)
+        array = backend.with_rank(array, rank) if backend.shape(array) is None else array
+        return array if wrt is None else backend.stop_gradient(array)
+
+    arrays = [placed(z, 3), placed(y, 2)]
+    if w is None:
+        ready = reduction.unit(backend, arrays[1], dtype)
+    else:
+        arrays.append(placed(w, 2))
+        fixed = (weights_fixed or not backend.needs_grad(arrays[2])) if wrt is None else "weights" not in wrt
+        ready = reduction.prepare(backend, arrays[2], fixed)
+    agree = backend.sizes_agree(arrays[0], arrays[1:], checks.SIZES_DIFFER) if is_open else None
+    return Sequence(backend, arrays[0], arrays[1], ready, weights_dtype, agree)
+
+
+def _check_structure(
+    z: Argument, y: Argument, w: Argument | None, check_labels: Any, wrt: tuple[str, ...] | None
+) -> bool:
+    """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
+    checks.optional_flag("check_labels", check_labels)
+    shape = z.shape
+    checks.sequence_logits(shape)
+    is_open = checks.sequence_targets(y.shape, shape)
+    if w is not None:
+        is_open |= checks.sequence_weights(w.shape, shape)
+        checks.weights_dtype(w.dtype)
+    checks.classes(shape)
+    checks.float_dtype("logits", z.dtype)
+    checks.integer_dtype("targets", y.dtype)
+    if wrt is not None and "weights" in wrt:
+        checks.differentiable_weights(None if w is None else w.dtype)
+    return is_open
+
+
+def tokens(logits: Any, targets: Any, active: Any) -> tuple[Backend, Array, Array, Array | None, Array | None]:
+    """Check and place the arrays of a token loss: the backend, logits, targets, active and whether sizes agree."""
+    given = [("targets", targets)] if active is None else [("targets", targets), ("active", active)]
+    backend, (z, y, *rest) = dispatch.gather(("logits", logits), *given)
+    mask = rest[0] if rest else None
+    checks.token_logits(z.shape)
+    is_open = checks.token_argument("targets", y.shape, z.shape)
+    if mask is not None:
+        is_open |= checks.token_argument("active", mask.shape, z.shape)
+        checks.bool_dtype("active", mask.dtype)
+    checks.classes(z.shape)
+    checks.float_dtype("logits", z.dtype)
+    checks.integer_dtype("targets", y.dtype)
+    y = _checked_labels(y, z.shape, mask, None)
+    others = [dispatch.place(backend, argument, z.value) for argument in (y, mask) if argument is not None]
+    agree = backend.sizes_agree(z.value, others, checks.TOKEN_SIZES_DIFFER) if is_open else None
+    return backend, z.value, others[0], others[1] if mask is not None else None, agree
+
+
+def _checked_labels(
+    targets: Argument, logits: checks.Shape, weights: Argument | None, check_labels: bool | None
+) -> Argument:
+    classes = None if logits is None else logits[-1]
+    labels.check(targets, classes, weights, check_labels)
+    return labels.for_placing(targets, classes) if targets.is_host else targets
+
+
+def cotangent(call: Sequence, value: Any, loss: Array) -> Array:
+    """The cotangent of the loss in its dtype: ones, or the caller's array of exactly its shape."""
+    backend = call.backend
+    dtype = backend.dtype(loss)
+    if value is None:
+        return backend.ones_like(loss, dtype=dtype)
+    given = dispatch.beside(Argument("logits", call.logits, backend, False), "cotangent", value)
+    checks.cotangent(given.shape, backend.shape(loss))
+    checks.float_dtype("cotangent", given.dtype)
+    given = given._replace(value=given.facts.astype(given.value, dtype))
+    return backend.stop_gradient(dispatch.place(backend, given, call.logits))

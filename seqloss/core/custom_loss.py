@@ -1,0 +1,38 @@
+"""Token losses from a caller's ``softmax_loss_function``."""
+
+from collections.abc import Callable
+from typing import Any
+
+from seqloss.core import checks
+from seqloss.core.arguments import Sequence
+from seqloss.core.errors import ArgumentTypeError
+from seqloss.core.protocol import Array
+
+
+def token_losses(call: Sequence, logits: Array, function: Callable[..., Any]) -> Array:
+    """``function(labels=, logits=)`` on flat arrays, as [batch, time] in the compute dtype.
+
+    A token of weight 0 is handed over as label 0, and its row as zeros if it is not finite, so that a mask masks here
+    as well as it does in the built-in loss.
+    """
+    backend = call.backend
+    batch, time, last = backend.sizes(logits)
+    labels = call.targets
+    active = call.weights.active
+    if active is not None:
+        labels = backend.where(active, labels, 0)
+        harmless = active | backend.all(backend.isfinite(logits), axis=-1)
+        logits = backend.where(backend.expand_dims(harmless, axis=-1), logits, 0.0)
+    labels = backend.reshape(labels, (batch * time,))
+    losses = function(labels=labels, logits=backend.reshape(logits, (batch * time, last)))
+    if not backend.owns(losses):
+        raise ArgumentTypeError(
+            "softmax_loss_function must return an array of the framework of its logits, "
+            f"got a {type(losses).__qualname__}"
+        )
+    is_open = checks.custom_loss(backend.shape(losses), backend.shape(labels)[0])  # type: ignore[index]  # rank 1
+    checks.float_dtype("the result of softmax_loss_function", backend.dtype(losses))
+    if is_open:
+        agree = backend.sizes_agree(labels, [losses], checks.CUSTOM_SIZES_DIFFER)
+        losses = backend.where(agree, losses, float("nan"))
+    return backend.reshape(backend.astype(losses, backend.dtype(call.weights.values)), (batch, time))

@@ -1,0 +1,171 @@
+"""From arrays to backends: the only file that names the four frameworks.
+
+A framework is looked for only if the program has imported it (``sys.modules``), so seqloss imports none, and a broken
+install of a framework that is not in use does no harm. Ownership is asked with ``isinstance`` on the object, because
+the tracers of a jitted function pass ``isinstance`` but fail ``issubclass`` on their type.
+"""
+
+import importlib
+import sys
+from typing import Any, cast
+
+from seqloss.core.errors import ArgumentTypeError, BackendError, DeviceError, MixedBackendsError, ShapeError
+from seqloss.core.protocol import Argument, Array, Backend
+
+BUILTIN = ("numpy", "torch", "tensorflow", "jax")
+
+_registered: dict[str, str] = {}
+_loaded: dict[str, Backend] = {}
+
+
+def register_backend(framework: str, adapter_module: str) -> None:
+    """Add a backend for the arrays of another framework.
+
+    Parameters
+    ----------
+    framework : str
+        The name of the framework's top-level module. The backend is consulted once that module is in ``sys.modules``.
+    adapter_module : str
+        The full name of a module that fulfils ``seqloss.core.protocol.Backend``. It is imported when the first array
+        that no earlier backend owns is looked up.
+
+    Raises
+    ------
+    BackendError
+        If the framework has a backend already.
+    ArgumentTypeError
+        If an argument is not a string.
+
+    Examples
+    --------
+    >>> import seqloss
+    >>> seqloss.register_backend("numpy", "my_package.numpy_adapter")
+    Traceback (most recent call last):
+        ...
+    seqloss.core.errors.BackendError: the framework 'numpy' has a backend already (seqloss.backends.numpy)
+    """
+    for name, value in (("framework", framework), ("adapter_module", adapter_module)):
+        if not isinstance(value, str):
+            raise ArgumentTypeError(f"{name} must be the name of a module as a string, got {value!r}")
+    if framework in BUILTIN or framework in _registered:
+        taken = _registered.get(framework, f"seqloss.backends.{framework}")
+        raise BackendError(f"the framework {framework!r} has a backend already ({taken})")
+    _registered[framework] = adapter_module
+
+
+def frameworks() -> tuple[str, ...]:
+    """The names of all frameworks that have a backend, installed or not."""
+    return (*BUILTIN, *_registered)
+
+
+def load(framework: str) -> Backend:
+    """The backend of a framework, which is imported if need be."""
+    backend = _loaded.get(framework)
+    if backend is None:
+        if framework not in frameworks():
+            raise BackendError(f"there is no backend {framework!r}; known are {', '.join(frameworks())}")
+        backend = _loaded[framework] = cast(Backend, _import(framework))
+    return backend
+
+
+def _import(framework: str) -> Any:
+    # Import statements, because torch.compile(fullgraph=True) can trace through them on a cold start, and cannot
+    # trace through importlib. No star or relative form: AutoGraph converts this function too.
+    if framework == "numpy":
+        from seqloss.backends import numpy as adapter
+    elif framework == "torch":
+        from seqloss.backends import torch as adapter
+    elif framework == "tensorflow":
+        from seqloss.backends import tensorflow as adapter
+    elif framework == "jax":
+        from seqloss.backends import jax as adapter
+    else:
+        return importlib.import_module(_registered[framework])
+    return adapter
+
+
+def backend_of(x: Any) -> tuple[str, Backend] | None:
+    """The framework that ``x`` is an array of, with its backend; None if it is no array."""
+    for framework in frameworks():
+        if framework in sys.modules:
+            backend = load(framework)
+            if backend.owns(x):
+                return framework, backend
+    return None
+
+
+def gather(first: tuple[str, Any], *others: tuple[str, Any]) -> tuple[Backend, list[Argument]]:
+    """The backend of a call, which the first array decides, and the arguments in the order given."""
+    main = _argument(*first)
+    return main.facts, [main, *(beside(main, *other) for other in others)]
+
+
+def beside(main: Argument, name: str, value: Any) -> Argument:
+    """An argument that stands beside ``main``: an array of the same framework and device, or a host value."""
+    argument = _argument(name, value)
+    if argument.facts is not main.facts:
+        if not is_host(value):
+            raise MixedBackendsError(
+                f"{main.name} is an array of {_framework(main)} but {name} is one of {_framework(argument)}; "
+                f"convert {name} to {_framework(main)}, or pass it as a NumPy array"
+            )
+        return argument._replace(is_host=True)
+    here, there = main.facts.device(main.value), main.facts.device(argument.value)
+    if here != there:
+        raise DeviceError(f"{main.name} is on {here} but {name} is on {there}; move {name} to {here}")
+    return argument
+
+
+def place(backend: Backend, argument: Argument, like: Array) -> Array:
+    """The value of an argument as an array of the backend."""
+    return backend.asarray(argument.value, like=like) if argument.is_host else argument.value
+
+
+def is_host(x: Any) -> bool:
+    """Whether ``x`` is a host value: a number, a list, or a NumPy array, which any backend accepts."""
+    if isinstance(x, (bool, int, float, list, tuple)):
+        return True
+    return "numpy" in sys.modules and load("numpy").owns(x)
+
+
+def _argument(name: str, value: Any) -> Argument:
+    """An argument in its own framework; lists and numbers become NumPy arrays."""
+    if isinstance(value, (bool, int, float, list, tuple)):
+        return Argument(name, _from_list(name, value), load("numpy"), False)
+    found = backend_of(value)
+    if found is None:
+        what = "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"
+        raise ArgumentTypeError(
+            f"{name} is {what}, not an array; pass an array of {', '.join(frameworks())}, or a list of numbers"
+        )
+    backend = found[1]
+    mend = backend.dense_form(value)
+    if mend is not None:
+        raise ArgumentTypeError(
+            f"{name} is a {type(value).__qualname__}, not a dense array; pass {mend.format(name)} "
+            "and give the tokens that it leaves out weight 0"
+        )
+    return Argument(name, backend.asarray(value), backend, False)
+
+
+def _framework(argument: Argument) -> str:
+    return next(name for name, backend in _loaded.items() if backend is argument.facts)
+
+
+def _from_list(name: str, value: Any) -> Array:
+    """A list or number as a NumPy array; a list of arrays is refused, because np.asarray would copy them unasked."""
+    import numpy as np
+
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, (list, tuple)):
+            pending.extend(item)
+        elif not is_host(item):
+            raise ArgumentTypeError(
+                f"{name} is a list that holds a {type(item).__qualname__}; pass one array (stack the list first)"
+            )
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ShapeError(f"{name} is a ragged list; pad its rows to one length and give the padding weight 0") from None

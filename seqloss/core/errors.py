@@ -1,0 +1,48 @@
+"""The errors of seqloss.
+
+Each is also a ``ValueError`` or a ``TypeError``, so that callers need not know this module. All share
+``Exception.__init__``: TensorFlow's AutoGraph re-raises an error with its own class only when the class has that
+very constructor, and turns every other one into a ``StagingError``.
+"""
+
+
+class SeqlossError(Exception):
+    """Base of all errors raised by seqloss."""
+
+    __init__ = Exception.__init__
+
+
+class ShapeError(SeqlossError, ValueError):
+    """An argument has the wrong rank or size."""
+
+
+class DTypeError(SeqlossError, TypeError):
+    """An array has a dtype of the wrong kind."""
+
+
+class ArgumentTypeError(SeqlossError, TypeError):
+    """An argument is not of the type it must be: a flag that is no bool, an array that is no dense array."""
+
+
+class OptionError(SeqlossError, ValueError):
+    """Options contradict each other, or one has a value that does not exist."""
+
+
+class LabelError(SeqlossError, ValueError):
+    """A token that counts has a label outside ``[0, classes)``."""
+
+
+class UnreadableError(SeqlossError, ValueError):
+    """A value is needed in Python, but the array is being traced or lies on a device that cannot be read."""
+
+
+class MixedBackendsError(SeqlossError, TypeError):
+    """Arrays of two frameworks in one call."""
+
+
+class DeviceError(SeqlossError, ValueError):
+    """Arrays of one framework on different devices, in a framework that does not move them."""
+
+
+class BackendError(SeqlossError, ValueError):
+    """A backend is registered twice, unknown, or cannot do what is asked of it."""

@@ -1,0 +1,69 @@
+"""The label policy: when labels are read, and what a label outside [0, classes) gets.
+
+Where the values can be read without waiting for a device, a bad label of a token that counts is an error with its
+coordinates. Elsewhere the kernel makes the loss and the gradient row of that token NaN. Labels of tokens of weight 0
+are free everywhere.
+"""
+
+from typing import Any
+
+from seqloss.core.errors import LabelError, UnreadableError
+from seqloss.core.protocol import SMALLEST_ACTIVE, Argument
+
+
+def check(targets: Argument, classes: int | None, weights: Argument | None, check_labels: bool | None) -> None:
+    """Raise LabelError for a bad label of a token that counts, as far as the values are to be read.
+
+    ``weights`` are in the compute dtype (None: every token counts); a token counts unless its weight is below the
+    smallest one that is active.
+    """
+    if check_labels is False:
+        return
+    read = [_readable(argument, check_labels) for argument in (targets, weights) if argument is not None]
+    if classes is None or not all(read):
+        if check_labels:
+            raise UnreadableError(
+                "check_labels=True must read targets and weights, but here they have no values yet (traced, batched, "
+                "or without storage); check them outside of the compiled function, or pass check_labels=None"
+            )
+        return
+    labels = targets.facts.to_numpy(targets.value)
+    # The extremes first: they cost least, and good labels need no look at the weights.
+    if labels.size == 0 or (labels.min() >= 0 and labels.max() < classes):
+        return
+    _raise_first(labels, classes, weights)
+
+
+def _readable(argument: Argument, check_labels: bool | None) -> bool:
+    return argument.facts.readable(argument.value, sync=bool(check_labels))
+
+
+def _raise_first(labels: Any, classes: int, weights: Argument | None) -> None:
+    import numpy as np
+
+    bad = (labels < 0) | (labels >= classes)
+    if weights is not None:
+        values = weights.facts.to_numpy(weights.value)
+        bad &= values if values.dtype == np.bool_ else ~(np.abs(values) < SMALLEST_ACTIVE)
+    found = np.argwhere(bad)
+    if len(found) == 0:
+        return
+    first = tuple(int(i) for i in found[0])
+    value = int(labels[first])
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    where = f"targets[{', '.join(map(str, first))}]" if first else "targets"
+    mend = "give such positions weight 0"
+    if weights is None:
+        mend += f", as in weights=(targets != {value})"
+    elif weights.name == "active":
+        mend = "set active to False at such positions"
+    raise LabelError(f"{where} is {value}, outside [0, {classes}){more}; {mend}")
+
+
+def for_placing(targets: Argument, classes: int | None) -> Argument:
+    """Host labels as int64 with -1 for every bad one, so that a narrower integer dtype cannot wrap one into range."""
+    import numpy as np
+
+    labels = targets.value
+    limit = np.iinfo(np.int64).max if classes is None else classes - 1
+    return targets._replace(value=np.where((labels < 0) | (labels > limit), -1, labels).astype(np.int64))

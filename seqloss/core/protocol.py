@@ -1,0 +1,162 @@
+"""What a backend is: the :class:`Backend` protocol and the kernel contract.
+
+A backend is a module (usually a package) with the functions below. It holds only what its framework must do itself;
+it raises no message of its own, checks no argument, and knows no option of the public functions.
+
+The kernel contract
+-------------------
+1. Compute in max(float32, logits); the gradient comes back in the dtype of the logits.
+2. Keep for backward only logits, targets, active and per-token scalars: no [..., classes] array of its own.
+3. A token whose cotangent is exactly 0 gets an exactly-zero gradient row, whatever it holds. ``active`` (a bool array
+   or None) is passed only when the weights need no gradient: its False rows return 0 unread, get zero rows, and may
+   be skipped. In a backward pass that may itself be differentiated, replace the non-finite rows of cotangent 0
+   *before* the exponential, and replace no finite row: d/dw d/dlogits at w = 0 is not 0.
+4. A label outside [0, classes) gives a NaN loss and a NaN gradient row (unless rule 3 says 0). Clamp the index before
+   the gather, then select.
+5. Never write into an argument, never read a value into Python.
+6. Any upstream cotangent; second derivatives are right or refused loudly, never silently wrong.
+7. Unknown static sizes and rank are legal (None in TensorFlow, SymInt in torch).
+8. Works eagerly and under the framework's transformations: jit, vmap, grad and their compositions, scan, checkpoint,
+   hessian (JAX); compile(fullgraph, dynamic), torch.func, jacrev of jacrev, export (torch); tf.function with unknown
+   sizes, XLA, map_fn, vectorized_map (TensorFlow). Forward mode (jvp) is refused loudly.
+
+The formula that keeps full relative accuracy at any confidence
+---------------------------------------------------------------
+With ``m`` the largest logit of a token, ``t`` the logit of its label ``y`` and ``r`` the sum of ``exp(z_j - m)`` over
+``j != y``::
+
+    nll   = log1p(r)                            if t == m
+            (m - t) + log(r + exp(t - m))       otherwise
+    d/dz  = expm1(-nll)                         at the target
+            exp(z_j - m) / (r + exp(t - m))     elsewhere
+
+Never ``logsumexp - t`` and never ``p - 1``: both cancel to 0 when the model is confident. A row whose largest logit
+is not finite has a NaN loss and a NaN gradient row.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+from seqloss.core.checks import Shape
+
+Array = Any
+
+SMALLEST_ACTIVE = 2.0**-126
+"""A weight below this is 0. Some executors flush float32 subnormals to zero and some do not: below, none agree."""
+
+
+class TokenStatistics(NamedTuple):
+    """What the forward kernel returns for each token, of shape [...] and in the compute dtype.
+
+    ``nll`` is the loss in nats. ``shift`` and ``total`` serve the pullback alone: the probability of class j is
+    ``exp(z_j - shift) / total``. ``total`` is NaN where the gradient row is to be NaN.
+    """
+
+    nll: Array
+    shift: Array
+    total: Array
+
+
+class Backend(Protocol):
+    """The functions of a backend module. Primitives have the names and the meaning of the Array API standard."""
+
+    # --- facts ---------------------------------------------------------------------------------------------------
+
+    def owns(self, x: Any, /) -> bool:
+        """Whether ``x`` is an array of this framework: tracers, variables and non-dense forms included."""
+
+    def dense_form(self, x: Array, /) -> str | None:
+        """None for a dense array; for a masked, sparse, ragged or nested one the call that makes it dense."""
+
+    def shape(self, x: Array, /) -> Shape:
+        """The static shape; None for an unknown size, and None alone for an unknown rank."""
+
+    def dtype(self, x: Array, /) -> str:
+        """The name of the dtype, as in "float32"."""
+
+    def device(self, x: Array, /) -> Any:
+        """Where ``x`` lies, if the framework refuses to compute across devices; else None."""
+
+    def readable(self, x: Array, /, *, sync: bool = False) -> bool:
+        """Whether the values can be read in Python without waiting for a device (``sync``: even if it must wait)."""
+
+    def needs_grad(self, x: Array, /) -> bool:
+        """Whether a derivative with respect to ``x`` may be asked for later. True where that cannot be known."""
+
+    # --- into and out of the framework ---------------------------------------------------------------------------
+
+    def asarray(self, x: Any, /, *, like: Array | None = None) -> Array:
+        """``x`` as an array of this framework: a NumPy array is placed beside ``like``, a variable is read."""
+
+    def to_numpy(self, x: Array, /) -> Any:
+        """The values of a readable array as a NumPy array, which the caller does not write into."""
+
+    # --- primitives ----------------------------------------------------------------------------------------------
+
+    def sizes(self, x: Array, /) -> tuple[Any, ...]:
+        """The sizes of ``x`` for ``reshape``: numbers, or scalars of the framework that are known when it runs."""
+
+    def astype(self, x: Array, dtype: str, /) -> Array: ...
+    def arange(self, stop: int, /, *, like: Array) -> Array:
+        """0 … stop - 1 in a signed integer dtype, beside ``like``."""
+
+    def ones_like(self, x: Array, /, *, dtype: str) -> Array: ...
+    def reshape(self, x: Array, /, shape: Sequence[Any]) -> Array: ...
+    def expand_dims(self, x: Array, /, *, axis: int) -> Array: ...
+    def where(self, condition: Array, x1: Array | float, x2: Array | float, /) -> Array:
+        """One of ``x1`` and ``x2`` may be a Python number, which takes the dtype of the other."""
+
+    def isfinite(self, x: Array, /) -> Array: ...
+    def sum(self, x: Array, /, *, axis: tuple[int, ...]) -> Array: ...
+    def count_nonzero(self, x: Array, /, *, axis: tuple[int, ...]) -> Array: ...
+    def all(self, x: Array, /, *, axis: int) -> Array: ...
+    def stop_gradient(self, x: Array, /) -> Array: ...
+
+    # --- what only the framework can do --------------------------------------------------------------------------
+
+    def scope(self, name: str, /) -> AbstractContextManager[Any]:
+        """A region that the framework's profiler or graph viewer shows under ``name``."""
+
+    def with_rank(self, x: Array, rank: int, /) -> Array:
+        """``x``, whose rank is unknown, as an array of this rank; the graph fails if it has another."""
+
+    def sizes_agree(self, x: Array, others: Sequence[Array], message: str, /) -> Array:
+        """A bool scalar: whether, when the graph runs, each other array has the leading sizes of ``x``.
+
+        Where assertions run, one with ``message`` fails first. Called only if a static size is None.
+        """
+
+    def vjp(self, function: Callable[[Array], Array], x: Array, /) -> tuple[Array, Callable[[Array], Array]] | None:
+        """``function(x)`` and the map from its cotangent to that of ``x``; None without automatic differentiation."""
+
+    # --- kernels: forward and pullback as plain functions, and the two wrapped as one differentiable operation ------
+
+    def token_nll(self, logits: Array, targets: Array, active: Array | None, /) -> TokenStatistics:
+        """The statistics of each token: logits [..., classes], targets and active [...]."""
+
+    def token_nll_pullback(
+        self, cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics, /
+    ) -> Array:
+        """d/dlogits of the sum of ``cotangent * nll``."""
+
+    def differentiable_token_nll(self, logits: Array, targets: Array, active: Array | None, /) -> Array:
+        """``token_nll(...).nll`` with the pullback as its derivative."""
+
+
+class Argument(NamedTuple):
+    """One array of a call: with its facts at hand, still in the framework it came in."""
+
+    name: str
+    value: Array
+    facts: Backend
+    is_host: bool
+    """Whether it is a host value that still has to be placed beside the logits."""
+
+    @property
+    def shape(self) -> Shape:
+        return self.facts.shape(self.value)
+
+    @property
+    def dtype(self) -> str:
+        return self.facts.dtype(self.value)

@@ -1,0 +1,98 @@
+"""What the four flags mean: numerators, denominators and 0/0, as a forward and an explicit pullback.
+
+With weights w and token losses nll, both [batch, time]:
+
+* averaging divides ``sum(w * nll)`` by ``sum(w)`` over the same axes (TensorFlow's rule: never by the batch size);
+* "summing" divides it by the number of non-zero weights;
+* with neither, ``w * nll`` is returned as it is.
+
+A denominator of 0 gives 0, and zero gradients.
+"""
+
+from typing import Any, NamedTuple
+
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Backend
+
+
+class Plan(NamedTuple):
+    """A legal combination of the flags: the axes that are reduced, and whether the tokens or the weights count."""
+
+    axis: tuple[int, ...]
+    counts_tokens: bool
+
+
+class Weights(NamedTuple):
+    """Weights in the compute dtype, made ready: exactly 0 where a token is inactive.
+
+    ``active`` is None if every token counts. ``fixed`` says that nobody will ask for their gradient.
+    """
+
+    values: Array
+    active: Array | None
+    fixed: bool
+
+
+def plan(average_across_timesteps: bool, average_across_batch: bool, sum_over_timesteps: bool, sum_over_batch: bool) -> Plan:
+    """The meaning of flags that have passed :func:`seqloss.core.checks.flags`."""
+    batch = (0,) if average_across_batch or sum_over_batch else ()
+    time = (1,) if average_across_timesteps or sum_over_timesteps else ()
+    return Plan(batch + time, sum_over_timesteps or sum_over_batch)
+
+
+def prepare(backend: Backend, values: Array, fixed: bool) -> Weights:
+    """``values`` in the compute dtype as :class:`Weights`. A NaN weight is active: it must be seen in the result."""
+    inactive = abs(values) < SMALLEST_ACTIVE
+    # Straight-through: a flushed weight is 0, yet the loss keeps the derivative that it has at weight 0.
+    values = values - backend.stop_gradient(backend.where(inactive, values, 0.0))
+    return Weights(values, ~inactive, fixed)
+
+
+def unit(backend: Backend, targets: Array, dtype: str) -> Weights:
+    """The weights of a call without weights: all ones."""
+    return Weights(backend.ones_like(targets, dtype=dtype), None, True)
+
+
+def forward(backend: Backend, plan: Plan, nll: Array, weights: Weights) -> Array:
+    """The reduced loss."""
+    losses = _countable(backend, nll, weights)
+    weighted = losses * weights.values
+    if not plan.axis:
+        return weighted
+    safe, empty = _denominator(backend, plan, weights)
+    return backend.where(empty, 0.0, backend.sum(weighted, axis=plan.axis) / safe)
+
+
+def pullback(backend: Backend, plan: Plan, nll: Array, weights: Weights, cotangent: Array) -> tuple[Array, Array]:
+    """d/dnll and d/dweights for a cotangent of the shape of the loss."""
+    losses = _countable(backend, nll, weights)
+    loss: Any = 0.0
+    if plan.axis:
+        safe, empty = _denominator(backend, plan, weights)
+        loss = backend.where(empty, 0.0, backend.sum(losses * weights.values, axis=plan.axis) / safe)
+        cotangent = backend.where(empty, 0.0, cotangent / safe)
+        if plan.axis == (1,):
+            cotangent, loss = backend.expand_dims(cotangent, axis=1), backend.expand_dims(loss, axis=1)
+    to_nll = cotangent * weights.values
+    if weights.active is not None:
+        to_nll = backend.where(weights.active, to_nll, 0.0)
+    # The weights move their own sum, but not the number of tokens.
+    moves_denominator = bool(plan.axis) and not plan.counts_tokens
+    return to_nll, cotangent * (losses - loss) if moves_denominator else cotangent * losses
+
+
+def _countable(backend: Backend, nll: Array, weights: Weights) -> Array:
+    """Token losses without what weight 0 must remove: only what is not finite, so that d/dw stays right there."""
+    if weights.active is None:
+        return nll
+    return backend.where(weights.active | backend.isfinite(nll), nll, 0.0)
+
+
+def _denominator(backend: Backend, plan: Plan, weights: Weights) -> tuple[Array, Array]:
+    """The denominator with 1 in place of 0, and where it was 0."""
+    if plan.counts_tokens and weights.active is not None:
+        count = backend.count_nonzero(weights.active, axis=plan.axis)
+        denominator = backend.astype(count, backend.dtype(weights.values))
+    else:
+        denominator = backend.sum(weights.values, axis=plan.axis)
+    empty = denominator == 0.0
+    return backend.where(empty, 1.0, denominator), empty
