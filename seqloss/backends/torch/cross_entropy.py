@@ -1,4 +1,7 @@
-"""PyTorch: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.protocol``."""
+"""PyTorch: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.protocol``.
+
+The forward kernel is differentiable by itself too: an exported program keeps its operations and forgets the pullback.
+"""
 
 from typing import Any
 
@@ -9,12 +12,14 @@ from seqloss.core.protocol import Array, TokenStatistics
 
 def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
     z, index, valid = _prepare(logits, targets)
-    shift = z.amax(-1, keepdim=True)
+    highest = z.amax(-1, keepdim=True).detach()
     t = z.gather(-1, index)
+    # Where the target is the largest, its own logit is the pivot, with its derivative; elsewhere a constant is.
+    shift = torch.where(t == highest, t, highest)
     rest = (z - shift).exp_().scatter(-1, index, 0.0).sum(-1, keepdim=True)
     total = rest + torch.exp(t - shift)
     nll = torch.where(t == shift, torch.log1p(rest), (shift - t) + torch.log(total))
-    bad = ~(valid & torch.isfinite(shift))
+    bad = ~(valid & torch.isfinite(highest))
     nll = nll.masked_fill(bad, torch.nan).squeeze(-1)
     if active is not None:
         nll = nll.masked_fill(~active, 0.0)

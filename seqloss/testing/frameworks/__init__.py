@@ -1,0 +1,16 @@
+"""One module per framework, all with the same names: how to make arrays, compile and differentiate there.
+
+``array``, ``to_numpy``, ``dtype``, ``is_array`` and ``precision`` move data; ``MODES`` maps the name of a way to run a
+function (eagerly, compiled, ...) to ``run(function, arrays, wrt, cotangent) -> (value, gradients)``. ``EXPLICIT`` maps
+names to ways to call a function that returns its own gradients: ``run(function, arrays) -> results``.
+"""
+
+import importlib
+from typing import Any
+
+NAMES = ("numpy", "torch", "tensorflow", "jax")
+
+
+def load(name: str) -> Any:
+    """The module of a framework; an ImportError if the framework is not installed."""
+    return importlib.import_module(f"{__name__}.{name}")

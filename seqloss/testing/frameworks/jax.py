@@ -1,0 +1,68 @@
+"""JAX: arrays, and the ways to run and differentiate a function."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+name = "jax"
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+def array(x: Any, dtype: str | None = None) -> Any:
+    return jnp.asarray(np.array(x), dtype=dtype)
+
+
+def to_numpy(x: Any) -> Any:
+    return np.asarray(x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x)
+
+
+def dtype(x: Any) -> str:
+    return str(x.dtype)
+
+
+def is_array(x: Any) -> bool:
+    return isinstance(x, jax.Array)
+
+
+def device(x: Any) -> str:
+    return str(next(iter(x.devices())))
+
+
+def precision(dtype: str) -> AbstractContextManager[Any]:
+    """float64 exists in JAX only where it is switched on; the other dtypes are tested where it is off."""
+    from jax.experimental import enable_x64
+
+    return enable_x64(dtype == "float64")
+
+
+def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
+    def of_leaves(*leaves: Any) -> Any:
+        full = list(arrays)
+        for i, leaf in zip(wrt, leaves, strict=True):
+            full[i] = leaf
+        return function(*full)
+
+    value, pull = jax.vjp(of_leaves, *[arrays[i] for i in wrt])
+    return value, pull(jnp.ones_like(value) if cotangent is None else cotangent)
+
+
+def _jit(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
+    return jax.jit(lambda arrays, cotangent: _eager(function, arrays, wrt, cotangent))(list(arrays), cotangent)
+
+
+def _jit_inside(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
+    return _eager(jax.jit(function), arrays, wrt, cotangent)
+
+
+def _checkpoint(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
+    return _jit(jax.checkpoint(function), arrays, wrt, cotangent)
+
+
+MODES = {"eager": _eager, "jit": _jit, "grad-of-jit": _jit_inside, "checkpoint": _checkpoint}
+EXPLICIT = {
+    "explicit": lambda function, arrays: function(*arrays),
+    "explicit-jit": lambda function, arrays: jax.jit(function)(*arrays),
+}

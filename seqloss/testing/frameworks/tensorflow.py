@@ -1,0 +1,88 @@
+"""TensorFlow: arrays, and the ways to run and differentiate a function."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+name = "tensorflow"
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+def array(x: Any, dtype: str | None = None) -> Any:
+    result = tf.constant(np.array(x))
+    return result if dtype is None else tf.cast(result, dtype)
+
+
+def to_numpy(x: Any) -> Any:
+    return (tf.cast(x, tf.float32) if x.dtype == tf.bfloat16 else x).numpy()
+
+
+def dtype(x: Any) -> str:
+    return x.dtype.name
+
+
+def is_array(x: Any) -> bool:
+    return isinstance(x, tf.Tensor)
+
+
+def device(x: Any) -> str:
+    return x.device.rpartition("device:")[2]
+
+
+def precision(dtype: str) -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, list[Any]]:
+    leaves = [arrays[i] for i in wrt]
+    with tf.GradientTape() as tape:
+        for leaf in leaves:
+            tape.watch(leaf)
+        value = function(*arrays)
+    zero = tf.UnconnectedGradients.ZERO
+    return value, tape.gradient(value, leaves, output_gradients=cotangent, unconnected_gradients=zero)
+
+
+def _outside(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, list[Any]]:
+    """The loss alone in a function, the tape around it."""
+    return _eager(tf.function(function), arrays, wrt, cotangent)
+
+
+def _inside(spec: Callable[[Any], Any] | None = None, **options: Any) -> Any:
+    """Loss and gradient in one function, as a training step is."""
+
+    def run(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
+        def step(cotangent: Any, *arrays: Any) -> Any:
+            return _eager(function, arrays, wrt, cotangent)
+
+        signature = None if spec is None else [None if x is None else spec(x) for x in (cotangent, *arrays)]
+        if signature is not None and cotangent is None:
+            # A signature has no place for None.
+            return tf.function(lambda *a: step(None, *a), input_signature=signature[1:], **options)(*arrays)
+        return tf.function(step, input_signature=signature, **options)(cotangent, *arrays)
+
+    return run
+
+
+def _unknown_sizes(x: Any) -> Any:
+    return tf.TensorSpec([None] * x.shape.rank, x.dtype)
+
+
+def _unknown_rank(x: Any) -> Any:
+    return tf.TensorSpec(None, x.dtype)
+
+
+MODES = {
+    "eager": _eager,
+    "function": _outside,
+    "function-unknown-sizes": _inside(_unknown_sizes),
+    "function-unknown-rank": _inside(_unknown_rank),
+    "xla": _inside(jit_compile=True),
+}
+EXPLICIT = {
+    "explicit": lambda function, arrays: function(*arrays),
+    "explicit-function": lambda function, arrays: tf.function(function)(*arrays),
+}

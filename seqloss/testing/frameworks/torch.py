@@ -1,0 +1,94 @@
+"""PyTorch: arrays, and the ways to run and differentiate a function."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+name = "torch"
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+def array(x: Any, dtype: str | None = None) -> Any:
+    result = torch.from_numpy(np.array(x))
+    return result if dtype is None else result.to(getattr(torch, dtype))
+
+
+def to_numpy(x: Any) -> Any:
+    x = x.detach().cpu()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+
+
+def dtype(x: Any) -> str:
+    return str(x.dtype).removeprefix("torch.")
+
+
+def is_array(x: Any) -> bool:
+    return isinstance(x, torch.Tensor)
+
+
+def device(x: Any) -> str:
+    return str(x.device)
+
+
+def precision(dtype: str) -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
+    leaves = [x.detach().clone().requires_grad_() if i in wrt else x for i, x in enumerate(arrays)]
+    value = function(*leaves)
+    cotangent = torch.ones_like(value) if cotangent is None else cotangent
+    gradients = torch.autograd.grad(value, [leaves[i] for i in wrt], cotangent, materialize_grads=True)
+    return value.detach(), gradients
+
+
+def _compiled(**options: Any) -> Any:
+    def run(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
+        # Every case is its own compilation: without this the limit on recompilations is met.
+        torch.compiler.reset()
+        return _eager(torch.compile(function, fullgraph=True, **options), arrays, wrt, cotangent)
+
+    return run
+
+
+def _func(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
+    def of_leaves(*leaves: Any) -> Any:
+        full = list(arrays)
+        for i, leaf in zip(wrt, leaves, strict=True):
+            full[i] = leaf
+        return function(*full)
+
+    value, pull = torch.func.vjp(of_leaves, *[arrays[i] for i in wrt])
+    return value, pull(torch.ones_like(value) if cotangent is None else cotangent)
+
+
+class _Module(torch.nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *arrays: Any) -> Any:
+        return self.function(*arrays)
+
+
+def _exported(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
+    program = torch.export.export(_Module(function), tuple(arrays)).module()
+    return _eager(program, arrays, wrt, cotangent)
+
+
+def _explicit_compiled(function: Any, arrays: Any) -> Any:
+    torch.compiler.reset()
+    return torch.compile(function, fullgraph=True, backend="aot_eager")(*arrays)
+
+
+MODES = {
+    "eager": _eager,
+    "compile": _compiled(backend="aot_eager"),
+    "compile-dynamic": _compiled(backend="aot_eager", dynamic=True),
+    "func": _func,
+    "export": _exported,
+}
+INDUCTOR = {"inductor": _compiled()}
+EXPLICIT = {"explicit": lambda function, arrays: function(*arrays), "explicit-compile": _explicit_compiled}

@@ -1,0 +1,103 @@
+"""The reference: the documented semantics written down a second time, without a line of the library.
+
+NumPy alone, in the widest float it has (80 bits on x86), plain formulas, one array of size [..., classes] after the
+other. It is slow and large on purpose: it has to be right by inspection. The formulas are those of
+docs/semantics.md; mpmath checks this module in the tests.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = Any
+
+WIDE = np.longdouble
+
+
+class Tokens(NamedTuple):
+    """Loss in nats and its derivative of each token; both NaN where the token has no loss."""
+
+    nll: Array
+    slope: Array
+
+
+class Reduced(NamedTuple):
+    """A reduced loss with its gradients for a cotangent, and the sizes of the numbers that were added up.
+
+    A difference is judged against the scale, because rounding errors are proportional to the summands and not to
+    what their sum happens to cancel to.
+    """
+
+    loss: Array
+    dlogits: Array
+    dweights: Array
+    loss_scale: Array
+    dweights_scale: Array
+
+
+def tokens(logits: Array, targets: Array) -> Tokens:
+    """nll = log(sum_j exp(z_j)) - z_y and its gradient softmax - onehot, arranged so that nothing cancels."""
+    z = np.asarray(logits).astype(WIDE)
+    y = np.asarray(targets).astype(np.int64)
+    classes = z.shape[-1]
+    legal = (y >= 0) & (y < classes)
+    at_target = np.arange(classes) == np.where(legal, y, 0)[..., None]
+    with np.errstate(all="ignore"):
+        highest = z.max(-1, keepdims=True)
+        legal &= np.isfinite(highest[..., 0]) & ~np.isnan(z).any(-1)
+        e = np.exp(z - highest)
+        others = np.where(at_target, 0, e).sum(-1, keepdims=True)
+        own = np.where(at_target, e, 0).sum(-1, keepdims=True)
+        gap = (highest - np.where(at_target, z, -np.inf).max(-1, keepdims=True))[..., 0]
+        nll = np.where(gap == 0, np.log1p(others[..., 0]), gap + np.log((others + own)[..., 0]))
+        slope = np.where(at_target, -others, e) / (others + own)
+    return Tokens(np.where(legal, nll, np.nan), np.where(legal[..., None], slope, np.nan))
+
+
+def sequence_loss(
+    logits: Array,
+    targets: Array,
+    weights: Array,
+    average_across_timesteps: bool = True,
+    average_across_batch: bool = True,
+    sum_over_timesteps: bool = False,
+    sum_over_batch: bool = False,
+    cotangent: Array | None = None,
+) -> Reduced:
+    """The reduction of docs/semantics.md on the wide token losses, with every gradient.
+
+    ``weights`` must have the dtype that the library computes in: the cast to it is part of the semantics.
+    """
+    nll, slope = tokens(logits, targets)
+    w = np.asarray(weights).astype(WIDE)
+    dead = np.abs(w) < 2.0**-126
+    w = np.where(dead, 0, w)
+    nll = np.where(dead & ~np.isfinite(nll), 0, nll)
+    axis = (0,) * (average_across_batch or sum_over_batch) + (1,) * (average_across_timesteps or sum_over_timesteps)
+    averages = average_across_batch or average_across_timesteps
+    counts = sum_over_batch or sum_over_timesteps
+    with np.errstate(all="ignore"):
+        if averages:
+            denominator = w.sum(axis, keepdims=True)
+            condition = np.abs(w).sum(axis, keepdims=True) / np.abs(denominator)
+        elif counts:
+            denominator = (~dead).sum(axis, keepdims=True).astype(WIDE)
+            condition = np.zeros_like(denominator)
+        else:
+            denominator, condition = np.ones_like(w), np.zeros_like(w)
+        empty = denominator == 0
+
+        def divided(x: Array) -> Array:
+            return np.where(empty, 0, x / np.where(empty, 1, denominator))
+
+        loss = divided((nll * w).sum(axis, keepdims=True) if axis else nll * w)
+        scale = divided((np.abs(nll * w)).sum(axis, keepdims=True) if axis else np.abs(nll * w))
+        scale = np.abs(scale) + np.where(empty, 0, np.abs(loss) * condition)
+        shape = np.squeeze(loss, axis).shape if axis else loss.shape
+        upstream = np.ones(shape, WIDE) if cotangent is None else np.asarray(cotangent).astype(WIDE)
+        upstream = divided(upstream.reshape(loss.shape) * np.ones_like(denominator))
+        dlogits = np.where(dead[..., None], 0, (upstream * w)[..., None] * slope)
+        dweights = upstream * (nll - loss if averages else nll)
+        dweights_scale = np.abs(upstream) * (np.abs(nll) + (scale if averages else 0)) * (1 + condition)
+    dweights_scale = np.where(empty, 0, dweights_scale)
+    return Reduced(loss.reshape(shape), dlogits, dweights, scale.reshape(shape), dweights_scale)

@@ -1,0 +1,71 @@
+"""How much two results may differ, and why: the one table of bounds.
+
+===========================  =========================  =============================================================
+quantity                     bound                      reason
+===========================  =========================  =============================================================
+token loss, gradient entry   20 ULP up to a range of    ``z_j - max`` is rounded once, by at most half a unit of its
+                             20, then 80 ULP            last place; the exponential turns that into a relative error
+                                                        which grows with the range of the row's logits. The rest is
+                                                        a handful of roundings and sums of positive numbers.
+reduced loss, dweights       the token bound, at the    a sum of numbers of both signs has the error of its largest
+                             scale of the summands      summands, whatever it cancels to
+half-precision gradient      1 ULP of that dtype        computed in float32 and rounded once; next to a rounding
+                                                        boundary the float32 error decides
+below the smallest normal    zero, or within one        executors flush subnormals or do not
+                             smallest normal
+===========================  =========================  =============================================================
+
+The unit in the last place (ULP) is that of the expected value, rounded to the dtype of the result.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = Any
+
+
+class Precision(NamedTuple):
+    """The numbers of a float dtype that tolerances are made of."""
+
+    epsilon: float
+    smallest_normal: float
+
+
+PRECISION = {
+    "float64": Precision(2.0**-52, 2.0**-1022),
+    "float32": Precision(2.0**-23, 2.0**-126),
+    "float16": Precision(2.0**-10, 2.0**-14),
+    "bfloat16": Precision(2.0**-7, 2.0**-126),
+}
+
+TIGHT_RANGE, TIGHT_ULPS, WIDE_ULPS = 20.0, 20.0, 80.0
+HALF_ULPS = 1.0
+
+
+def token_bound(logits: Array) -> Array:
+    """The bound in ULP for each token, from the range of its finite logits."""
+    z = np.asarray(logits, np.float64)
+    finite = np.isfinite(z)
+    highest = np.where(finite, z, -np.inf).max(-1, initial=-np.inf)
+    lowest = np.where(finite, z, np.inf).min(-1, initial=np.inf)
+    return np.where(highest - lowest <= TIGHT_RANGE, TIGHT_ULPS, WIDE_ULPS)
+
+
+def ulps(actual: Array, expected: Array, dtype: str, scale: Array | None = None) -> Array:
+    """The distance in units of the last place of ``expected`` (or of ``scale``), 0 where both are the same.
+
+    NaN agrees with NaN, an infinity with itself; any other mismatch of these is an infinite distance. Below the
+    smallest normal number any result within one smallest normal agrees.
+    """
+    precision = PRECISION[dtype]
+    a, e = np.asarray(actual, np.longdouble), np.asarray(expected, np.longdouble)
+    size = np.abs(e) if scale is None else np.maximum(np.abs(e), np.asarray(scale, np.longdouble))
+    with np.errstate(all="ignore"):
+        size = np.maximum(np.where(np.isfinite(size), size, 0), precision.smallest_normal)
+        unit = np.exp2(np.floor(np.log2(size))) * precision.epsilon
+        difference = np.abs(a - e)
+        distance = difference / unit
+        tiny = (np.abs(e) < precision.smallest_normal) & (difference <= precision.smallest_normal)
+    same = (a == e) | (np.isnan(a) & np.isnan(e)) | tiny
+    return np.where(same, 0.0, np.where(np.isfinite(distance), distance, np.inf)).astype(np.float64)

@@ -1,0 +1,58 @@
+"""``--backends numpy,torch,...`` chooses the frameworks; each is imported at once, so a missing one is an error."""
+
+import subprocess
+import sys
+
+import pytest
+
+from seqloss.testing import frameworks
+
+pytest_plugins = ["pytester"]
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--backends", default="numpy", help=f"comma-separated frameworks to test: {', '.join(frameworks.NAMES)}"
+    )
+
+
+def chosen(config):
+    return [name for name in config.getoption("--backends").split(",") if name]
+
+
+def pytest_configure(config):
+    names = chosen(config)
+    unknown = set(names) - set(frameworks.NAMES)
+    if unknown or not names:
+        raise pytest.UsageError(f"--backends takes names out of {', '.join(frameworks.NAMES)}, got {names}")
+    # The order of NAMES, not of the option: torch has to be imported before TensorFlow.
+    for name in frameworks.NAMES:
+        if name in names:
+            try:
+                frameworks.load(name)
+            except ImportError as error:
+                raise pytest.UsageError(f"--backends {name}: {error}") from error
+
+
+def pytest_generate_tests(metafunc):
+    if "framework_name" in metafunc.fixturenames:
+        metafunc.parametrize("framework_name", chosen(metafunc.config), scope="session")
+
+
+@pytest.fixture(scope="session")
+def framework(framework_name):
+    """The driver module of a framework under test; see ``seqloss.testing.frameworks``."""
+    return frameworks.load(framework_name)
+
+
+@pytest.fixture
+def python():
+    """Run a program in a fresh interpreter and return what it printed."""
+
+    def run(program: str, *arguments: str) -> str:
+        command = [sys.executable, "-W", "error", "-c", program, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
