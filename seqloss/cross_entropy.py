@@ -5,7 +5,79 @@ from seqloss.core.protocol import Array
 
 
 def token_loss(logits: Array, targets: Array, *, active: Array | None = None) -> Array:
-    r"""Cross entropy of each token.
+    """Cross entropy of each token.
+
+    For the logits z of a token and its label y the loss, in nats, is ::
+
+        nll = log(sum_j exp(z_j)) - z_y
+
+    evaluated in a form that keeps full relative accuracy however confident the model is.
+
+    Parameters
+    ----------
+    logits : array of shape [..., classes]
+        Unnormalised log probabilities, bfloat16, float16, float32 or float64, with any number of leading axes (none
+        for a single token) and at least one class. Their framework is that of the call and of the result.
+    targets : array of shape [...]
+        Class ids of any signed or unsigned integer dtype, in [0, classes) where ``active`` is True.
+    active : bool array of shape [...], optional
+        Where it is False the loss and the gradient are exactly 0, whatever logits and targets hold. None stands for
+        True everywhere.
+
+    Returns
+    -------
+    array of shape [...]
+        The losses, in nats: float64 for float64 logits, else float32.
+
+    Raises
+    ------
+    ShapeError
+        If targets or active have another shape than logits without the class axis (nothing is broadcast), or if
+        there are no classes.
+    DTypeError
+        If logits are not floats, targets not integers, or active not bools.
+    ArgumentTypeError
+        If an argument is no dense array.
+    LabelError
+        If targets and active can be read without waiting for an accelerator and an active label is outside
+        [0, classes).
+    MixedBackendsError
+        If the arrays are of several frameworks. NumPy arrays, lists and numbers go with any framework.
+    DeviceError
+        If PyTorch tensors are on several devices.
+
+    See Also
+    --------
+    sequence_loss : Weighted and reduced.
+
+    Notes
+    -----
+    The gradient flows to the logits alone, in their dtype: ``softmax(z)_j - (j == y)``, with full relative accuracy
+    too. Forward-mode differentiation is refused by PyTorch and JAX.
+
+    Under tracing all checks of structure run and raise the same errors. Labels without values are not checked: an
+    active token with a label outside [0, classes) has a loss of NaN and a NaN row in the gradient. Sizes that are
+    unknown in a TensorFlow graph are compared when it runs.
+
+    References
+    ----------
+    ``tf.nn.sparse_softmax_cross_entropy_with_logits`` of TensorFlow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import seqloss
+    >>> logits = np.log([[8.0, 1.0, 1.0], [1.0, 1.0, 2.0]])
+    >>> print(seqloss.token_loss(logits, [0, 2]).round(4))
+    [0.2231 0.6931]
+    >>> print(seqloss.token_loss(logits, [0, -100], active=[True, False]).round(4))
+    [0.2231 0.    ]
+
+    A confident token has the loss it must have, where ``logsumexp(z) - z_y`` gives 0 in float32:
+
+    >>> confident = np.array([20.0, 0.0, 0.0], dtype="float32")
+    >>> print(f"{float(seqloss.token_loss(confident, 0)):.4e}")
+    4.1223e-09
     """
     backend, z, y, mask, agree = arguments.tokens(logits, targets, active)
     nll = backend.differentiable_token_nll(z, y, mask)

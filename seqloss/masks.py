@@ -8,7 +8,58 @@ from seqloss.core.protocol import Array
 
 
 def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool") -> Array:
-    r"""A mask that is True in the first ``lengths[i]`` positions of row i.
+    """A mask that is True in the first ``lengths[i]`` positions of row i.
+
+    In one formula: ``mask[..., t] = t < lengths[...]``.
+
+    Parameters
+    ----------
+    lengths : array of shape [...]
+        The length of each sequence, of any integer dtype, with any number of axes. A negative length counts as 0, one
+        above ``maxlen`` as ``maxlen``.
+    maxlen : int, optional
+        The number of columns, at least 0: a Python or NumPy integer, no array. None stands for the largest length,
+        which must be readable.
+    dtype : str or dtype, default "bool"
+        The dtype of the mask: the name of a bool, integer or float dtype, or such a dtype of any framework.
+
+    Returns
+    -------
+    array of shape [..., maxlen]
+        The mask, in the framework of ``lengths``: True or 1 inside of each sequence, False or 0 behind it.
+
+    Raises
+    ------
+    DTypeError
+        If lengths are not integers, or dtype is not one of the kinds above.
+    ArgumentTypeError
+        If maxlen is not an integer, or lengths are no dense array.
+    ShapeError
+        If maxlen is negative.
+    UnreadableError
+        If maxlen is None and lengths have no values to read.
+
+    See Also
+    --------
+    sequence_loss : Takes the mask as its weights.
+
+    Notes
+    -----
+    The mask has no gradient.
+
+    Under tracing (``jax.jit``, ``tf.function``, ``torch.compile``, ``vmap``) lengths have no values, so maxlen must be
+    given. Outside of it, maxlen=None waits for an accelerator that holds the lengths.
+
+    References
+    ----------
+    ``tf.sequence_mask`` of TensorFlow.
+
+    Examples
+    --------
+    >>> import seqloss
+    >>> print(seqloss.sequence_mask([1, 3], maxlen=4, dtype="int32"))
+    [[1 0 0 0]
+     [1 1 1 0]]
     """
     name = checks.dtype_name(dtype)
     backend, (argument,) = dispatch.gather(("lengths", lengths))

@@ -22,7 +22,132 @@ def sequence_loss(
     *,
     check_labels: bool | None = None,
 ) -> Array:
-    r"""Weighted cross entropy of a batch of sequences, with the reductions of TensorFlow's ``seq2seq.sequence_loss``.
+    """Weighted cross entropy of a batch of sequences, with the reductions of TensorFlow's ``seq2seq.sequence_loss``.
+
+    With the token losses ``nll[b, t] = log(sum_j exp(logits[b, t, j])) - logits[b, t, targets[b, t]]``, in nats, and
+    the default flags, the result is ::
+
+        loss = sum(weights * nll) / sum(weights)
+
+    A token of weight 0 adds exactly 0 to the loss and to the gradient of the logits, whatever it holds: NaN,
+    infinities, label -100.
+
+    Parameters
+    ----------
+    logits : array of shape [batch, time, classes]
+        Unnormalised log probabilities, bfloat16, float16, float32 or float64; at least one class. Their framework is
+        that of the call and of the result.
+    targets : array of shape [batch, time]
+        Class ids of any signed or unsigned integer dtype, in [0, classes) where the weight is not 0.
+    weights : array of shape [batch, time], optional
+        The weight of each token, of any float, integer or bool dtype; any sign. A weight that is smaller in magnitude
+        than ``2**-126`` after the cast to the dtype of the loss is 0. None stands for all ones.
+    average_across_timesteps : bool, default True
+        Divide the weighted sum over time by the sum of the weights over time.
+    average_across_batch : bool, default True
+        Divide the weighted sum over the batch by the sum of the weights over the batch, not by the batch size.
+    sum_over_timesteps : bool, default False
+        Divide the weighted sum over time by the number of weights over time that are not 0.
+    sum_over_batch : bool, default False
+        Divide the weighted sum over the batch by the number of weights over the batch that are not 0.
+    softmax_loss_function : callable, optional
+        Takes the place of the cross entropy. It is called once, as ``f(labels=..., logits=...)`` with the shapes
+        [batch * time] and [batch * time, classes], and must return one loss per token, of the shape [batch * time] and
+        a float dtype, which is cast to the dtype of the loss. At tokens of weight 0 it receives label 0, and zeros in
+        place of a row of logits that is not finite. Its labels may have any value, because the last axis of the logits
+        need not be classes.
+    name : str, optional
+        The operations of the loss are shown under this name by the framework's profiler or graph viewer. NumPy has
+        none and ignores it.
+    check_labels : bool, optional
+        Whether labels are read to be checked. None: if targets and weights can be read without waiting for an
+        accelerator. True: always, at the price of waiting. False: never. Without effect if there is a
+        ``softmax_loss_function``.
+
+    Returns
+    -------
+    array
+        The loss, in nats: float64 for float64 logits, else float32. Its shape is that of logits without the class
+        axis and without the axes that are averaged or summed over, as the notes list.
+
+    Raises
+    ------
+    ShapeError
+        If an argument has the wrong rank or size (nothing is broadcast), if there are no classes, or if the
+        ``softmax_loss_function`` returns another shape than [batch * time].
+    DTypeError
+        If logits are not floats, targets not integers, or weights not numbers.
+    ArgumentTypeError
+        If a flag is not a bool, or an argument is no dense array.
+    OptionError
+        If a flag that averages and one that sums are both True.
+    LabelError
+        If labels are read and a token of non-zero weight has one outside [0, classes).
+    UnreadableError
+        If ``check_labels=True`` and there are no values to read.
+    MixedBackendsError
+        If the arrays are of several frameworks. NumPy arrays, lists and numbers go with any framework.
+    DeviceError
+        If PyTorch tensors are on several devices.
+
+    See Also
+    --------
+    sequence_loss_and_grad : The loss with its gradient, on NumPy arrays too.
+    token_loss : The loss of each token, without weights and for any number of axes.
+    sequence_mask : Weights from sequence lengths.
+
+    Notes
+    -----
+    Reductions. These combinations of the flags are legal; "T" stands for timesteps, "B" for batch, and
+    ``count`` for the number of weights that are not 0.
+
+    ==================  ===============  ====================================================
+    flags that are set  shape            loss
+    ==================  ===============  ====================================================
+    average T and B     []               ``sum(weights * nll) / sum(weights)``
+    average T           [batch]          the same along time
+    average B           [time]           the same along the batch
+    sum T and B         []               ``sum(weights * nll) / count(weights)``
+    sum T               [batch]          the same along time
+    sum B               [time]           the same along the batch
+    none                [batch, time]    ``weights * nll``
+    ==================  ===============  ====================================================
+
+    Both average flags are True unless said otherwise, so a sum needs them set to False. Where a denominator is 0 the
+    loss is 0. For a plain sum add up the unreduced loss.
+
+    Gradients flow to logits and weights, through numerators and denominators, and never to targets. They have the
+    dtype of the argument. Where a denominator is 0 they are 0. At a token of weight 0 the row of the logits is exactly
+    0, and the gradient to the weight is that of the formula, with a loss that is not finite counted as 0.
+    Forward-mode differentiation with respect to the logits is refused by PyTorch and JAX.
+
+    Under tracing all checks of structure run and raise the same errors. Labels without values are not checked: a token
+    of non-zero weight with a label outside [0, classes) has a loss of NaN and a NaN row in the gradient. Sizes that are
+    unknown in a TensorFlow graph are compared when it runs: an assertion fails, or, where the compiler drops
+    assertions, the result is NaN.
+
+    References
+    ----------
+    ``tf.contrib.seq2seq.sequence_loss`` of TensorFlow 1.15 and ``tfa.seq2seq.sequence_loss`` of TensorFlow Addons 0.23.
+
+    Examples
+    --------
+    Two sequences with the lengths 3 and 1, padded to 3:
+
+    >>> import numpy as np
+    >>> import seqloss
+    >>> logits = np.log([[[8, 1, 1], [1, 8, 1], [1, 1, 2]], [[2, 1, 1], [1, 1, 1], [1, 1, 1]]])
+    >>> targets = np.array([[0, 1, 2], [0, -100, -100]])
+    >>> weights = seqloss.sequence_mask([3, 1])
+    >>> loss = seqloss.sequence_loss(logits, targets, weights)
+    >>> print(f"{loss:.4f}")  # -log(0.8 * 0.8 * 0.5 * 0.5) / 4
+    0.4581
+
+    One loss for each sequence:
+
+    >>> per_sequence = seqloss.sequence_loss(logits, targets, weights, average_across_batch=False)
+    >>> print(per_sequence.round(4))
+    [0.3798 0.6931]
     """
     checks.flags(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     checks.loss_function(softmax_loss_function)
@@ -54,7 +179,102 @@ def sequence_loss_and_grad(
     cotangent: Array | None = None,
     wrt: str | tuple[str, ...] = "logits",
 ) -> tuple[Array, Array | tuple[Array, ...]]:
-    r"""The sequence loss with its gradient, on every backend, NumPy too.
+    """The sequence loss with its gradient, on every backend, NumPy too.
+
+    The gradient is that of ``sum(cotangent * loss)``, computed by explicit formulas and without the automatic
+    differentiation of the framework (which only a ``softmax_loss_function`` needs): for the default flags and the
+    cotangent 1 it is ::
+
+        d_logits[b, t, j] = weights[b, t] / sum(weights) * (softmax(logits[b, t])[j] - (j == targets[b, t]))
+        d_weights[b, t]   = (nll[b, t] - loss) / sum(weights)
+
+    Parameters
+    ----------
+    logits : array of shape [batch, time, classes]
+        As in :func:`sequence_loss`.
+    targets : array of shape [batch, time]
+        As in :func:`sequence_loss`.
+    weights : array of shape [batch, time], optional
+        As in :func:`sequence_loss`. A gradient with respect to them needs floats.
+    average_across_timesteps : bool, default True
+        As in :func:`sequence_loss`.
+    average_across_batch : bool, default True
+        As in :func:`sequence_loss`.
+    sum_over_timesteps : bool, default False
+        As in :func:`sequence_loss`.
+    sum_over_batch : bool, default False
+        As in :func:`sequence_loss`.
+    softmax_loss_function : callable, optional
+        As in :func:`sequence_loss`; the framework differentiates it. NumPy cannot, which is an error.
+    name : str, optional
+        As in :func:`sequence_loss`.
+    check_labels : bool, optional
+        As in :func:`sequence_loss`.
+    cotangent : array of exactly the shape of the loss, optional
+        What each entry of the loss is multiplied by before they are added up and differentiated: the gradient that
+        arrives from above. Any float dtype; cast to that of the loss. None stands for ones.
+    wrt : {"logits", "weights"} or a tuple of them, default "logits"
+        The arguments to differentiate.
+
+    Returns
+    -------
+    loss : array
+        What :func:`sequence_loss` returns, in nats.
+    gradient : array or tuple of arrays
+        The gradient, of the shape and dtype of the argument; for a tuple ``wrt`` a tuple in the same order. If the
+        weights are a host value (a NumPy array or a list) beside logits of another framework, their gradient has the
+        dtype of the loss.
+
+    Raises
+    ------
+    OptionError
+        If ``wrt`` names anything else, nothing, or one argument twice.
+    ArgumentTypeError
+        If ``wrt`` names weights that were not given.
+    DTypeError
+        If ``wrt`` names weights that are integers or bools, or if ``cotangent`` is not of a float dtype.
+    ShapeError
+        If ``cotangent`` has another shape than the loss.
+    BackendError
+        If NumPy arrays come with a ``softmax_loss_function``.
+    SeqlossError
+        And what :func:`sequence_loss` raises.
+
+    See Also
+    --------
+    sequence_loss : The loss alone, which the framework differentiates.
+
+    Notes
+    -----
+    The results are detached: nothing flows back through them, and there are no second derivatives.
+
+    Under tracing (``jax.jit``, ``tf.function``, ``torch.compile``) the function is legal and follows the rules of
+    :func:`sequence_loss`.
+
+    References
+    ----------
+    ``tf.gradients`` of ``tf.contrib.seq2seq.sequence_loss`` in TensorFlow 1.15.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import seqloss
+    >>> logits = np.log([[[8.0, 1.0, 1.0], [1.0, 1.0, 2.0]]])
+    >>> targets = np.array([[0, -100]])
+    >>> weights = np.array([[1.0, 0.0]])
+    >>> loss, (d_logits, d_weights) = seqloss.sequence_loss_and_grad(
+    ...     logits, targets, weights, wrt=("logits", "weights")
+    ... )
+    >>> print(f"{loss:.4f}")
+    0.2231
+    >>> print(d_logits.round(4))
+    [[[-0.2  0.1  0.1]
+      [ 0.   0.   0. ]]]
+
+    At weight 0 the bad label counts as a loss of 0, so its weight has the gradient ``(0 - loss) / 1``:
+
+    >>> print((d_weights + 0.0).round(4))
+    [[ 0.     -0.2231]]
     """
     checks.flags(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     checks.loss_function(softmax_loss_function)

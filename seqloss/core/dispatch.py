@@ -24,10 +24,11 @@ def register_backend(framework: str, adapter_module: str) -> None:
     Parameters
     ----------
     framework : str
-        The name of the framework's top-level module. The backend is consulted once that module is in ``sys.modules``.
+        The name of the framework's top-level module. The backend is consulted once that module is in ``sys.modules``,
+        after the built-in backends and those that were registered before.
     adapter_module : str
-        The full name of a module that fulfils ``seqloss.core.protocol.Backend``. It is imported when the first array
-        that no earlier backend owns is looked up.
+        The full name of a module that fulfils :class:`seqloss.core.protocol.Backend`. It is imported when the first
+        array that no earlier backend owns is looked up.
 
     Raises
     ------
@@ -35,6 +36,13 @@ def register_backend(framework: str, adapter_module: str) -> None:
         If the framework has a backend already.
     ArgumentTypeError
         If an argument is not a string.
+
+    Notes
+    -----
+    Nothing is imported here, so a registration costs nothing in programs that never use the framework. The effect is
+    for the whole process and cannot be undone. The gradient of the loss is whatever the adapter's
+    ``differentiable_token_nll`` says; ``sequence_loss_and_grad`` uses the adapter's pullback. Under tracing the
+    adapter's facts (``shape``, ``readable``, ...) decide what is checked.
 
     Examples
     --------
