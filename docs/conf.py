@@ -1,0 +1,37 @@
+"""Sphinx configuration. Build: sphinx-build -W --keep-going -n -b html docs docs/_build/html (and -b doctest)."""
+
+import doctest
+import pathlib
+import sys
+
+import seqloss
+
+# The worked example of a backend is a pair of modules beside these pages.
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "snippets"))
+
+project = "seqloss"
+author = "the seqloss authors"
+version = release = seqloss.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "numpydoc", "myst_parser"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"seqloss {release}"
+
+# The docstrings give shapes and dtype kinds, which say more than the annotations.
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+myst_heading_anchors = 3
+# Sphinx by itself would not compare the text of errors. Long ones are wrapped in these pages.
+doctest_default_flags = doctest.NORMALIZE_WHITESPACE | doctest.DONT_ACCEPT_TRUE_FOR_1
+
+numpydoc_show_class_members = False
+# All checks but these, for the reasons beside them.
+numpydoc_validation_checks = {
+    "all",
+    "ES01",  # no extended summary where one line says it
+    "EX01",  # errors need no example
+    "SA01",  # not everything has a relative
+}
+# The functions of the protocol have Array API names and meaning, and one line each.
+numpydoc_validation_exclude = {r"\.core\.protocol\."}
