@@ -56,3 +56,10 @@ def python():
         return done.stdout
 
     return run
+
+
+def pytest_ignore_collect(collection_path, config):
+    """The files about one framework are for runs that chose it."""
+    if collection_path.parent.name == "frameworks" and collection_path.suffix == ".py":
+        return collection_path.stem.removeprefix("test_") not in chosen(config) or None
+    return None

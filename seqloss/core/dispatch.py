@@ -14,8 +14,7 @@ from seqloss.core.protocol import Argument, Array, Backend
 
 BUILTIN = ("numpy", "torch", "tensorflow", "jax")
 
-_registered: dict[str, str] = {}
-_loaded: dict[str, Backend] = {}
+_adapters = {framework: f"seqloss.backends.{framework}" for framework in BUILTIN}
 
 
 def register_backend(framework: str, adapter_module: str) -> None:
@@ -55,25 +54,24 @@ def register_backend(framework: str, adapter_module: str) -> None:
     for name, value in (("framework", framework), ("adapter_module", adapter_module)):
         if not isinstance(value, str):
             raise ArgumentTypeError(f"{name} must be the name of a module as a string, got {value!r}")
-    if framework in BUILTIN or framework in _registered:
-        taken = _registered.get(framework, f"seqloss.backends.{framework}")
-        raise BackendError(f"the framework {framework!r} has a backend already ({taken})")
-    _registered[framework] = adapter_module
+    if framework in _adapters:
+        raise BackendError(f"the framework {framework!r} has a backend already ({_adapters[framework]})")
+    _adapters[framework] = adapter_module
 
 
 def frameworks() -> tuple[str, ...]:
     """The names of all frameworks that have a backend, installed or not."""
-    return (*BUILTIN, *_registered)
+    return tuple(_adapters)
 
 
 def load(framework: str) -> Backend:
     """The backend of a framework, which is imported if need be."""
-    backend = _loaded.get(framework)
-    if backend is None:
-        if framework not in frameworks():
-            raise BackendError(f"there is no backend {framework!r}; known are {', '.join(frameworks())}")
-        backend = _loaded[framework] = cast(Backend, _import(framework))
-    return backend
+    adapter_module = _adapters.get(framework)
+    if adapter_module is None:
+        raise BackendError(f"there is no backend {framework!r}; known are {', '.join(_adapters)}")
+    # sys.modules is the cache: torch.compile can read it while tracing, but could not fill one of our own.
+    backend = sys.modules.get(adapter_module)
+    return cast(Backend, _import(framework) if backend is None else backend)
 
 
 def _import(framework: str) -> Any:
@@ -88,13 +86,13 @@ def _import(framework: str) -> Any:
     elif framework == "jax":
         from seqloss.backends import jax as adapter
     else:
-        return importlib.import_module(_registered[framework])
+        return importlib.import_module(_adapters[framework])
     return adapter
 
 
 def backend_of(x: Any) -> tuple[str, Backend] | None:
     """The framework that ``x`` is an array of, with its backend; None if it is no array."""
-    for framework in frameworks():
+    for framework in _adapters:
         if framework in sys.modules:
             backend = load(framework)
             if backend.owns(x):
@@ -157,7 +155,7 @@ def _argument(name: str, value: Any) -> Argument:
 
 
 def _framework(argument: Argument) -> str:
-    return next(name for name, backend in _loaded.items() if backend is argument.facts)
+    return next(name for name, module in _adapters.items() if sys.modules.get(module) is argument.facts)
 
 
 def _from_list(name: str, value: Any) -> Array:

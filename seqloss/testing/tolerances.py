@@ -30,13 +30,15 @@ class Precision(NamedTuple):
 
     epsilon: float
     smallest_normal: float
+    flushed: bool
+    """Whether executors may flush subnormal results to zero. float16 subnormals are kept by all."""
 
 
 PRECISION = {
-    "float64": Precision(2.0**-52, 2.0**-1022),
-    "float32": Precision(2.0**-23, 2.0**-126),
-    "float16": Precision(2.0**-10, 2.0**-14),
-    "bfloat16": Precision(2.0**-7, 2.0**-126),
+    "float64": Precision(2.0**-52, 2.0**-1022, True),
+    "float32": Precision(2.0**-23, 2.0**-126, True),
+    "float16": Precision(2.0**-10, 2.0**-14, False),
+    "bfloat16": Precision(2.0**-7, 2.0**-126, True),
 }
 
 TIGHT_RANGE, TIGHT_ULPS, WIDE_ULPS = 20.0, 20.0, 80.0
@@ -52,20 +54,43 @@ def token_bound(logits: Array) -> Array:
     return np.where(highest - lowest <= TIGHT_RANGE, TIGHT_ULPS, WIDE_ULPS)
 
 
-def ulps(actual: Array, expected: Array, dtype: str, scale: Array | None = None) -> Array:
-    """The distance in units of the last place of ``expected`` (or of ``scale``), 0 where both are the same.
+def unit(size: Array, dtype: str) -> Array:
+    """The unit in the last place of numbers of this size."""
+    precision = PRECISION[dtype]
+    size = np.abs(np.asarray(size, np.longdouble))
+    size = np.maximum(np.where(np.isfinite(size), size, 0), precision.smallest_normal)
+    return np.exp2(np.floor(np.log2(size))) * precision.epsilon
 
-    NaN agrees with NaN, an infinity with itself; any other mismatch of these is an infinite distance. Below the
+
+def ulps(actual: Array, expected: Array, dtype: str, scale: Array = 0.0) -> Array:
+    """The distance in units of the last place of ``expected`` (of ``scale``, if that is larger).
+
+    NaN agrees with NaN and an infinity with itself; any other mismatch of these is an infinite distance. Below the
     smallest normal number any result within one smallest normal agrees.
     """
-    precision = PRECISION[dtype]
     a, e = np.asarray(actual, np.longdouble), np.asarray(expected, np.longdouble)
-    size = np.abs(e) if scale is None else np.maximum(np.abs(e), np.asarray(scale, np.longdouble))
+    size = np.maximum(np.abs(e), np.where(np.isfinite(scale), scale, 0))
+    return _distance(a, e, unit(size, dtype), dtype)
+
+
+def excess(actual: Array, expected: Array, dtype: str, bound: Array, scale: Array = 0.0, compute: str = "") -> Array:
+    """The distance as a fraction of what is allowed: above 1 the two disagree.
+
+    Allowed are ``bound`` units of the dtype that was computed in, and for a half-precision result its one rounding.
+    """
+    compute = compute or dtype
+    a, e = np.asarray(actual, np.longdouble), np.asarray(expected, np.longdouble)
+    size = np.maximum(np.abs(e), np.where(np.isfinite(scale), scale, 0))
+    allowed = bound * unit(size, compute) + (HALF_ULPS * unit(e, dtype) if dtype != compute else 0)
+    return _distance(a, e, allowed, dtype)
+
+
+def _distance(a: Array, e: Array, allowed: Array, dtype: str) -> Array:
+    precision = PRECISION[dtype]
     with np.errstate(all="ignore"):
-        size = np.maximum(np.where(np.isfinite(size), size, 0), precision.smallest_normal)
-        unit = np.exp2(np.floor(np.log2(size))) * precision.epsilon
         difference = np.abs(a - e)
-        distance = difference / unit
-        tiny = (np.abs(e) < precision.smallest_normal) & (difference <= precision.smallest_normal)
-    same = (a == e) | (np.isnan(a) & np.isnan(e)) | tiny
+        distance = difference / allowed
+    same = (a == e) | (np.isnan(a) & np.isnan(e))
+    if precision.flushed:
+        same |= (np.abs(e) < precision.smallest_normal) & (difference <= precision.smallest_normal)
     return np.where(same, 0.0, np.where(np.isfinite(distance), distance, np.inf)).astype(np.float64)

@@ -48,9 +48,9 @@ def _differentiable_pullback(cotangent: Array, logits: Array, targets: Array, ac
     if active is not None:
         cotangent = cotangent.masked_fill(~active, 0.0)
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = (cotangent == 0) & ~torch.isfinite(differentiable_token_nll(logits.detach(), targets, active))
+    replaced = (cotangent == 0) & ~torch.isfinite(differentiable_token_nll(logits.detach(), targets, None))
     logits = torch.where(replaced.unsqueeze(-1), 0.0, logits)
-    nll = differentiable_token_nll(logits, torch.where(replaced, 0, targets), active)
+    nll = differentiable_token_nll(logits, torch.where(replaced, 0, targets), None)
     z, index, _ = _prepare(logits, targets)
     probabilities = torch.exp(z - z.gather(-1, index) - nll.unsqueeze(-1))
     slope = probabilities.scatter(-1, index, torch.expm1(-nll).unsqueeze(-1))

@@ -130,6 +130,10 @@ def sizes_agree(x: Array, others: Sequence[Array], message: str) -> Array:
 
 
 def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    if torch.compiler.is_compiling():
+        # torch.autograd.grad cannot be traced; this can, but asks more of a function (setup_context, vmap rules).
+        value, pull_back = torch.func.vjp(function, x)
+        return value, lambda cotangent: pull_back(cotangent)[0]
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         value = function(leaf)

@@ -33,9 +33,11 @@ def device(x: Any) -> str:
 
 def precision(dtype: str) -> AbstractContextManager[Any]:
     """float64 exists in JAX only where it is switched on; the other dtypes are tested where it is off."""
-    from jax.experimental import enable_x64
-
-    return enable_x64(dtype == "float64")
+    switch = getattr(jax, "enable_x64", None)
+    if switch is None:  # before jax 0.8
+        from jax.experimental import enable_x64 as switch
+    context: AbstractContextManager[Any] = switch(dtype == "float64")
+    return context
 
 
 def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:

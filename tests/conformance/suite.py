@@ -1,0 +1,141 @@
+"""Running one declared case in one backend, mode and dtype, and judging the outcome."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+import seqloss
+from seqloss.testing import cases, frameworks, oracle, tolerances
+
+
+class Outcome(NamedTuple):
+    """What a backend returned, still as its own arrays; a gradient is None where there is none."""
+
+    loss: object
+    dlogits: object
+    dweights: object
+
+
+def declared(names):
+    """Every (backend, mode, dtype, case) of the suite: the product that has to pass."""
+    for name in names:
+        driver = frameworks.load(name)
+        for mode in (*driver.MODES, *driver.EXPLICIT):
+            for dtype in driver.DTYPES:
+                for case in cases.CASES:
+                    yield name, mode, dtype, case
+
+
+def identity(name, mode, dtype, case):
+    return f"{name}-{mode}-{dtype}-{case.name}"
+
+
+def cast(driver, case, dtype):
+    """The arrays of a case in the framework, and as NumPy arrays with the values they have there."""
+    arrays = case.build()
+    weights_dtype = case.weights_dtype or dtype
+    native = [driver.array(arrays.logits, dtype), driver.array(arrays.targets)]
+    if arrays.weights is not None:
+        native.append(driver.array(arrays.weights, weights_dtype))
+    return native, [driver.to_numpy(x) for x in native]
+
+
+def upstream(shape, dtype):
+    """A cotangent that is not uniform, as a real one is not; None for a scalar loss."""
+    if shape == ():
+        return None
+    return np.linspace(0.5, 2.0, int(np.prod(shape))).reshape(shape).astype(dtype)
+
+
+def reference(host, case, compute):
+    weights = host[2] if len(host) > 2 else np.ones(host[1].shape)
+    weights = weights.astype(compute)
+    shape = oracle.sequence_loss(host[0], host[1], weights, **case.flags).loss.shape
+    cotangent = upstream(shape, compute)
+    return oracle.sequence_loss(host[0], host[1], weights, **case.flags, cotangent=cotangent), cotangent
+
+
+def run(name, mode, dtype, case):
+    """Value and gradients of a case, with the reference."""
+    driver = frameworks.load(name)
+    compute = "float64" if dtype == "float64" else "float32"
+    with driver.precision(dtype), np.errstate(all="ignore"):
+        native, host = cast(driver, case, dtype)
+        expected, cotangent = reference(host, case, compute)
+        g = None if cotangent is None else driver.array(cotangent)
+        differentiable = len(native) > 2 and (case.weights_dtype or dtype) in tolerances.PRECISION
+        if mode in driver.EXPLICIT:
+            wrt = ("logits", "weights") if differentiable else ("logits",)
+
+            def explicit(*arrays):
+                return seqloss.sequence_loss_and_grad(
+                    *arrays, **case.flags, check_labels=case.check_labels, cotangent=g, wrt=wrt
+                )
+
+            loss, gradients = driver.EXPLICIT[mode](explicit, native)
+        else:
+
+            def function(*arrays):
+                return seqloss.sequence_loss(*arrays, **case.flags, check_labels=case.check_labels)
+
+            wrt = (0, 2) if differentiable else (0,)
+            loss, gradients = driver.MODES[mode](function, native, wrt, g)
+        dlogits, dweights = (*(gradients or (None,)), None)[:2]
+        outcome = Outcome(loss, dlogits, dweights)
+        check(driver, outcome, expected, native, host, compute, differentiable)
+
+
+def check(driver, outcome, expected, native, host, compute, differentiable):
+    """Type, device, shape and dtype first, then NaN places and exact zeros, then values."""
+    logits = native[0]
+    device = driver.device(logits)
+    matches(driver, outcome.loss, expected.loss, expected.loss_scale, compute, device)
+    if outcome.dlogits is not None:
+        expected = expected._replace(dlogits=undefined(driver, outcome.dlogits, expected.dlogits, host))
+        matches(driver, outcome.dlogits, expected.dlogits, 0.0, driver.dtype(logits), device)
+    if outcome.dweights is not None:
+        assert differentiable
+        dtype = driver.dtype(native[2])
+        matches(driver, outcome.dweights, expected.dweights, expected.dweights_scale, dtype, device)
+
+    bound = tolerances.token_bound(host[0])
+    worst = bound.max(initial=tolerances.TIGHT_ULPS)
+    values(driver, outcome.loss, expected.loss, worst, expected.loss_scale, compute)
+    if outcome.dlogits is not None:
+        values(driver, outcome.dlogits, expected.dlogits, bound[..., None], 0.0, compute)
+    if outcome.dweights is not None:
+        values(driver, outcome.dweights, expected.dweights, worst, expected.dweights_scale, compute)
+
+
+def undefined(driver, actual, expected, host):
+    """The expected gradient where a weight is NaN or infinite: the rows of masked tokens may be all 0 or all NaN.
+
+    The loss itself is NaN or infinite then. Their rows are 0 where the mask was known to the kernel, and NaN where
+    0 * NaN was all that it saw.
+    """
+    if len(host) < 3 or np.isfinite(host[2]).all():
+        return expected
+    result = driver.to_numpy(actual)
+    nan_rows = (host[2] == 0) & np.isnan(result).all(-1)
+    return np.where(nan_rows[..., None], np.nan, expected)
+
+
+def matches(driver, actual, expected, scale, dtype, device):
+    assert driver.is_array(actual), type(actual)
+    assert driver.device(actual) == device
+    assert tuple(actual.shape) == expected.shape
+    assert driver.dtype(actual) == dtype
+    result = driver.to_numpy(actual)
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(expected), "NaN places")
+    # Zero because nothing was added up, not because summands cancelled.
+    zero = (expected == 0) & (scale == 0)
+    np.testing.assert_array_equal(result[zero], np.zeros(zero.sum()), "exact zeros")
+
+
+def values(driver, actual, expected, bound, scale, compute):
+    result = driver.to_numpy(actual)
+    fraction = tolerances.excess(result, expected, driver.dtype(actual), bound, scale, compute)
+    assert fraction.max(initial=0) <= 1, (
+        f"{fraction.max():.3g} of the allowed distance at {np.unravel_index(fraction.argmax(), fraction.shape)}: "
+        f"{result.reshape(-1)[fraction.argmax()]!r}, expected {expected.reshape(-1)[fraction.argmax()]!r}"
+    )

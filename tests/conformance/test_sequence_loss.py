@@ -1,0 +1,7 @@
+"""Every case of the table, in every backend, mode and dtype, against the oracle."""
+
+import suite
+
+
+def test_case(conformance):
+    suite.run(*conformance)
