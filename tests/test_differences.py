@@ -134,9 +134,7 @@ def test_weights_of_any_dtype(framework, dtype):
 
 def test_weights_are_optional(framework):
     logits, targets, ones = batch(framework, weights=np.ones_like(WEIGHTS))
-    np.testing.assert_array_equal(
-        value(framework, logits, targets), value(framework, logits, targets, ones)
-    )
+    np.testing.assert_array_equal(value(framework, logits, targets), value(framework, logits, targets, ones))
 
 
 def test_host_values_are_placed_beside_the_logits(framework):

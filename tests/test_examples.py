@@ -14,7 +14,8 @@ def parts(framework_name):
     source = (ROOT / "examples" / f"on_{framework_name}.py").read_text(encoding="utf-8")
     program, _, output = source.partition("\n# Output:\n")
     _, _, code = program.partition('"""\n\n')
-    assert code and output
+    assert code
+    assert output
     return code.strip(), [line.removeprefix("# ") for line in output.splitlines()]
 
 
