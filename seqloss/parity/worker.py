@@ -1,0 +1,111 @@
+"""The computation of one backend, in a process of its own: ``python -m seqloss.parity.worker FOLDER FRAMEWORK ...``.
+
+One process each, because TensorFlow loaded before parts of torch aborts the process, and because a backend that
+crashes must not take the others with it. Reads FOLDER/inputs.npz; writes FOLDER/FRAMEWORK.npz and, when all is done,
+FOLDER/FRAMEWORK.json.
+"""
+
+import importlib
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import seqloss
+from seqloss.core import dispatch
+from seqloss.core.protocol import Array, Backend
+
+
+def main(arguments: list[str]) -> None:
+    """Compute and write; an exception becomes part of what is written."""
+    folder, framework, *registered = arguments
+    for pair in registered:
+        seqloss.register_backend(*pair.split("=", 1))
+    try:
+        with np.load(Path(folder, "inputs.npz"), allow_pickle=False) as file:
+            inputs = {name: _read_only(file[name]) for name in file.files}
+        facts, arrays = _compute(framework, inputs)
+        np.savez(Path(folder, f"{framework}.npz"), **arrays)
+    except Exception as error:
+        facts = {"error": _describe(error)}
+    Path(folder, f"{framework}.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _read_only(array: Array) -> Array:
+    """A kernel that writes into its argument shall notice."""
+    array.setflags(write=False)
+    return array
+
+
+def _compute(framework: str, inputs: dict[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """What the backend makes of the inputs: facts about it, and its results as NumPy arrays."""
+    module = importlib.import_module(framework)
+    backend = dispatch.load(framework)
+    given = {name: backend.asarray(value) for name, value in inputs.items()}
+    _loss_and_gradient(backend, given)
+    started = time.perf_counter()
+    _loss_and_gradient(backend, given)
+    seconds = time.perf_counter() - started
+    results = _results(backend, given)
+    facts = {
+        "version": str(getattr(module, "__version__", "unknown")),
+        "device": _device(backend, given["logits"]),
+        "seconds": seconds,
+        "dtypes": {name: backend.dtype(value) for name, value in results.items()},
+        "foreign": [name for name, value in results.items() if not backend.owns(value)],
+    }
+    return facts, {name: np.asarray(backend.to_numpy(value)) for name, value in results.items()}
+
+
+def _loss_and_gradient(backend: Backend, given: dict[str, Array]) -> None:
+    """What is timed. Reading the results waits for frameworks that compute in the background."""
+    weights = _mask(backend, given, "lengths", "float32")
+    for result in seqloss.sequence_loss_and_grad(given["logits"], given["targets"], weights):
+        backend.to_numpy(result)
+
+
+def _results(backend: Backend, given: dict[str, Array]) -> dict[str, Array]:
+    """The results by name, as arrays of the framework."""
+    logits, targets = given["logits"], given["targets"]
+    weights = _mask(backend, given, "lengths", "float32")
+    text_weights = _mask(backend, given, "text_lengths", "float32")
+    loss, gradient = seqloss.sequence_loss_and_grad(logits, targets, weights)
+    results = {
+        "text loss": seqloss.sequence_loss(logits, targets, text_weights),
+        "batch loss": loss,
+        "token loss": seqloss.token_loss(logits, targets, active=_mask(backend, given, "lengths", "bool")),
+        "gradient": gradient,
+    }
+    differentiated = backend.vjp(lambda z: seqloss.sequence_loss(z, targets, weights), logits)
+    if differentiated is not None:
+        value, pull = differentiated
+        results["gradient by autodiff"] = pull(backend.ones_like(value, dtype=backend.dtype(value)))
+    return results
+
+
+def _mask(backend: Backend, given: dict[str, Array], lengths: str, dtype: str) -> Array:
+    _, time_size = backend.shape(given["targets"]) or (None, None)
+    return seqloss.sequence_mask(given[lengths], maxlen=time_size, dtype=dtype)
+
+
+def _device(backend: Backend, x: Array) -> str:
+    """Where an array lies, in one word. Frameworks agree on the attribute, if they have one, but not on its text."""
+    device = getattr(x, "device", None) or backend.device(x)
+    platform = getattr(device, "platform", None)
+    if platform is not None:
+        return f"{platform}:{device.id}" if device.id else str(platform)
+    return "cpu" if device is None else str(device).rpartition("device:")[2].lower().removesuffix(":0")
+
+
+def _describe(error: Exception) -> str:
+    """The error and the line that raised it, because nobody sees the traceback of a worker."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} (in {where.name}, {Path(where.filename).name} line {where.lineno})"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

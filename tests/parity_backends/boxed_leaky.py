@@ -1,0 +1,11 @@
+"""Right values, but a mask that does not mask: inactive tokens get what their logits give."""
+
+from boxed_right import *  # noqa: F403  # every function of the right one that is not replaced below
+from boxed_right import boxed
+
+from seqloss.backends import numpy as inner
+
+
+@boxed
+def differentiable_token_nll(logits, targets, active):
+    return inner.token_nll(logits, targets, None).nll

@@ -1,0 +1,12 @@
+"""Right values in the wrong dtype."""
+
+import numpy as np
+from boxed_right import *  # noqa: F403  # every function of the right one that is not replaced below
+from boxed_right import boxed
+
+from seqloss.backends import numpy as inner
+
+
+@boxed
+def differentiable_token_nll(logits, targets, active):
+    return inner.token_nll(logits, targets, active).nll.astype(np.float64)

@@ -1,0 +1,417 @@
+"""``python -m seqloss parity``, as a user runs it: in a process of its own, with NumPy alone."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seqloss
+from seqloss.__main__ import main
+from seqloss.core.errors import OptionError
+from seqloss.parity import batch, bigram, cli, judge, launch, text
+from seqloss.testing import tolerances
+
+BACKENDS = Path(__file__).with_name("parity_backends")
+ROOT = Path(seqloss.__file__).parents[1]
+
+# All that a good run may write to stderr: a warning would show.
+PROGRESS = "numpy: loading and computing ...\n"
+
+
+@pytest.fixture
+def parity(tmp_path):
+    """Run the command in an empty folder and return the finished process."""
+
+    def run(*arguments):
+        path = os.pathsep.join([str(ROOT), str(BACKENDS)])
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error"}
+        command = [sys.executable, "-m", "seqloss", "parity", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+
+    return run
+
+
+@pytest.fixture
+def boxed(parity):
+    """Run the command with NumPy and one of the backends for boxed arrays; the parsed JSON and the exit status."""
+
+    def run(adapter, *arguments):
+        done = parity("--backends", "boxed,numpy", "--register", f"boxed={adapter}", "--json", *arguments)
+        return {line["backend"]: line for line in json.loads(done.stdout)["backends"]}, done.returncode
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The batch of the shipped text."""
+    return batch.build(text.read(None).sentences)
+
+
+def not_a_number(name):
+    raise AssertionError(f"{name} is not JSON")
+
+
+# --- the main job ----------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_a_good_run(parity):
+    done = parity("--backends", "numpy")
+    assert (done.returncode, done.stderr) == (0, PROGRESS)
+    assert f"numpy    {np.__version__}" in done.stdout
+    assert "bits per byte" in done.stdout and "perplexity" in done.stdout
+    assert "1 of 1 backend agrees with the reference" in done.stdout
+
+
+def test_json_is_one_strict_object(parity):
+    done = parity("--backends", "numpy", "--json")
+    content = json.loads(done.stdout, parse_constant=not_a_number)
+    assert done.returncode == 0
+    assert content["agree"] is True
+    assert content["seqloss"] == seqloss.__version__
+    scores = content["reference"]
+    assert scores["bits_per_byte"] == pytest.approx(scores["loss"] / math.log(2))
+    assert scores["perplexity"] == pytest.approx(math.exp(scores["loss"]))
+    assert content["batch"]["shape"][2] == 256
+    assert content["batch"]["padding"] > 0
+    (line,) = content["backends"]
+    assert (line["backend"], line["status"], line["problems"]) == ("numpy", "agrees", [])
+    assert line["version"] == np.__version__
+    assert line["loss"] == pytest.approx(scores["loss"], rel=1e-6)
+    assert 0 < line["tokens_ulp"] <= line["tokens_bound"]
+    assert 0 < line["gradient_ulp"] <= line["gradient_bound"]
+    assert line["seconds"] > 0
+
+
+def test_the_bits_per_byte_are_those_of_the_model(parity):
+    """Worked out from the counts, without logits, batch or loss."""
+    found = text.read(None).sentences
+    after: dict[int, list[int]] = {}
+    singles: list[int] = []
+    for sentence in found:
+        for before, byte in zip(b"\n" + sentence, sentence, strict=False):
+            after.setdefault(before, []).append(byte)
+            singles.append(byte)
+    bits = 0.0
+    for sentence in found:
+        for before, byte in zip(b"\n" + sentence, sentence, strict=False):
+            single = (singles.count(byte) + 1) / (len(singles) + 256)
+            bits -= math.log2((after[before].count(byte) + single) / (len(after[before]) + 1))
+    content = json.loads(parity("--backends", "numpy", "--json").stdout)
+    assert content["reference"]["bits_per_byte"] == pytest.approx(bits / len(singles), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentences", "truncated"),
+    [
+        pytest.param(b"a", 1, False, id="one byte"),
+        pytest.param(b"no full stop", 1, False, id="no full stop"),
+        pytest.param("Grüße! 日本語。\n\n\N{PARTY POPPER}\r\n".encode(), 3, False, id="more than ASCII"),
+        pytest.param(b"\xef\xbb\xbfA byte order mark.\n", 1, False, id="byte order mark"),
+        pytest.param(b"\x00" * 300, 2, False, id="a sentence longer than a row"),
+        pytest.param(b"Go on. " * 40_000, None, True, id="larger than what is read"),
+        pytest.param("日".encode() * 100_000, None, True, id="a character across the limit"),
+        pytest.param(b"." * 100_000, None, True, id="nothing but full stops"),
+    ],
+)
+def test_any_text(parity, tmp_path, content, sentences, truncated):
+    file = tmp_path / "text.txt"
+    file.write_bytes(content)
+    done = parity("--backends", "numpy", "--json", "--text", file)
+    assert (done.returncode, done.stderr) == (0, PROGRESS)
+    report = json.loads(done.stdout)
+    assert report["text"]["truncated"] is truncated
+    assert report["text"]["sentences"] == sentences or truncated
+    assert report["batch"]["shape"][0] * report["batch"]["shape"][1] <= batch.MOST_POSITIONS
+
+
+def test_a_file_name_that_ascii_cannot_show(parity, tmp_path):
+    file = tmp_path / "Grüße.txt"
+    file.write_text("Hallo.")
+    assert "Gr\\xfc\\xdfe.txt" in parity("--backends", "numpy", "--text", file).stdout
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(None, "No such file", id="missing"),
+        pytest.param(b"", "is empty", id="empty"),
+        pytest.param(b"\xef\xbb\xbf", "holds only white space", id="a byte order mark alone"),
+        pytest.param(b" \n\t\r\n", "holds only white space", id="white space"),
+        pytest.param("naïve".encode("latin-1"), "is not UTF-8: byte 0xef at offset 2", id="Latin-1"),
+        pytest.param(b"good until the end \xe2\x80", "is not UTF-8", id="cut within a character"),
+    ],
+)
+def test_a_bad_text_is_one_line_and_status_2(parity, tmp_path, content, message):
+    file = tmp_path / "text.txt"
+    if content is not None:
+        file.write_bytes(content)
+    check_refused(parity("--backends", "numpy", "--text", file), message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--text", "."], "Is a directory", id="directory"),
+        pytest.param(["--text", "no/such\nfile"], "No such file", id="a file name of two lines"),
+        pytest.param(["--backends", "nmupy"], "unknown backend 'nmupy'; known are numpy, torch", id="unknown backend"),
+        pytest.param(["--backends", ""], "unknown backend ''", id="no backend"),
+        pytest.param(["--register", "boxed"], "takes FRAMEWORK=MODULE", id="no module"),
+        pytest.param(["--register", "a.b=c"], "takes FRAMEWORK=MODULE", id="not the top-level module"),
+        pytest.param(["--register", "numpy=boxed_right"], "has a backend already", id="registered twice"),
+        pytest.param(["--register", "unboxed=boxed_right"], "no module 'unboxed'", id="framework not installed"),
+        pytest.param(["--register", "boxed=no_such.adapter"], "no module 'no_such'", id="adapter not installed"),
+        pytest.param(["--timeout", "0"], "'0' is not a number of seconds", id="no time"),
+        pytest.param(["--timeout", "nan"], "'nan' is not a number of seconds", id="NaN seconds"),
+        pytest.param(["--timeout", "soon"], "'soon' is not a number of seconds", id="words for seconds"),
+        pytest.param(["--loud"], "unrecognized arguments: --loud", id="unknown option"),
+    ],
+)
+def test_a_bad_option_is_one_line_and_status_2(parity, arguments, message):
+    check_refused(parity(*arguments), message)
+
+
+def check_refused(done, message):
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("seqloss: error: ") and message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"]])
+def test_a_missing_or_unknown_command_is_one_line_and_status_2(capsys, arguments):
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# --- frameworks that are not there, backends that are wrong ---------------------------------------------------------
+
+
+@pytest.fixture
+def numpy_alone(monkeypatch):
+    monkeypatch.setattr(cli, "_is_installed", lambda name: name == "numpy")
+
+
+def test_what_is_not_installed_is_listed_with_the_way_to_add_it(numpy_alone, capsys):
+    assert main(["parity"]) == 0
+    printed = capsys.readouterr().out
+    assert 'not installed: pip install "seqloss[torch]"' in printed
+    assert 'not installed: pip install "seqloss[jax]"' in printed
+    assert "1 of 1 backend agrees" in printed
+
+
+def test_asking_for_what_is_not_installed_is_status_2(numpy_alone, capsys):
+    assert main(["parity", "--backends", "numpy,torch"]) == 2
+    assert capsys.readouterr().err == (
+        'seqloss: error: torch is not installed; add it with: pip install "seqloss[torch]"\n'
+    )
+
+
+def test_without_numpy_there_is_no_reference(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_is_installed", lambda name: False)
+    assert main(["parity"]) == 2
+    assert "pip install numpy" in capsys.readouterr().err
+
+
+def test_a_folder_of_that_name_is_no_framework(tmp_path, monkeypatch):
+    (tmp_path / "folder_only").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not cli._is_installed("folder_only")
+
+
+def test_a_third_party_backend_that_is_right(boxed):
+    lines, status = boxed("boxed_right")
+    assert (status, lines["boxed"]["status"], lines["numpy"]["status"]) == (0, "agrees", "agrees")
+    assert (lines["boxed"]["version"], lines["boxed"]["device"]) == ("1.2.3", "shelf")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "status", "problem"),
+    [
+        ("boxed_naive", "disagrees", "token loss["),
+        ("boxed_leaky", "disagrees", "token loss of row 0 is not exactly 0 in the padding"),
+        ("boxed_wide", "disagrees", "token loss has dtype float64, expected float32"),
+        ("boxed_raises", "crashed", "ZeroDivisionError: the first line"),
+        ("boxed_dies", "crashed", "exit status 7 without a result: the shelf broke"),
+        ("boxed_hangs", "timed out", "no result after 10 seconds"),
+    ],
+)
+def test_a_wrong_backend_is_named_and_hides_no_other(boxed, adapter, status, problem):
+    lines, code = boxed(adapter, "--timeout", "10")
+    assert (code, lines["boxed"]["status"], lines["numpy"]["status"]) == (1, status, "agrees")
+    assert any(line.startswith(problem) for line in lines["boxed"]["problems"])
+
+
+def test_the_table_says_what_is_wrong_in_one_line_each(parity):
+    done = parity("--backends", "boxed", "--register", "boxed=boxed_raises")
+    assert done.returncode == 1
+    assert "boxed crashed: ZeroDivisionError: the first line and the second (in token_nll," in done.stdout
+    assert "0 of 1 backend agree with the reference" in done.stdout
+
+
+# --- the parts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("One.  Two!\nThree? Four", ["One.", "Two!", "Three?", "Four"]),
+        ("“Well!” thought\nAlice.", ["“Well!”", "thought Alice."]),
+        ("A heading\n \nA line", ["A heading", "A line"]),
+        ("A heading\r\n\r\nA line", ["A heading", "A line"]),
+        ("3.14 is no end... but that is", ["3.14 is no end...", "but that is"]),
+        ("", []),
+        (" \n\n . ", ["."]),
+    ],
+)
+def test_sentences(given, expected):
+    assert text.sentences(given) == [sentence.encode() for sentence in expected]
+
+
+def test_a_long_sentence_goes_on_in_the_next_row():
+    found = text.sentences("é" * 300)
+    assert [len(piece) for piece in found] == [256, 256, 88]
+    assert b"".join(found).decode() == "é" * 300
+
+
+def test_the_shipped_text_is_used_whole(shipped):
+    assert shipped.sentences == len(text.read(None).sentences)
+    assert max(map(max, text.read(None).sentences)) > 127
+
+
+def test_the_model_is_a_distribution_over_the_next_byte():
+    logits = bigram.fit([b"abab", b"ac"]).astype(np.float64)
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-12)
+    # After a: b twice and c once of three; single bytes: a 3, b 2, c 1 of 6, each plus one.
+    np.testing.assert_allclose(probabilities[ord("a"), ord("b")], (2 + 3 / 262) / 4, rtol=1e-6)
+    # After a byte that never occurred: the distribution of single bytes.
+    np.testing.assert_allclose(probabilities[ord("z"), ord("a")], 4 / 262, rtol=1e-6)
+
+
+def test_the_logits_are_not_normalised(shipped):
+    """On log-probabilities a loss that forgets to normalise would pass."""
+    assert abs(np.log(np.exp(shipped.logits[0, 0]).sum())) > 0.1
+
+
+def test_the_batch_is_padded_with_what_must_not_be_read(shipped):
+    padding = np.arange(shipped.targets.shape[1]) >= shipped.lengths[:, None]
+    assert padding.sum() == shipped.padding > 0
+    assert np.isnan(shipped.logits[padding]).all() and not np.isnan(shipped.logits[~padding]).any()
+    assert (shipped.targets[padding] == -100).all() and (shipped.targets[~padding] >= 0).all()
+
+
+def naive(shipped):
+    """Token losses as logsumexp minus the logit of the target, in float32."""
+    index = np.maximum(shipped.targets, 0)[..., None]
+    shift = shipped.logits.max(-1)
+    lse = shift + np.log(np.exp(shipped.logits - shift[..., None]).sum(-1))
+    nll = lse - np.take_along_axis(shipped.logits, index, -1)[..., 0]
+    return np.where(shipped.targets < 0, np.float32(0), nll)
+
+
+def test_the_naive_form_is_0_on_the_whole_confident_row(shipped):
+    row = slice(0, len(batch.MARGINS))
+    expected = judge.reference(shipped).values["token loss"][-1, row]
+    assert (naive(shipped)[-1, row] == 0).all() and (expected > 0).all()
+    distance = tolerances.ulps(np.zeros_like(expected), expected, "float32")
+    assert (distance > 1e6).all()
+
+
+def test_the_margins_are_what_they_say(shipped):
+    logits, targets = shipped.logits[-1, :41], shipped.targets[-1, :41]
+    others = np.where(np.arange(256) == targets[:, None], -np.inf, logits).max(-1)
+    margins = np.take_along_axis(logits, targets[:, None], -1)[:, 0] - others
+    np.testing.assert_array_equal(margins, np.arange(20, 61))
+
+
+def outcome(expected, **changes):
+    """What a perfect worker would leave, with some results replaced."""
+    arrays = {name: value.astype(np.float32) for name, value in expected.values.items()} | changes
+    facts = {"version": "1", "device": "cpu", "seconds": 0.1, "foreign": []}
+    dtypes = {name: value.dtype.name for name, value in arrays.items()}
+    return launch.Outcome("x", None, "", {**facts, "dtypes": dtypes}, arrays)
+
+
+@pytest.fixture(scope="module")
+def small():
+    made = batch.build([b"Down, down, down.", b"Thump!"])
+    return made, judge.reference(made)
+
+
+def test_the_rounded_reference_agrees_with_itself(small):
+    verdict = judge.judge(outcome(small[1]), small[1])
+    assert (verdict.status, verdict.problems) == ("agrees", [])
+    assert verdict.tokens.ulp <= 0.5 and verdict.gradient.ulp <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "factor", "problem"),
+    [
+        ("text loss", (), 1.001, "text loss is"),
+        ("batch loss", (), 1.001, "batch loss is"),
+        ("token loss", (1, 3), 1.001, "token loss[1, 3] is"),
+        ("token loss", (2, 40), 0.0, "token loss[2, 40] is 0, expected"),
+        ("token loss", (0, 0), np.nan, "token loss[0, 0] is nan, expected"),
+        ("gradient", (1, 3, 200), 1.001, "gradient[1, 3, 200] is"),
+        ("gradient by autodiff", (2, 40, 255), 0.0, "gradient by autodiff[2, 40, 255] is"),
+    ],
+)
+def test_one_wrong_number_is_found(small, name, index, factor, problem):
+    expected = small[1]
+    wrong = expected.values[name].astype(np.float32)
+    wrong[index] *= np.float32(factor)
+    verdict = judge.judge(outcome(expected, **{name: wrong}), expected)
+    assert verdict.status == "disagrees"
+    assert len(verdict.problems) == 1 and verdict.problems[0].startswith(problem)
+
+
+@pytest.mark.parametrize("value", [1e-45, np.nan])
+def test_padding_must_be_exactly_0(small, value):
+    expected = small[1]
+    wrong = expected.values["gradient"].astype(np.float32)
+    wrong[1, -1, 7] = value
+    verdict = judge.judge(outcome(expected, gradient=wrong), expected)
+    assert verdict.problems == ["gradient of row 1 is not exactly 0 in the padding"]
+
+
+def test_a_wrong_shape_is_a_verdict_too(small):
+    expected = small[1]
+    verdict = judge.judge(outcome(expected, **{"token loss": np.zeros((2, 2), np.float32)}), expected)
+    assert verdict.problems == ["token loss has shape [2, 2], expected [3, 41]"]
+
+
+def test_an_unreadable_folder_is_an_option_error(tmp_path):
+    with pytest.raises(OptionError, match="cannot read the text"):
+        text.read(tmp_path / "none" / "text.txt")
+
+
+HELP = """
+import sys
+from seqloss.__main__ import main
+
+try:
+    main(["parity", "--help"])
+finally:
+    assert "numpy" not in sys.modules
+"""
+
+
+def test_help_needs_no_numpy():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "exit status" in done.stdout
+
+
+def test_the_help_states_the_numbers_in_force():
+    numbers = [len(batch.MARGINS), batch.MARGINS[0], batch.MARGINS[-1], text.LONGEST_SENTENCE, batch.MOST_POSITIONS]
+    assert {f"{number:,}" for number in numbers} <= set(re.findall(r"[\d,]*\d", cli.DESCRIPTION))
