@@ -79,6 +79,6 @@ def token_loss(logits: Array, targets: Array, *, active: Array | None = None) ->
     >>> print(f"{float(seqloss.token_loss(confident, 0)):.4e}")
     4.1223e-09
     """
-    backend, z, y, mask, agree = arguments.tokens(logits, targets, active)
-    nll = backend.differentiable_token_nll(z, y, mask)
-    return nll if agree is None else backend.where(agree, nll, float("nan"))
+    call = arguments.tokens(arguments.receive(logits, targets, active, "active"))
+    nll = call.backend.differentiable_token_nll(call.logits, call.targets, call.active)
+    return nll if call.agree is None else call.backend.where(call.agree, nll, float("nan"))

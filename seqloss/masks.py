@@ -62,8 +62,9 @@ def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool"
      [1 1 1 0]]
     """
     name = checks.dtype_name(dtype)
-    backend, (argument,) = dispatch.gather(("lengths", lengths))
-    checks.integer_dtype("lengths", argument.dtype)
+    argument = dispatch.argument("lengths", lengths)
+    backend = argument.facts
+    checks.lengths_dtype(argument.dtype)
     if maxlen is not None:
         checks.maxlen(maxlen)
     elif not backend.readable(argument.value, sync=True):

@@ -1,7 +1,6 @@
 """The loss of a batch of sequences: the main entrance."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 from seqloss.core import arguments, checks, custom_loss, reduction
@@ -149,19 +148,16 @@ def sequence_loss(
     >>> print(per_sequence.round(4))
     [0.3798 0.6931]
     """
-    checks.flags(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    checks.loss_function(softmax_loss_function)
-    checks.scope_name(name)
-    plan = reduction.plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    ranged = softmax_loss_function is None
-    call = arguments.sequence(logits, targets, weights, check_labels=check_labels, ranged=ranged)
-    backend = call.backend
-    with nullcontext() if name is None else backend.scope(name):
+    plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
+    checks.loss_options(softmax_loss_function, name, check_labels)
+    given = arguments.receive(logits, targets, weights)
+    with given.backend.scope(name):
+        call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None)
         if softmax_loss_function is None:
-            nll = backend.differentiable_token_nll(call.logits, call.targets, call.skippable)
+            nll = call.backend.differentiable_token_nll(call.logits, call.targets, call.skippable)
         else:
             nll = custom_loss.token_losses(call, call.logits, softmax_loss_function)
-        return call.guard(reduction.forward(backend, plan, nll, call.weights))
+        return call.guard(reduction.forward(call.backend, plan, nll, call.weights))
 
 
 def sequence_loss_and_grad(
@@ -276,15 +272,13 @@ def sequence_loss_and_grad(
     >>> print((d_weights + 0.0).round(4))
     [[ 0.     -0.2231]]
     """
-    checks.flags(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    checks.loss_function(softmax_loss_function)
-    checks.scope_name(name)
+    plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
+    checks.loss_options(softmax_loss_function, name, check_labels)
     names = checks.gradient_names(wrt)
-    plan = reduction.plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    ranged = softmax_loss_function is None
-    call = arguments.sequence(logits, targets, weights, check_labels=check_labels, ranged=ranged, wrt=names)
-    backend = call.backend
-    with nullcontext() if name is None else backend.scope(name):
+    given = arguments.receive(logits, targets, weights)
+    backend = given.backend
+    with backend.scope(name):
+        call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None, wrt=names)
         nll, pull = _token_losses(call, softmax_loss_function)
         loss = reduction.forward(backend, plan, nll, call.weights)
         upstream = arguments.cotangent(call, cotangent, loss)
@@ -298,7 +292,15 @@ def sequence_loss_and_grad(
     return loss, gradients[wrt] if isinstance(wrt, str) else tuple(gradients[name] for name in names)
 
 
-def _token_losses(call: arguments.Sequence, function: Callable[..., Any] | None) -> tuple[Array, Callable[[Array], Array]]:
+def _plan(average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any) -> reduction.Plan:
+    flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
+    checks.flags(*flags)
+    return reduction.plan(*flags)
+
+
+def _token_losses(
+    call: arguments.Sequence, function: Callable[..., Any] | None
+) -> tuple[Array, Callable[[Array], Array]]:
     """The token losses and the map from their cotangent to that of the logits."""
     backend = call.backend
     if function is not None:

@@ -14,6 +14,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--backends", default="numpy", help=f"comma-separated frameworks to test: {', '.join(frameworks.NAMES)}"
     )
+    parser.addoption("--census", action="store_true", help="fail unless every declared conformance case has passed")
 
 
 def chosen(config):
@@ -32,6 +33,10 @@ def pytest_configure(config):
                 frameworks.load(name)
             except ImportError as error:
                 raise pytest.UsageError(f"--backends {name}: {error}") from error
+    if config.getoption("--census"):
+        from census import Census
+
+        config.pluginmanager.register(Census(names), "census")
 
 
 def pytest_generate_tests(metafunc):

@@ -32,9 +32,24 @@ class Sequence(NamedTuple):
         return x if self.agree is None else self.backend.where(self.agree, x, float("nan"))
 
 
-def sequence(
-    logits: Any, targets: Any, weights: Any, *, check_labels: Any, ranged: bool, wrt: tuple[str, ...] | None = None
-) -> Sequence:
+class Received(NamedTuple):
+    """The arguments of a call whose backend is known; nothing else has been looked at."""
+
+    backend: Backend
+    logits: Argument
+    targets: Argument
+    mask: Argument | None
+    """The weights of a sequence loss, or the ``active`` of a token loss."""
+
+
+def receive(logits: Any, targets: Any, mask: Any, name: str = "weights") -> Received:
+    """Find the backend of a call, which the logits decide, and see that the other arrays can go with it."""
+    z = dispatch.argument("logits", logits)
+    y = dispatch.beside(z, "targets", targets)
+    return Received(z.facts, z, y, None if mask is None else dispatch.beside(z, name, mask))
+
+
+def sequence(given: Received, check_labels: bool | None, *, ranged: bool, wrt: tuple[str, ...] | None = None) -> Sequence:
     """Check and place the arrays of a sequence loss.
 
     Parameters
@@ -45,13 +60,11 @@ def sequence(
         The arguments whose gradients are computed by explicit pullbacks, which detaches everything; None leaves
         differentiation to the framework.
     """
-    given = [("targets", targets)] if weights is None else [("targets", targets), ("weights", weights)]
-    backend, (z, y, *rest) = dispatch.gather(("logits", logits), *given)
-    w = rest[0] if rest else None
-    is_open = _check_structure(z, y, w, check_labels, wrt)
+    backend, z, y, w = given
+    is_open = _check_sequence(z, y, w, wrt)
     dtype = checks.compute_dtype(z.dtype)
     weights_dtype = dtype if w is None or w.is_host else w.dtype
-    weights_fixed = w is None or w.is_host or w.dtype not in checks.FLOATS
+    fixed = w is None or w.is_host or w.dtype not in checks.FLOATS
     if w is not None:
         w = w._replace(value=w.facts.astype(w.value, dtype))
     if ranged:
@@ -62,22 +75,18 @@ def sequence(
         array = backend.with_rank(array, rank) if backend.shape(array) is None else array
         return array if wrt is None else backend.stop_gradient(array)
 
-    arrays = [placed(z, 3), placed(y, 2)]
+    arrays = [placed(z, 3), placed(y, 2)] if w is None else [placed(z, 3), placed(y, 2), placed(w, 2)]
+    agree, arrays = backend.sizes_agree(arrays, checks.SIZES_DIFFER) if is_open else (None, arrays)
     if w is None:
-        ready = reduction.unit(backend, arrays[1], dtype)
+        weights = reduction.unit(backend, arrays[1], dtype)
     else:
-        arrays.append(placed(w, 2))
-        fixed = (weights_fixed or not backend.needs_grad(arrays[2])) if wrt is None else "weights" not in wrt
-        ready = reduction.prepare(backend, arrays[2], fixed)
-    agree = backend.sizes_agree(arrays[0], arrays[1:], checks.SIZES_DIFFER) if is_open else None
-    return Sequence(backend, arrays[0], arrays[1], ready, weights_dtype, agree)
+        fixed = (fixed or not backend.needs_grad(arrays[2])) if wrt is None else "weights" not in wrt
+        weights = reduction.prepare(backend, arrays[2], fixed)
+    return Sequence(backend, arrays[0], arrays[1], weights, weights_dtype, agree)
 
 
-def _check_structure(
-    z: Argument, y: Argument, w: Argument | None, check_labels: Any, wrt: tuple[str, ...] | None
-) -> bool:
+def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
     """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
-    checks.optional_flag("check_labels", check_labels)
     shape = z.shape
     checks.sequence_logits(shape)
     is_open = checks.sequence_targets(y.shape, shape)
@@ -86,17 +95,25 @@ def _check_structure(
         checks.weights_dtype(w.dtype)
     checks.classes(shape)
     checks.float_dtype("logits", z.dtype)
-    checks.integer_dtype("targets", y.dtype)
+    checks.targets_dtype(y.dtype)
     if wrt is not None and "weights" in wrt:
         checks.differentiable_weights(None if w is None else w.dtype)
     return is_open
 
 
-def tokens(logits: Any, targets: Any, active: Any) -> tuple[Backend, Array, Array, Array | None, Array | None]:
-    """Check and place the arrays of a token loss: the backend, logits, targets, active and whether sizes agree."""
-    given = [("targets", targets)] if active is None else [("targets", targets), ("active", active)]
-    backend, (z, y, *rest) = dispatch.gather(("logits", logits), *given)
-    mask = rest[0] if rest else None
+class Tokens(NamedTuple):
+    """The arrays of a token loss, checked and placed in one backend."""
+
+    backend: Backend
+    logits: Array
+    targets: Array
+    active: Array | None
+    agree: Array | None
+
+
+def tokens(given: Received) -> Tokens:
+    """Check and place the arrays of a token loss."""
+    backend, z, y, mask = given
     checks.token_logits(z.shape)
     is_open = checks.token_argument("targets", y.shape, z.shape)
     if mask is not None:
@@ -104,11 +121,11 @@ def tokens(logits: Any, targets: Any, active: Any) -> tuple[Backend, Array, Arra
         checks.bool_dtype("active", mask.dtype)
     checks.classes(z.shape)
     checks.float_dtype("logits", z.dtype)
-    checks.integer_dtype("targets", y.dtype)
+    checks.targets_dtype(y.dtype)
     y = _checked_labels(y, z.shape, mask, None)
-    others = [dispatch.place(backend, argument, z.value) for argument in (y, mask) if argument is not None]
-    agree = backend.sizes_agree(z.value, others, checks.TOKEN_SIZES_DIFFER) if is_open else None
-    return backend, z.value, others[0], others[1] if mask is not None else None, agree
+    arrays = [dispatch.place(backend, argument, z.value) for argument in (z, y, mask) if argument is not None]
+    agree, arrays = backend.sizes_agree(arrays, checks.TOKEN_SIZES_DIFFER) if is_open else (None, arrays)
+    return Tokens(backend, arrays[0], arrays[1], arrays[2] if mask is not None else None, agree)
 
 
 def _checked_labels(
@@ -127,6 +144,6 @@ def cotangent(call: Sequence, value: Any, loss: Array) -> Array:
         return backend.ones_like(loss, dtype=dtype)
     given = dispatch.beside(Argument("logits", call.logits, backend, False), "cotangent", value)
     checks.cotangent(given.shape, backend.shape(loss))
-    checks.float_dtype("cotangent", given.dtype)
+    checks.cotangent_dtype(given.dtype)
     given = given._replace(value=given.facts.astype(given.value, dtype))
     return backend.stop_gradient(dispatch.place(backend, given, call.logits))

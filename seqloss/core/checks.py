@@ -65,20 +65,21 @@ def _contradiction(one: str, other: str, why: str) -> None:
     )
 
 
-def optional_flag(name: str, value: Any) -> None:
-    if value is not None and not isinstance(value, bool):
-        raise ArgumentTypeError(f"{name} must be None, True or False, got {value!r}")
-
-
-def scope_name(name: Any) -> None:
+def loss_options(softmax_loss_function: Any, name: Any, check_labels: Any) -> None:
+    """The options of a sequence loss that are no flags of the reduction."""
+    if softmax_loss_function is not None and not callable(softmax_loss_function):
+        raise ArgumentTypeError(
+            "softmax_loss_function must be callable with the keywords labels= and logits=, or None, "
+            f"got {softmax_loss_function!r}"
+        )
     if name is not None and not isinstance(name, str):
         raise ArgumentTypeError(f"name must be a string or None, got {name!r}")
-
-
-def loss_function(function: Any) -> None:
-    if function is not None and not callable(function):
-        raise ArgumentTypeError(
-            f"softmax_loss_function must be callable with the keywords labels= and logits=, or None, got {function!r}"
+    if check_labels is not None and not isinstance(check_labels, bool):
+        raise ArgumentTypeError(f"check_labels must be None, True or False, got {check_labels!r}")
+    if check_labels and softmax_loss_function is not None:
+        raise OptionError(
+            "check_labels=True cannot be had with a softmax_loss_function, whose last axis need not be classes; "
+            "check the labels inside that function"
         )
 
 
@@ -99,14 +100,19 @@ def float_dtype(name: str, dtype: str) -> None:
         raise DTypeError(f"{name} must be of one of the dtypes {', '.join(FLOATS)}, got {dtype}; cast it first")
 
 
-def integer_dtype(name: str, dtype: str) -> None:
+def lengths_dtype(dtype: str) -> None:
+    if dtype not in INTEGERS:
+        raise DTypeError(f"lengths must be integers, got {dtype}; cast them to an integer dtype")
+
+
+def targets_dtype(dtype: str) -> None:
     if dtype in INTEGERS:
         return
     mend = (
         "a bool array is a mask, not labels" if dtype == "bool"
         else "class probabilities belong in a soft-label cross entropy, class ids must be cast to an integer dtype"
     )
-    raise DTypeError(f"{name} must be integer class labels, got {dtype}; {mend}")
+    raise DTypeError(f"targets must be integer class labels, got {dtype}; {mend}")
 
 
 def weights_dtype(dtype: str) -> None:
@@ -117,6 +123,11 @@ def weights_dtype(dtype: str) -> None:
 def bool_dtype(name: str, dtype: str) -> None:
     if dtype != "bool":
         raise DTypeError(f"{name} must be a bool array, got {dtype}; compare it first, as in {name} != 0")
+
+
+def cotangent_dtype(dtype: str) -> None:
+    if dtype not in FLOATS and dtype not in INTEGERS:
+        raise DTypeError(f"cotangent must be a float or integer array, got {dtype}; cast it to a float dtype")
 
 
 def differentiable_weights(dtype: str | None) -> None:

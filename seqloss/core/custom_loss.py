@@ -33,6 +33,6 @@ def token_losses(call: Sequence, logits: Array, function: Callable[..., Any]) ->
     is_open = checks.custom_loss(backend.shape(losses), backend.shape(labels)[0])  # type: ignore[index]  # rank 1
     checks.float_dtype("the result of softmax_loss_function", backend.dtype(losses))
     if is_open:
-        agree = backend.sizes_agree(labels, [losses], checks.CUSTOM_SIZES_DIFFER)
+        agree, (_, losses) = backend.sizes_agree([labels, losses], checks.CUSTOM_SIZES_DIFFER)
         losses = backend.where(agree, losses, float("nan"))
     return backend.reshape(backend.astype(losses, backend.dtype(call.weights.values)), (batch, time))

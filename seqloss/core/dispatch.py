@@ -100,26 +100,20 @@ def backend_of(x: Any) -> tuple[str, Backend] | None:
     return None
 
 
-def gather(first: tuple[str, Any], *others: tuple[str, Any]) -> tuple[Backend, list[Argument]]:
-    """The backend of a call, which the first array decides, and the arguments in the order given."""
-    main = _argument(*first)
-    return main.facts, [main, *(beside(main, *other) for other in others)]
-
-
 def beside(main: Argument, name: str, value: Any) -> Argument:
     """An argument that stands beside ``main``: an array of the same framework and device, or a host value."""
-    argument = _argument(name, value)
-    if argument.facts is not main.facts:
+    other = argument(name, value)
+    if other.facts is not main.facts:
         if not is_host(value):
-            raise MixedBackendsError(
-                f"{main.name} is an array of {_framework(main)} but {name} is one of {_framework(argument)}; "
-                f"convert {name} to {_framework(main)}, or pass it as a NumPy array"
-            )
-        return argument._replace(is_host=True)
-    here, there = main.facts.device(main.value), main.facts.device(argument.value)
-    if here != there:
-        raise DeviceError(f"{main.name} is on {here} but {name} is on {there}; move {name} to {here}")
-    return argument
+            here, there = _framework(main), _framework(other)
+            # A traced array cannot become a NumPy array, but NumPy logits can always become an array of its framework.
+            mend = f"convert {main.name} to {there}" if here == "numpy" else f"pass {name} as a {here} or NumPy array"
+            raise MixedBackendsError(f"{main.name} is an array of {here} but {name} is one of {there}; {mend}")
+        return other._replace(is_host=True)
+    place, other_place = main.facts.device(main.value), main.facts.device(other.value)
+    if place != other_place:
+        raise DeviceError(f"{main.name} is on {place} but {name} is on {other_place}; move {name} to {place}")
+    return other
 
 
 def place(backend: Backend, argument: Argument, like: Array) -> Array:
@@ -134,7 +128,7 @@ def is_host(x: Any) -> bool:
     return "numpy" in sys.modules and load("numpy").owns(x)
 
 
-def _argument(name: str, value: Any) -> Argument:
+def argument(name: str, value: Any) -> Argument:
     """An argument in its own framework; lists and numbers become NumPy arrays."""
     if isinstance(value, (bool, int, float, list, tuple)):
         return Argument(name, _from_list(name, value), load("numpy"), False)

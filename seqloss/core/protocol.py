@@ -115,16 +115,20 @@ class Backend(Protocol):
 
     # --- what only the framework can do --------------------------------------------------------------------------
 
-    def scope(self, name: str, /) -> AbstractContextManager[Any]:
-        """A region that the framework's profiler or graph viewer shows under ``name``."""
+    def scope(self, name: str | None, /) -> AbstractContextManager[Any]:
+        """A region that the framework's profiler or graph viewer shows under ``name``, if there is one.
+
+        NaN and infinities inside raise no warnings: they are answers here, not accidents.
+        """
 
     def with_rank(self, x: Array, rank: int, /) -> Array:
         """``x``, whose rank is unknown, as an array of this rank; the graph fails if it has another."""
 
-    def sizes_agree(self, x: Array, others: Sequence[Array], message: str, /) -> Array:
-        """A bool scalar: whether, when the graph runs, each other array has the leading sizes of ``x``.
+    def sizes_agree(self, arrays: Sequence[Array], message: str, /) -> tuple[Array, list[Array]]:
+        """A bool scalar, whether all arrays have the leading sizes of the first when the graph runs; and the arrays.
 
-        Where assertions run, one with ``message`` fails first. Called only if a static size is None.
+        Where assertions run, one with ``message`` fails before anything is computed from the arrays that are
+        returned. Called only if a static size is None.
         """
 
     def vjp(self, function: Callable[[Array], Array], x: Array, /) -> tuple[Array, Callable[[Array], Array]] | None:

@@ -16,6 +16,9 @@ from seqloss.core.protocol import Array, TokenStatistics
 def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
     z, index, valid = _prepare(logits, targets)
     highest = jax.lax.stop_gradient(jnp.max(z, axis=-1))
+    # A row without a loss is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
+    good = valid & jnp.isfinite(highest)
+    z = jnp.where(good[..., None], z, 0)
     t = jnp.take_along_axis(z, index[..., None], axis=-1)[..., 0]
     # Where the target is the largest, its own logit is the pivot, with its derivative; elsewhere a constant is.
     shift = jnp.where(t == highest, t, highest)
@@ -23,7 +26,6 @@ def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStati
     rest = jnp.sum(jnp.where(_at(index, z), 0, e), axis=-1)
     total = rest + jnp.exp(t - shift)
     nll = jnp.where(t == shift, jnp.log1p(rest), (shift - t) + jnp.log(total))
-    good = valid & jnp.isfinite(highest)
     nll = jnp.where(good, nll, jnp.nan)
     if active is not None:
         nll = jnp.where(active, nll, 0)

@@ -1,7 +1,7 @@
 """JAX: facts and primitives."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -98,16 +98,16 @@ def stop_gradient(x: Array) -> Array:
     return jax.lax.stop_gradient(x)
 
 
-def scope(name: str) -> AbstractContextManager[Any]:
-    return jax.named_scope(name)
+def scope(name: str | None) -> AbstractContextManager[Any]:
+    return nullcontext() if name is None else jax.named_scope(name)
 
 
 def with_rank(x: Array, rank: int) -> Array:
     return x
 
 
-def sizes_agree(x: Array, others: Sequence[Array], message: str) -> Array:
-    return jnp.bool_(True)
+def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Array]]:
+    return jnp.bool_(True), list(arrays)
 
 
 def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:

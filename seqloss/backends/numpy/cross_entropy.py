@@ -41,7 +41,7 @@ def token_nll_pullback(
 
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
     """NumPy differentiates nothing: this is the forward kernel."""
-    return token_nll(logits, targets, active).nll
+    return token_nll(logits, targets, active).nll[()]
 
 
 def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array]:

@@ -1,7 +1,7 @@
 """NumPy: facts and primitives."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,11 @@ def expand_dims(x: Array, *, axis: int) -> Array:
 
 
 def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
+    # NumPy 1 gives a Python number beside a scalar array a dtype of its own.
+    if isinstance(x1, (int, float)):
+        x1 = x2.dtype.type(x1)  # type: ignore[union-attr]  # one of the two is an array
+    elif isinstance(x2, (int, float)):
+        x2 = x1.dtype.type(x2)
     # [()] turns a rank-0 array into a NumPy scalar, as NumPy's own reductions return it, and is a view otherwise.
     return np.where(condition, x1, x2)[()]
 
@@ -96,16 +101,16 @@ def stop_gradient(x: Array) -> Array:
     return x
 
 
-def scope(name: str) -> AbstractContextManager[Any]:
-    return nullcontext()
+def scope(name: str | None) -> AbstractContextManager[Any]:
+    return np.errstate(all="ignore")
 
 
 def with_rank(x: Array, rank: int) -> Array:
     return x
 
 
-def sizes_agree(x: Array, others: Sequence[Array], message: str) -> Array:
-    return np.bool_(True)
+def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Array]]:
+    return np.bool_(True), list(arrays)
 
 
 def vjp(function: Callable[[Array], Array], x: Array) -> None:

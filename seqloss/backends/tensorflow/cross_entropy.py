@@ -14,6 +14,9 @@ from seqloss.core.protocol import Array, TokenStatistics
 def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
     z, index, valid = _prepare(logits, targets)
     highest = tf.stop_gradient(tf.reduce_max(z, -1))
+    # A row without a loss is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
+    good = valid & tf.math.is_finite(highest)
+    z = tf.where(good[:, None], z, tf.zeros_like(z))
     t = tf.gather(z, index, batch_dims=1)
     # Where the target is the largest, its own logit is the pivot, with its derivative; elsewhere a constant is.
     shift = tf.where(t == highest, t, highest)
@@ -22,7 +25,6 @@ def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStati
     total = rest + tf.exp(t - shift)
     nll = tf.where(t == shift, tf.math.log1p(rest), (shift - t) + tf.math.log(total))
     nan = tf.constant(float("nan"), z.dtype)
-    good = valid & tf.math.is_finite(highest)
     nll = tf.where(good, nll, nan)
     if active is not None:
         nll = tf.where(tf.reshape(active, [-1]), nll, tf.zeros_like(nll))

@@ -1,7 +1,7 @@
 """TensorFlow: facts and primitives."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import tensorflow as tf
@@ -103,24 +103,23 @@ def stop_gradient(x: Array) -> Array:
     return tf.stop_gradient(x)
 
 
-def scope(name: str) -> AbstractContextManager[Any]:
-    return tf.name_scope(name)
+def scope(name: str | None) -> AbstractContextManager[Any]:
+    return nullcontext() if name is None else tf.name_scope(name)
 
 
 def with_rank(x: Array, rank: int) -> Array:
     return tf.ensure_shape(x, [None] * rank)
 
 
-def sizes_agree(x: Array, others: Sequence[Array], message: str) -> Array:
+def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Array]]:
     agree = tf.constant(True)
-    for other in others:
+    for other in arrays[1:]:
         sizes = tf.shape(other)
-        leading = tf.shape(x)[: tf.size(sizes)]
-        # Compared as padded to one length, because ranks may be unknown as well.
+        leading = tf.shape(arrays[0])[: tf.size(sizes)]
         agree &= tf.equal(tf.size(leading), tf.size(sizes)) & tf.reduce_all(tf.equal(leading, sizes))
     assertion = tf.debugging.Assert(agree, [message])
     with tf.control_dependencies([] if assertion is None else [assertion]):
-        return tf.identity(agree)
+        return tf.identity(agree), [tf.identity(x) for x in arrays]
 
 
 def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:

@@ -1,7 +1,7 @@
 """PyTorch: facts and primitives."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -117,16 +117,16 @@ def stop_gradient(x: Array) -> Array:
     return x.detach()
 
 
-def scope(name: str) -> AbstractContextManager[Any]:
-    return torch.profiler.record_function(name)
+def scope(name: str | None) -> AbstractContextManager[Any]:
+    return nullcontext() if name is None else torch.profiler.record_function(name)
 
 
 def with_rank(x: Array, rank: int) -> Array:
     return x
 
 
-def sizes_agree(x: Array, others: Sequence[Array], message: str) -> Array:
-    return torch.ones((), dtype=torch.bool, device=x.device)
+def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Array]]:
+    return torch.ones((), dtype=torch.bool, device=arrays[0].device), list(arrays)
 
 
 def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:

@@ -1,0 +1,120 @@
+"""Everything that is checked, each in an environment of its own: ``python -m nox`` runs the default sessions."""
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.error_on_external_run = True
+nox.options.stop_on_first_error = False
+
+HERE = Path(__file__).parent
+CONSTRAINTS = str(HERE / "constraints.txt")
+PROJECT = nox.project.load_toml(HERE / "pyproject.toml")
+BACKENDS = ("numpy", "torch", "tensorflow", "jax")
+# All but NumPy, in the order in which they may be imported into one process: torch before TensorFlow.
+EXTRAS = ("torch", "tensorflow", "jax")
+
+nox.options.sessions = ["lint", "types", "light", "tests", "together", "docs", "wheel"]
+
+
+def group(name: str) -> list[str]:
+    """A dependency group of pyproject.toml."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    session.install("--constraint", CONSTRAINTS, *packages)
+
+
+def pytest(session: nox.Session, *arguments: str) -> None:
+    # pip's processes are gone by now, so every core is free; loadscope would leave them idle at the end.
+    workers = os.environ.get("SEQLOSS_TEST_WORKERS", "auto")
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"}
+    session.run("python", "-m", "pytest", "-q", "-n", workers, *arguments, *session.posargs, env=quiet)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, by ruff."""
+    install(session, *group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types, by mypy --strict; the backends are compared with the protocol."""
+    install(session, ".", *group("types"))
+    session.run("mypy")
+
+
+@nox.session
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def tests(session: nox.Session, backend: str) -> None:
+    """The whole suite for one backend, where no other framework is installed."""
+    install(session, "." if backend == "numpy" else f".[{backend}]", *group("test"))
+    pytest(session, "tests", "--backends", backend, "--census")
+
+
+@nox.session
+def together(session: nox.Session) -> None:
+    """All four in one process, compared pairwise."""
+    install(session, ".[all]", *group("test"))
+    pytest(session, "tests/together", "--backends", ",".join(BACKENDS))
+
+
+@nox.session
+def light(session: nox.Session) -> None:
+    """With NumPy alone: importing stays light, and the README's command works."""
+    install(session, ".", *group("test"))
+    pytest(session, "tests/test_imports.py")
+    session.run("python", "-m", "seqloss", "parity")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site with warnings as errors, and every snippet in it."""
+    install(session, ".", *group("docs"))
+    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html")
+    session.run("python", "-m", "sphinx", "-W", "-b", "doctest", "docs", "docs/_build/doctest")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """The built wheel in an empty environment, tried from another directory."""
+    install(session, "build")
+    out = Path(session.create_tmp()).resolve()
+    shutil.rmtree(out / "dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(out / "dist"), str(HERE))
+    environment = out / "empty"
+    session.run("python", "-m", "venv", "--clear", str(environment))
+    python = str(environment / "bin" / "python")
+    (built,) = (out / "dist").glob("*.whl")
+    session.run(python, "-m", "pip", "install", "-q", "--constraint", CONSTRAINTS, str(built), external=True)
+    session.chdir(out)
+    session.run(python, "-m", "seqloss", "parity", external=True)
+    session.run(python, "-m", "pip", "install", "-q", "--constraint", CONSTRAINTS, *group("test"), external=True)
+    suite = str(HERE / "tests" / "conformance")
+    session.run(python, "-m", "pytest", "-q", suite, "--backends", "numpy", "-c", str(HERE / "pyproject.toml"), external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The measurements behind docs/performance.md. Not part of the default run: machines in CI are shared."""
+    install(session, ".[all]", *group("bench"))
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """The lower bounds of pyproject.toml, one environment per framework."""
+    ...
+
+
+@nox.session
+def pythons(session: nox.Session) -> None:
+    """The NumPy-only tests on every newer Python that is present."""
+    ...

@@ -1,0 +1,48 @@
+"""The tests of the census: it fails the session when a declared case did not pass."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CASE = "tests/conformance/test_sequence_loss.py::test_case[numpy-eager-float32-flags_none]"
+
+
+def session(*arguments):
+    """A conformance session on NumPy with the census, as (exit status, output)."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/conformance/test_sequence_loss.py"]
+    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_full_session_passes(workers):
+    status, output = session("--backends", "numpy", "--census", "-n", workers)
+    assert status == 0, output
+    assert "declared conformance cases passed" in output
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_deselected_case_fails_the_session(workers):
+    status, output = session("--backends", "numpy", "--census", "-n", workers, "--deselect", CASE)
+    assert status == pytest.ExitCode.TESTS_FAILED, output
+    assert "census: missing: numpy-eager-float32-flags_none" in output
+
+
+def test_a_missing_backend_is_an_error():
+    status, output = session("--backends", "numpy,cupy")
+    assert status == pytest.ExitCode.USAGE_ERROR, output
+    assert "--backends takes names out of numpy, torch, tensorflow, jax" in output
+
+
+def test_a_backend_that_cannot_be_imported_is_an_error(tmp_path):
+    """Never a skip: a framework that is asked for and broken stops the session."""
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch in this environment')")
+    command = [sys.executable, "-m", "pytest", "-q", "tests/conformance", "--backends", "torch"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(tmp_path), "PATH": ""}
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert "--backends torch: no torch in this environment" in done.stdout + done.stderr
