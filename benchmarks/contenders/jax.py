@@ -1,0 +1,48 @@
+"""JAX: seqloss and optax."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import seqloss
+from benchmarks import machine
+from benchmarks.contenders import Batch, Contender
+
+
+def place(batch: Batch) -> Batch:
+    # Copies, finished ones: shared with NumPy or still under way, they would spoil the measure of memory.
+    return Batch(*(jax.block_until_ready(jnp.array(array)) for array in batch))
+
+
+def threads() -> int:
+    return machine.cores()  # XLA's pool on CPU has one thread per core that the process may use
+
+
+def weighted_mean(z: Any, y: Any, w: Any) -> Any:
+    """The weighted loss as it is written by hand."""
+    import optax  # here, so that seqloss is measured without it too
+
+    losses = optax.softmax_cross_entropy_with_integer_labels(z, y) * w
+    return losses.sum() / w.sum()
+
+
+def _bound(step: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda z, y, w: lambda: jax.block_until_ready(step(z, y, w))
+
+
+def _eager(function: Callable[..., Any]) -> Callable[..., Any]:
+    return _bound(jax.value_and_grad(function))
+
+
+def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    return _bound(jax.jit(jax.value_and_grad(function)))
+
+
+CONTENDERS = (
+    Contender("seqloss", "eager", True, _eager(seqloss.sequence_loss)),
+    Contender("optax * w", "eager", False, _eager(weighted_mean)),
+    Contender("seqloss", "jit", True, _jit(seqloss.sequence_loss)),
+    Contender("optax * w", "jit", False, _jit(weighted_mean)),
+)

@@ -1,0 +1,43 @@
+"""NumPy: seqloss and what one writes by hand."""
+
+from typing import Any
+
+import numpy as np
+
+import seqloss
+from benchmarks.contenders import Batch, Contender
+
+
+def place(batch: Batch) -> Batch:
+    return batch
+
+
+def threads() -> int:
+    return 1
+
+
+def _ours(z: Any, y: Any, w: Any) -> Any:
+    return lambda: seqloss.sequence_loss_and_grad(z, y, w)
+
+
+def _peer(z: Any, y: Any, w: Any) -> Any:
+    index = y[..., None]
+
+    def loss_and_grad() -> tuple[Any, Any]:
+        shifted = z - z.max(-1, keepdims=True)
+        exponentials = np.exp(shifted)
+        total = exponentials.sum(-1, keepdims=True)
+        nll = (np.log(total) - np.take_along_axis(shifted, index, -1))[..., 0]
+        scale = (w / w.sum())[..., None]
+        gradient = exponentials / total
+        np.put_along_axis(gradient, index, np.take_along_axis(gradient, index, -1) - 1, -1)
+        gradient *= scale
+        return (nll * w).sum() / w.sum(), gradient
+
+    return loss_and_grad
+
+
+CONTENDERS = (
+    Contender("seqloss", "eager", True, _ours),
+    Contender("naive NumPy", "eager", False, _peer),
+)

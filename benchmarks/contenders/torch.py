@@ -1,0 +1,50 @@
+"""PyTorch: seqloss and ``F.cross_entropy``."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+import seqloss
+from benchmarks.contenders import Batch, Contender
+
+
+def place(batch: Batch) -> Batch:
+    logits, targets, weights = (torch.from_numpy(array) for array in batch)
+    return Batch(logits.requires_grad_(), targets, weights)
+
+
+def threads() -> int:
+    return torch.get_num_threads()
+
+
+def weighted_mean(z: Any, y: Any, w: Any) -> Any:
+    """The weighted loss as it is written by hand."""
+    losses = F.cross_entropy(z.view(-1, z.shape[-1]), y.view(-1), reduction="none") * w.view(-1)
+    return losses.sum() / w.sum()
+
+
+def _with_grad(function: Callable[..., Any]) -> Callable[..., Any]:
+    def setup(z: Any, y: Any, w: Any) -> Callable[[], tuple[Any, Any]]:
+        def loss_and_grad() -> tuple[Any, Any]:
+            z.grad = None  # else the gradients would be added up
+            loss = function(z, y, w)
+            loss.backward()
+            return loss.detach(), z.grad
+
+        return loss_and_grad
+
+    return setup
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return _with_grad(torch.compile(function, fullgraph=True, dynamic=False))
+
+
+CONTENDERS = (
+    Contender("seqloss", "eager", True, _with_grad(seqloss.sequence_loss)),
+    Contender("F.cross_entropy * w", "eager", False, _with_grad(weighted_mean)),
+    Contender("seqloss", "compile", True, _compiled(seqloss.sequence_loss)),
+    Contender("F.cross_entropy * w", "compile", False, _compiled(weighted_mean)),
+)

@@ -1,0 +1,42 @@
+"""The small call: what seqloss adds to a loss of a few tokens, on one core."""
+
+from typing import Any
+
+from benchmarks import contenders, machine, processes, side_by_side, tables
+
+SHAPE = [8, 5, 32]
+MODES = ("eager", "jit")
+LIMIT_RATIO = 3.5
+LIMIT_STRUCTURE_US = 10
+
+
+def collect(quick: bool, cores: int | None) -> dict[str, Any]:
+    rounds = 50 if quick else 500
+    rows: list[Any] = []
+    for framework in machine.installed():
+        rows += processes.call("small:race", cores=1, framework=framework, rounds=rounds)
+    result: dict[str, Any] = {"shape": SHAPE, "cores": 1, "limit_ratio_torch": LIMIT_RATIO, "rows": rows}
+    if "torch" in machine.installed():
+        result["stages"] = processes.call("split:stages", cores=1, shape=SHAPE, rounds=rounds)
+        result["limit_structure_us"] = LIMIT_STRUCTURE_US
+    return result
+
+
+def race(framework: str, rounds: int) -> Any:
+    return side_by_side.race(framework, contenders.make_batch(SHAPE), MODES, rounds)
+
+
+def report(result: dict[str, Any]) -> str:
+    parts = [
+        f"Logits {result['shape']}, value and gradient, {result['cores']} core",
+        side_by_side.report(result["rows"], "us"),
+        f"On torch at most {result['limit_ratio_torch']} times the peer is wanted.",
+    ]
+    if "stages" in result:
+        best, median = result["stages"]["best"], result["stages"]["median"]
+        rows = [(name, tables.scaled(best[name], "us"), tables.scaled(median[name], "us")) for name in best]
+        parts += [
+            f"The torch call by stages; at most {result['limit_structure_us']} us wanted for the first:",
+            tables.render(("stage", "best us", "median us"), rows),
+        ]
+    return "\n\n".join(parts)
