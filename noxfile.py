@@ -98,7 +98,9 @@ def wheel(session: nox.Session) -> None:
     session.run(python, "-m", "seqloss", "parity", external=True)
     session.run(python, "-m", "pip", "install", "-q", "--constraint", CONSTRAINTS, *group("test"), external=True)
     suite = str(HERE / "tests" / "conformance")
-    session.run(python, "-m", "pytest", "-q", suite, "--backends", "numpy", "-c", str(HERE / "pyproject.toml"), external=True)
+    session.run(
+        python, "-m", "pytest", "-q", suite, "--backends", "numpy", "-c", str(HERE / "pyproject.toml"), external=True
+    )
 
 
 @nox.session
@@ -111,10 +113,8 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def minimums(session: nox.Session) -> None:
     """The lower bounds of pyproject.toml, one environment per framework."""
-    ...
 
 
 @nox.session
 def pythons(session: nox.Session) -> None:
     """The NumPy-only tests on every newer Python that is present."""
-    ...

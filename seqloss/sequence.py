@@ -292,7 +292,9 @@ def sequence_loss_and_grad(
     return loss, gradients[wrt] if isinstance(wrt, str) else tuple(gradients[name] for name in names)
 
 
-def _plan(average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any) -> reduction.Plan:
+def _plan(
+    average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
+) -> reduction.Plan:
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     checks.flags(*flags)
     return reduction.plan(*flags)

@@ -49,7 +49,9 @@ def receive(logits: Any, targets: Any, mask: Any, name: str = "weights") -> Rece
     return Received(z.facts, z, y, None if mask is None else dispatch.beside(z, name, mask))
 
 
-def sequence(given: Received, check_labels: bool | None, *, ranged: bool, wrt: tuple[str, ...] | None = None) -> Sequence:
+def sequence(
+    given: Received, check_labels: bool | None, *, ranged: bool, wrt: tuple[str, ...] | None = None
+) -> Sequence:
     """Check and place the arrays of a sequence loss.
 
     Parameters

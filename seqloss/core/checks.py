@@ -43,7 +43,9 @@ def flag(name: str, value: Any) -> None:
         )
 
 
-def flags(average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any) -> None:
+def flags(
+    average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
+) -> None:
     flag("average_across_timesteps", average_across_timesteps)
     flag("average_across_batch", average_across_batch)
     flag("sum_over_timesteps", sum_over_timesteps)
@@ -109,7 +111,8 @@ def targets_dtype(dtype: str) -> None:
     if dtype in INTEGERS:
         return
     mend = (
-        "a bool array is a mask, not labels" if dtype == "bool"
+        "a bool array is a mask, not labels"
+        if dtype == "bool"
         else "class probabilities belong in a soft-label cross entropy, class ids must be cast to an integer dtype"
     )
     raise DTypeError(f"targets must be integer class labels, got {dtype}; {mend}")

@@ -168,7 +168,10 @@ NAN, INF = float("nan"), float("inf")
 CASES: tuple[Case, ...] = (
     *(Case(f"flags_{name}", lambda: draw(2, 3, 5), flags) for name, flags in FLAGS.items()),
     *(Case(f"weights_{name}", _weighted(make)) for name, make in WEIGHTS.items()),
-    *(Case(f"weights_{name}_sum_time", _weighted(WEIGHTS[name]), FLAGS["sum_time"]) for name in ("row_masked", "mixed_signs", "flushed")),
+    *(
+        Case(f"weights_{name}_sum_time", _weighted(WEIGHTS[name]), FLAGS["sum_time"])
+        for name in ("row_masked", "mixed_signs", "flushed")
+    ),
     *(Case(f"weights_{name}_none", _weighted(WEIGHTS[name]), PLAIN) for name in ("mixed_signs", "one_inf", "flushed")),
     Case("weights_row_masked_average_time", _weighted(_row_masked), FLAGS["average_time"]),
     Case("weights_column_masked_average_batch", _weighted(_column_masked), FLAGS["average_batch"]),

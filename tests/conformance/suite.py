@@ -7,8 +7,18 @@ import numpy as np
 import seqloss
 from seqloss.testing import cases, frameworks, oracle, tolerances
 
-
-XFAIL: dict[str, str] = {}
+_EXPORT = (
+    "an exported program keeps the operations of the kernel and forgets its pullback: where the loss of a token is "
+    "NaN or infinite, its gradient row is 0 instead of NaN"
+)
+XFAIL = {
+    f"torch-export-{dtype}-{case}": _EXPORT
+    for dtype in ("float32", "bfloat16")
+    for case in (
+        *("counted_nan_row", "counted_nan_at_target", "counted_nan_elsewhere", "counted_inf", "counted_inf_at_target"),
+        *("counted_row_minus_inf", "counted_label_minus_1", "counted_label_too_large", "weights_one_inf_none"),
+    )
+}
 """The only place for deviations: the identity of a case that fails, with the reason."""
 
 
@@ -25,7 +35,7 @@ def declared(names):
     for name in names:
         driver = frameworks.load(name)
         for mode in (*driver.MODES, *driver.EXPLICIT):
-            for dtype in driver.DTYPES:
+            for dtype in driver.FEWER_DTYPES.get(mode, driver.DTYPES):
                 for case in cases.CASES:
                     yield name, mode, dtype, case
 

@@ -48,13 +48,21 @@ TRANSFORMS = {
     "vmap": lambda f: lambda z, y, w: jax.vmap(f, (0, None, None))(jnp.stack([z, -z]), y, w),
     "vmap_targets": lambda f: lambda z, y, w: jax.vmap(f, (None, 0, None))(z, jnp.stack([y, (y + 1) % 5]), w),
     "vmap_grad": lambda f: lambda z, y, w: jax.vmap(jax.grad(f, (0, 2)), (0, None, None))(jnp.stack([z, -z]), y, w),
-    "grad_vmap": lambda f: lambda z, y, w: jax.grad(
-        lambda z, w: jax.vmap(f, (0, None, 0))(jnp.stack([z, -z]), y, jnp.stack([w, w + 1])).sum(), (0, 1)
-    )(z, w),
+    "grad_vmap": lambda f: (
+        lambda z, y, w: jax.grad(
+            lambda z, w: jax.vmap(f, (0, None, 0))(jnp.stack([z, -z]), y, jnp.stack([w, w + 1])).sum(), (0, 1)
+        )(z, w)
+    ),
     "jit_vmap_grad": lambda f: lambda z, y, w: jax.jit(jax.vmap(jax.grad(f), (0, None, None)))(jnp.stack([z]), y, w),
-    "scan": lambda f: lambda z, y, w: jax.grad(
-        lambda z: jax.lax.scan(lambda total, s: (total + f(s * z, y, w), None), jnp.zeros((), z.dtype), jnp.arange(1, 4).astype(z.dtype))[0]
-    )(z),
+    "scan": lambda f: (
+        lambda z, y, w: jax.grad(
+            lambda z: jax.lax.scan(
+                lambda total, s: (total + f(s * z, y, w), None),
+                jnp.zeros((), z.dtype),
+                jnp.arange(1, 4).astype(z.dtype),
+            )[0]
+        )(z)
+    ),
     "map": lambda f: lambda z, y, w: jax.lax.map(lambda s: f(s * z, y, w), jnp.arange(1, 4).astype(z.dtype)),
 }
 

@@ -13,13 +13,16 @@ from seqloss.core.protocol import Array, TokenStatistics
 def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
     z, index, valid = _prepare(logits, targets)
     highest = z.amax(-1, keepdim=True).detach()
+    bad = ~(valid & torch.isfinite(highest))
+    if torch.compiler.is_compiling():
+        # An exported program may be differentiated through these operations: no NaN must enter them. Free if fused.
+        z = torch.where(bad, 0.0, z)
     t = z.gather(-1, index)
     # Where the target is the largest, its own logit is the pivot, with its derivative; elsewhere a constant is.
     shift = torch.where(t == highest, t, highest)
     rest = (z - shift).exp_().scatter(-1, index, 0.0).sum(-1, keepdim=True)
     total = rest + torch.exp(t - shift)
     nll = torch.where(t == shift, torch.log1p(rest), (shift - t) + torch.log(total))
-    bad = ~(valid & torch.isfinite(highest))
     nll = nll.masked_fill(bad, torch.nan).squeeze(-1)
     if active is not None:
         nll = nll.masked_fill(~active, 0.0)
@@ -39,22 +42,27 @@ def token_nll_pullback(
     return gradient.masked_fill(unused.unsqueeze(-1), 0.0).to(logits.dtype)
 
 
-def _differentiable_pullback(cotangent: Array, logits: Array, targets: Array, active: Array | None) -> Array:
-    """The pullback as operations that autograd differentiates rightly, at any order.
+def _differentiable_pullback(
+    to_nll: Array, to_total: Array | None, logits: Array, targets: Array, active: Array | None
+) -> Array:
+    """The pullback of nll and of total as operations that autograd differentiates rightly, at any order.
 
-    With the saved statistics as constants, second derivatives would be silently wrong. So nll is computed anew by the
-    differentiable operation, and every probability from it: p_j = exp((z_j - t) - nll).
+    With the saved statistics as constants, second derivatives would be silently wrong. So they are computed anew by
+    the differentiable operation, whose total moves by ``total * p_j`` with logit j while shift is a constant.
     """
     if active is not None:
-        cotangent = cotangent.masked_fill(~active, 0.0)
+        to_nll = to_nll.masked_fill(~active, 0.0)
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = (cotangent == 0) & ~torch.isfinite(differentiable_token_nll(logits.detach(), targets, None))
+    replaced = (to_nll == 0) & ~torch.isfinite(differentiable_token_nll(logits.detach(), targets, None))
     logits = torch.where(replaced.unsqueeze(-1), 0.0, logits)
-    nll = differentiable_token_nll(logits, torch.where(replaced, 0, targets), None)
+    nll, shift, total = _TokenNLL.apply(logits, torch.where(replaced, 0, targets), None)
     z, index, _ = _prepare(logits, targets)
-    probabilities = torch.exp(z - z.gather(-1, index) - nll.unsqueeze(-1))
-    slope = probabilities.scatter(-1, index, torch.expm1(-nll).unsqueeze(-1))
-    return (slope * cotangent.unsqueeze(-1)).to(logits.dtype)
+    p = torch.exp(z - shift.unsqueeze(-1)) / total.unsqueeze(-1)
+    slope = p.scatter(-1, index, torch.where(torch.isnan(total), torch.nan, torch.expm1(-nll)).unsqueeze(-1))
+    gradient = slope * to_nll.unsqueeze(-1)
+    if to_total is not None:
+        gradient = gradient + p * (to_total * total).masked_fill(replaced, 0.0).unsqueeze(-1)
+    return gradient.to(logits.dtype)
 
 
 class _TokenNLL(torch.autograd.Function):
@@ -68,15 +76,19 @@ class _TokenNLL(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         nll, shift, total = output
-        ctx.mark_non_differentiable(shift, total)
+        ctx.mark_non_differentiable(shift)
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs, nll, shift, total)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Array, *_: Any) -> tuple[Array, None, None]:
+    def backward(ctx: Any, to_nll: Array | None, _: None, to_total: Array | None) -> tuple[Array | None, None, None]:
         logits, targets, active, *statistics = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _differentiable_pullback(cotangent, logits, targets, active), None, None
-        return token_nll_pullback(cotangent, logits, targets, active, TokenStatistics(*statistics)), None, None
+        if to_nll is None:
+            to_nll = torch.zeros_like(statistics[0])
+        # total is an output for the derivatives of this very function alone.
+        if to_total is not None or torch.is_grad_enabled():
+            return _differentiable_pullback(to_nll, to_total, logits, targets, active), None, None
+        return token_nll_pullback(to_nll, logits, targets, active, TokenStatistics(*statistics)), None, None
 
 
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:

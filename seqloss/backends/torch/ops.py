@@ -44,19 +44,22 @@ def device(x: Array) -> torch.device:
 
 
 def readable(x: Array, *, sync: bool = False) -> bool:
-    if torch.compiler.is_compiling() or type(x) not in _PLAIN or _is_transformed(x):
+    if _is_tracing() or type(x) not in _PLAIN:
         return False
     return x.device.type == "cpu" or (sync and x.device.type != "meta")
 
 
 def needs_grad(x: Array) -> bool:
-    # Under compile or a transformation the flag of the wrapper says nothing about the layers beneath it.
-    return torch.compiler.is_compiling() or (x.requires_grad and torch.is_grad_enabled()) or _is_transformed(x)
+    # While tracing the flag of a wrapper says nothing about the layers beneath it.
+    return _is_tracing() or (x.requires_grad and torch.is_grad_enabled())
 
 
-def _is_transformed(x: Array) -> bool:
-    """Whether x is a wrapper of torch.func: batched, or tracked for a gradient. There is no public way to ask."""
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
+def _is_tracing() -> bool:
+    """Whether torch.compile, torch.export or a transformation of torch.func is under way.
+
+    Inside a transformation even a plain tensor yields wrappers without storage. There is no public way to ask.
+    """
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:

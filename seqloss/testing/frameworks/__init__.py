@@ -2,7 +2,8 @@
 
 ``array``, ``to_numpy``, ``dtype``, ``is_array`` and ``precision`` move data; ``MODES`` maps the name of a way to run a
 function (eagerly, compiled, ...) to ``run(function, arrays, wrt, cotangent) -> (value, gradients)``. ``EXPLICIT`` maps
-names to ways to call a function that returns its own gradients: ``run(function, arrays) -> results``.
+names to ways to call a function that returns its own gradients: ``run(function, arrays) -> results``. ``DTYPES`` are
+the float dtypes to test, ``FEWER_DTYPES`` those of the modes for which a choice is enough.
 """
 
 import importlib

@@ -68,3 +68,6 @@ EXPLICIT = {
     "explicit": lambda function, arrays: function(*arrays),
     "explicit-jit": lambda function, arrays: jax.jit(function)(*arrays),
 }
+
+# The kernels see a dtype and a way to run independently: here one half-precision and one full dtype tell enough.
+FEWER_DTYPES = dict.fromkeys(("grad-of-jit", "checkpoint"), ("float32", "bfloat16"))

@@ -42,3 +42,4 @@ def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, N
 
 MODES = {"eager": _eager}
 EXPLICIT = {"explicit": lambda function, arrays: function(*arrays)}
+FEWER_DTYPES: dict[str, tuple[str, ...]] = {}

@@ -86,3 +86,6 @@ EXPLICIT = {
     "explicit": lambda function, arrays: function(*arrays),
     "explicit-function": lambda function, arrays: tf.function(function)(*arrays),
 }
+
+# The kernels see a dtype and a way to run independently: here one half-precision and one full dtype tell enough.
+FEWER_DTYPES = dict.fromkeys(("function-unknown-sizes", "function-unknown-rank"), ("float32", "bfloat16"))

@@ -92,3 +92,6 @@ MODES = {
 }
 INDUCTOR = {"inductor": _compiled()}
 EXPLICIT = {"explicit": lambda function, arrays: function(*arrays), "explicit-compile": _explicit_compiled}
+
+# The kernels see a dtype and a way to run independently: here one half-precision and one full dtype tell enough.
+FEWER_DTYPES = dict.fromkeys(("compile-dynamic", "func", "export", "explicit-compile"), ("float32", "bfloat16"))

@@ -1,0 +1,145 @@
+"""The invariants of the testing kit, on the library in every framework and on losses that are wrong on purpose."""
+
+import pytest
+import wrong_losses
+
+import seqloss
+from seqloss.testing import frameworks
+from seqloss.testing.invariants import INVARIANTS, InvariantViolation
+
+# Every question to a mode of this table is a compilation of its own, of 0.2 to 2 seconds. Such a mode is asked what a
+# compiler can get wrong: exact zeros and bits, NaN behind a mask, labels without values, the accurate form. The other
+# invariants are arithmetic on the values of eager mode, and the case table is compared with the oracle in every mode.
+ASKED_OF_COMPILERS = ("padding", "unsafe_masks", "empty", "label_policy", "confident_tokens", "count_of_70000")
+COMPILERS = {
+    "torch": ("compile", "export", "explicit-compile"),
+    "tensorflow": ("function", "function-unknown-sizes", "xla", "explicit-function"),
+    "jax": ("jit", "explicit-jit"),
+}
+
+# The same graphs as a mode above, compiled in another setting.
+LEFT_OUT = {
+    "torch": ("compile-dynamic",),  # as compile, and three times as slow; tests/frameworks sees that it compiles once
+    "tensorflow": ("function-unknown-rank",),  # as function-unknown-sizes, once the rank has been asserted
+    "jax": ("grad-of-jit", "checkpoint"),  # as jit; the order of the transformations cannot change a value
+}
+
+
+def asked(name, mode):
+    """The invariants that a mode of a framework is asked for."""
+    if mode in LEFT_OUT.get(name, ()):
+        return ()
+    return ASKED_OF_COMPILERS if mode in COMPILERS.get(name, ()) else tuple(INVARIANTS)
+
+
+def rows(names):
+    """Every (framework, mode, dtype, invariant): float32, and the counts in the half dtypes that they are about."""
+    for name in names:
+        driver = frameworks.load(name)
+        for mode in (*driver.MODES, *driver.EXPLICIT):
+            for invariant in asked(name, mode):
+                yield name, mode, "float32", invariant
+                for dtype in ("float16", "bfloat16"):
+                    if invariant.startswith("count_of") and dtype in driver.DTYPES:
+                        yield name, mode, dtype, invariant
+
+
+def pytest_generate_tests(metafunc):
+    if "invariant" in metafunc.fixturenames:
+        declared = list(rows(metafunc.config.getoption("--backends").split(",")))
+        metafunc.parametrize("name, mode, dtype, invariant", declared, ids=["-".join(row) for row in declared])
+
+
+def adapted(name, mode, dtype):
+    """``sequence_loss`` of a framework, in a mode and dtype, as the callable that invariants take."""
+    driver = frameworks.load(name)
+
+    def explicit(*arrays):
+        return driver.EXPLICIT.get(mode, driver.EXPLICIT["explicit"])(seqloss.sequence_loss_and_grad, arrays)
+
+    def loss(logits, targets, weights):
+        arrays = [driver.array(logits, dtype), driver.array(targets), driver.array(weights, dtype)]
+        if mode in driver.EXPLICIT:
+            value, dlogits = explicit(*arrays)
+        else:
+            value, gradients = driver.MODES[mode](seqloss.sequence_loss, arrays, (0,), None)
+            # A framework that differentiates nothing has the explicit gradient.
+            dlogits = explicit(*arrays)[1] if gradients is None else gradients[0]
+        return driver.to_numpy(value), driver.to_numpy(dlogits)
+
+    return loss
+
+
+def test_every_framework(name, mode, dtype, invariant):
+    INVARIANTS[invariant](adapted(name, mode, dtype), 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("checked", INVARIANTS)
+def test_right_loss_passes(checked, seed):
+    INVARIANTS[checked](wrong_losses.right, seed)
+
+
+@pytest.mark.parametrize("mistake", wrong_losses.WRONG)
+def test_mistake_is_noticed_by(mistake):
+    """By exactly these: each invariant looks at one thing, so that the names of those that fail say what is wrong."""
+    loss, expected = wrong_losses.WRONG[mistake]
+    assert {name for name, invariant in INVARIANTS.items() if violates(invariant, loss)} == expected
+
+
+def violates(invariant, loss):
+    try:
+        invariant(loss, 0)
+    except InvariantViolation:
+        return True
+    return False
+
+
+def test_every_invariant_notices_something():
+    assert set().union(*(expected for _, expected in wrong_losses.WRONG.values())) == set(INVARIANTS)
+
+
+def test_no_invariant_is_noticed_by_the_general_mistakes_alone():
+    """The two mistakes that nothing survives say little about an invariant."""
+    general = {"written_in_place", "value_of_one_entry"}
+    found = (expected for name, (_, expected) in wrong_losses.WRONG.items() if name not in general)
+    assert set().union(*found) == set(INVARIANTS)
+
+
+def test_violation_says_what_was_expected_and_shows_the_arrays():
+    with pytest.raises(InvariantViolation) as caught:
+        INVARIANTS["padding"](wrong_losses.WRONG["mean_over_padding"][0], 0)
+    text = str(caught.value)
+    assert text.startswith("padding: the value after padding with rows must be ")
+    assert all(word in text for word in (", got ", "logits = float32[4, 3, 4]", "targets = int64[4, 3]", "weights = "))
+
+
+def test_violation_of_a_large_batch_is_small():
+    with pytest.raises(InvariantViolation) as caught:
+        INVARIANTS["count_of_70000"](wrong_losses.WRONG["sum_in_float16"][0], 0)
+    assert len(str(caught.value)) < 2000
+
+
+def test_exception_of_the_loss_is_a_violation():
+    def loss(logits, targets, weights):
+        raise ZeroDivisionError("no tokens")
+
+    with pytest.raises(InvariantViolation, match=r"one_hot: an exception must be .*ZeroDivisionError") as caught:
+        INVARIANTS["one_hot"](loss, 0)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_seed_or_generator():
+    """The same arrays for the same seed, others for another."""
+    import numpy as np
+
+    seen = []
+
+    def loss(logits, targets, weights):
+        seen.append(logits)
+        return wrong_losses.right(logits, targets, weights)
+
+    for seed in (1, np.random.default_rng(1), 2):
+        INVARIANTS["one_hot"](loss, seed)
+    assert np.array_equal(seen[0], seen[1])
+    assert not np.array_equal(seen[0], seen[2])

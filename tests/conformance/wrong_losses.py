@@ -1,0 +1,243 @@
+"""Losses with one mistake each, as they are met in the wild, and the invariants that must notice it.
+
+All are NumPy functions ``loss(logits, targets, weights) -> (value, dlogits)``. The mistakes are in the pieces: how a
+token's loss and gradient are computed, and how they are put together. ``right`` is the same without a mistake.
+"""
+
+import numpy as np
+
+from seqloss.testing.invariants import INVARIANTS
+
+
+def accurate(z, y):
+    """nll and the gradient of each token, in the form that keeps its relative accuracy."""
+    onehot = onehot_of(z, y) > 0
+    highest = z.max(-1, keepdims=True)
+    t = np.take_along_axis(z, y[..., None], -1)
+    e = np.exp(z - highest)
+    rest = np.where(onehot, 0, e).sum(-1, keepdims=True)
+    total = rest + np.exp(t - highest)
+    nll = np.where(t == highest, np.log1p(rest), highest - t + np.log(total))[..., 0]
+    return nll, np.where(onehot, np.expm1(-nll)[..., None], e / total)
+
+
+def plain(z, y):
+    """Everyone's formulas: the largest logit is subtracted, the rest is as in the textbook."""
+    z = z - z.max(-1, keepdims=True)
+    lse = np.log(np.exp(z).sum(-1))
+    nll = lse - np.take_along_axis(z, y[..., None], -1)[..., 0]
+    return nll, softmax(z) - onehot_of(z, y)
+
+
+def softmax(z):
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def onehot_of(z, y):
+    return (np.arange(z.shape[-1]) == y[..., None]).astype(z.dtype)
+
+
+def masked(w, x):
+    """``x`` where the weight is not 0."""
+    return np.where(w.reshape(w.shape + (1,) * (x.ndim - w.ndim)) != 0, x, 0)
+
+
+def over(numerator, denominator):
+    return numerator / denominator if denominator else 0 * numerator
+
+
+def with_nan(tokens, z, y):
+    """The tokens of a formula that knows good labels only."""
+    legal = (y >= 0) & (y < z.shape[-1])
+    nll, slope = tokens(z, np.where(legal, y, 0))
+    return np.where(legal, nll, np.nan), np.where(legal[..., None], slope, np.nan)
+
+
+def made(tokens=accurate, denominator=lambda w: w.sum(), divide=over, hide=masked, label=with_nan):
+    """A loss from its pieces; each default is right."""
+
+    def loss(z, y, w):
+        with np.errstate(all="ignore"):
+            nll, slope = label(tokens, z, y)
+            d = denominator(w)
+            value = divide((hide(w, nll) * w).sum(), d)
+            return value, hide(w, slope) * divide(w, d)[..., None]
+
+    return loss
+
+
+right = made()
+
+
+# --- the loss of a token -------------------------------------------------------------------------------------------
+
+
+def shifted_back(z, y):
+    highest = z.max(-1)
+    lse = highest + np.log(np.exp(z - highest[..., None]).sum(-1))
+    return lse - np.take_along_axis(z, y[..., None], -1)[..., 0], accurate(z, y)[1]
+
+
+def unshifted(z, y):
+    e = np.exp(z)
+    p = e / e.sum(-1, keepdims=True)
+    return np.log(e.sum(-1)) - np.take_along_axis(z, y[..., None], -1)[..., 0], p - onehot_of(z, y)
+
+
+def p_minus_1(z, y):
+    return accurate(z, y)[0], softmax(z) - onehot_of(z, y)
+
+
+def no_onehot(z, y):
+    return accurate(z, y)[0], softmax(z)
+
+
+def log_of_p_plus_epsilon(z, y):
+    p = np.take_along_axis(softmax(z), y[..., None], -1)[..., 0]
+    return -np.log(p + z.dtype.type(1e-6)), accurate(z, y)[1]
+
+
+def base_2(z, y):
+    return tuple(x / np.log(2) for x in accurate(z, y))
+
+
+def smoothed(z, y):
+    nll, slope = accurate(z, y)
+    classes = z.shape[-1]
+    uniform = np.log(np.exp(z - z.max(-1, keepdims=True)).sum(-1)) + z.max(-1) - z.mean(-1)
+    return 0.9 * nll + 0.1 * uniform, 0.9 * slope + 0.1 * (softmax(z) - 1 / classes)
+
+
+def previous_label(z, y):
+    return accurate(z, np.roll(y, 1, axis=1))
+
+
+# --- labels that are no class: functions of the formula and its arrays --------------------------------------------
+
+
+def wrapped(tokens, z, y):
+    """As an index in Python."""
+    return tokens(z, y % z.shape[-1])
+
+
+def clamped(tokens, z, y):
+    return tokens(z, np.clip(y, 0, z.shape[-1] - 1))
+
+
+def ignored(tokens, z, y):
+    return tuple(np.where(np.isnan(x), 0, x) for x in with_nan(tokens, z, y))
+
+
+def row_forgotten(tokens, z, y):
+    nll, slope = with_nan(tokens, z, y)
+    return nll, np.nan_to_num(slope)
+
+
+def checked_under_the_mask(tokens, z, y):
+    if y.size and not (y.min() >= 0 and y.max() < z.shape[-1]):
+        raise ValueError("label out of range")
+    return tokens(z, y)
+
+
+# --- the tokens of a batch -----------------------------------------------------------------------------------------
+
+
+def mean_of_row_means(z, y, w):
+    parts = [right(*(x[i : i + 1] for x in (z, y, w))) for i in range(len(z))]
+    counted = max(sum(row.any() for row in w), 1)
+    dlogits = [dlogits for _, dlogits in parts]
+    return sum(value for value, _ in parts) / counted, np.concatenate([*dlogits, z[:0]]) / counted
+
+
+def unweighted_gradient(z, y, w):
+    with np.errstate(all="ignore"):
+        return right(z, y, w)[0], masked(w, with_nan(accurate, z, y)[1]) * over(np.ones_like(w), w.sum())[..., None]
+
+
+def first_row_of_weights(z, y, w):
+    return right(z, y, np.broadcast_to(w[:1], w.shape))
+
+
+def in_place(z, y, w):
+    z -= z.max(-1, keepdims=True)
+    return right(z, y, w)
+
+
+def one_entry(z, y, w):
+    value, dlogits = right(z, y, w)
+    return np.reshape(value, [1]), dlogits
+
+
+def to_8_bits(x):
+    """Rounded to the digits of bfloat16."""
+    fraction, exponent = np.frexp(x)
+    return np.ldexp(np.round(fraction * 256) / 256, exponent)
+
+
+UNSAFE = made(hide=lambda w, x: x)
+
+WRONG = {
+    "lse_minus_t": (made(plain), {"confident_tokens", "gradient_sign"}),
+    "lse_minus_t_without_the_shift": (made(shifted_back), {"confident_tokens", "shift"}),
+    "exponential_without_the_shift": (made(unshifted), {"confident_tokens", "gradient_sign", "shift"}),
+    "p_minus_1": (made(p_minus_1), {"confident_tokens", "gradient_sign"}),
+    "gradient_without_the_target": (
+        made(no_onehot),
+        {"confident_tokens", "count_of_1001", "count_of_70000", "gradient_rows", "gradient_sign", "one_hot"},
+    ),
+    "log_of_p_plus_epsilon": (made(log_of_p_plus_epsilon), {"confident_tokens", "non_negative"}),
+    "base_2_logarithm": (made(base_2), {"confident_tokens", "count_of_1001", "count_of_70000", "one_hot"}),
+    "smoothed_labels": (
+        made(smoothed),
+        {"confident_tokens", "count_of_1001", "count_of_70000", "gradient_sign", "one_hot", "shift"},
+    ),
+    "labels_of_the_step_before": (
+        made(previous_label),
+        {
+            "count_of_1001",
+            "count_of_70000",
+            "gradient_sign",
+            "one_hot",
+            "padding",
+            "permutation",
+            "split_batches",
+            "unsafe_masks",
+        },
+    ),
+    "labels_wrapped": (made(label=wrapped), {"label_policy"}),
+    "labels_clamped": (made(label=clamped), {"label_policy"}),
+    "bad_labels_ignored": (made(label=ignored), {"label_policy"}),
+    "bad_labels_without_a_NaN_row": (made(label=row_forgotten), {"label_policy"}),
+    "labels_checked_under_the_mask": (made(label=checked_under_the_mask), {"unsafe_masks"}),
+    "mean_over_padding": (
+        made(denominator=lambda w: w.size),
+        {"one_hot", "padding", "split_batches", "weight_scaling"},
+    ),
+    "divided_by_the_batch_size": (
+        made(denominator=len),
+        {"count_of_1001", "count_of_70000", "one_hot", "padding", "split_batches", "weight_scaling"},
+    ),
+    "divided_by_the_number_of_tokens": (
+        made(denominator=np.count_nonzero),
+        {"one_hot", "split_batches", "weight_scaling"},
+    ),
+    "sum": (
+        made(denominator=lambda w: 1),
+        {"count_of_1001", "count_of_70000", "one_hot", "split_batches", "weight_scaling"},
+    ),
+    "mean_of_row_means": (mean_of_row_means, {"one_hot", "split_batches"}),
+    "epsilon_in_the_denominator": (made(denominator=lambda w: w.sum() + np.float32(1e-6)), {"weight_scaling"}),
+    "0_by_0": (made(divide=np.divide), {"empty"}),
+    "weight_times_NaN": (UNSAFE, {"unsafe_masks"}),
+    "gradient_times_NaN": (lambda z, y, w: (right(z, y, w)[0], UNSAFE(z, y, w)[1]), {"unsafe_masks"}),
+    "gradient_without_weights": (unweighted_gradient, {"one_hot", "weight_scaling"}),
+    "weights_of_the_first_row": (
+        first_row_of_weights,
+        {"label_policy", "one_hot", "padding", "permutation", "split_batches"},
+    ),
+    "count_in_bfloat16": (made(denominator=lambda w: to_8_bits(w.sum())), {"count_of_1001", "count_of_70000"}),
+    "sum_in_float16": (made(denominator=lambda w: w.sum(dtype=np.float16)), {"count_of_70000"}),
+    "written_in_place": (in_place, set(INVARIANTS) - {"count_of_1001", "count_of_70000"}),
+    "value_of_one_entry": (one_entry, set(INVARIANTS)),
+}

@@ -1,0 +1,197 @@
+"""Importing stays light, the floors hold, and the public names are the promised ones."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+import seqloss
+
+PACKAGE = Path(seqloss.__file__).parent
+HEAVY = ("numpy", "torch", "tensorflow", "jax", "keras", "scipy")
+
+PUBLIC = {
+    "sequence_loss",
+    "sequence_loss_and_grad",
+    "token_loss",
+    "sequence_mask",
+    "register_backend",
+    "SeqlossError",
+    "ShapeError",
+    "DTypeError",
+    "ArgumentTypeError",
+    "OptionError",
+    "LabelError",
+    "UnreadableError",
+    "MixedBackendsError",
+    "DeviceError",
+    "BackendError",
+}
+
+
+def imported_by(python, program):
+    return python(f"import sys; {program}; print(*[m for m in {HEAVY} if m in sys.modules])").split()
+
+
+@pytest.mark.parametrize("module", ["seqloss", "seqloss.__main__", "seqloss.core.dispatch", "seqloss.core.protocol"])
+def test_importing_brings_no_framework_and_no_numpy(python, module):
+    assert imported_by(python, f"import {module}") == []
+
+
+def test_the_import_test_can_fail(python):
+    assert imported_by(python, "import seqloss, numpy") == ["numpy"]
+
+
+def test_a_call_on_lists_brings_numpy_alone(python):
+    assert imported_by(python, "import seqloss; seqloss.sequence_loss([[[0.0, 1.0]]], [[1]])") == ["numpy"]
+
+
+def test_public_names():
+    assert set(seqloss.__all__) == PUBLIC
+    assert all(getattr(seqloss, name).__doc__ for name in PUBLIC)
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(PUBLIC) if name.endswith("Error") and name != "SeqlossError"])
+def test_each_error_is_also_a_builtin_one_and_keeps_its_class_in_autograph(name):
+    error = getattr(seqloss, name)
+    assert issubclass(error, seqloss.SeqlossError)
+    assert issubclass(error, ValueError) != issubclass(error, TypeError)
+    assert error.__init__ is Exception.__init__
+
+
+SIGNATURE = (
+    "(logits, targets, weights=None, average_across_timesteps=True, average_across_batch=True, "
+    "sum_over_timesteps=False, sum_over_batch=False, softmax_loss_function=None, name=None, *, check_labels=None"
+)
+
+
+@pytest.mark.parametrize(
+    "function, expected",
+    [
+        (seqloss.sequence_loss, SIGNATURE + ")"),
+        (seqloss.sequence_loss_and_grad, SIGNATURE + ", cotangent=None, wrt='logits')"),
+        (seqloss.token_loss, "(logits, targets, *, active=None)"),
+        (seqloss.sequence_mask, "(lengths, maxlen=None, dtype='bool')"),
+        (seqloss.register_backend, "(framework, adapter_module)"),
+    ],
+)
+def test_signatures(function, expected):
+    """The positional order and the defaults are those of TensorFlow 1.15; options are keyword-only."""
+    signature = inspect.signature(function)
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    assert str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)) == expected
+
+
+# --- the floors of the house: imports only go down ------------------------------------------------------------------
+
+FLOORS = [
+    {"core.errors"},
+    {"core.checks"},
+    {"core.protocol"},
+    {"core.labels", "core.reduction", "backends.numpy", "backends.torch", "backends.tensorflow", "backends.jax"},
+    {"core.dispatch"},
+    {"core.arguments"},
+    {"core.custom_loss"},
+    {"sequence", "cross_entropy", "masks"},
+    {""},
+    {"testing"},
+    {"parity"},
+    {"__main__"},
+]
+MAY_IMPORT = {
+    "torch": {"backends.torch", "testing"},
+    "tensorflow": {"backends.tensorflow", "testing"},
+    "jax": {"backends.jax", "testing"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(module):
+    """The room of a module name relative to the package: the longest prefix that stands in FLOORS."""
+    parts = module.split(".") if module else [""]
+    while parts:
+        name = ".".join(parts)
+        if any(name in floor for floor in FLOORS):
+            return name
+        parts.pop()
+    return None
+
+
+def level(name):
+    return next(i for i, floor in enumerate(FLOORS) if name in floor)
+
+
+def imports(path):
+    """Every absolute module name that a file imports, inside functions too; names of a from-import are tried."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_name(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+def violations(own, names):
+    here = room(own)
+    if here is None:
+        return [] if own in ("core", "backends") else [f"{own} stands on no floor"]
+    found = []
+    for name in names:
+        top = name.partition(".")[0]
+        if top in MAY_IMPORT and not any(here == room or here.startswith(room) for room in MAY_IMPORT[top]):
+            found.append(f"{own} imports {name}")
+        if top == "seqloss":
+            there = room(name.partition(".")[2])
+            lazily = here == "core.dispatch" and there.startswith("backends")
+            if there is None or (there != here and level(there) >= level(here) and not lazily):
+                found.append(f"{own} imports {name}, which does not stand below it")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=[own_name(path) or "seqloss" for path in FILES])
+def test_imports_only_go_down(path):
+    assert violations(own_name(path), imports(path)) == []
+
+
+@pytest.mark.parametrize(
+    "own, imported",
+    [
+        ("core.checks", "seqloss.core.dispatch.load"),
+        ("core.reduction", "torch"),
+        ("backends.jax.ops", "seqloss.core.dispatch.load"),
+        ("backends.jax.ops", "seqloss.backends.numpy.ops"),
+        ("sequence", "seqloss.testing.oracle"),
+        ("attic", "os"),
+    ],
+)
+def test_the_floors_test_can_fail(own, imported):
+    assert len(violations(own, [imported])) == 1
+
+
+def test_no_assert_in_the_library():
+    """Asserts vanish under python -O; only the testing kit may use them."""
+    library = [path for path in FILES if "testing" not in path.parts]
+    assert [p for p in library if any(isinstance(n, ast.Assert) for n in ast.walk(ast.parse(p.read_text())))] == []
+
+
+ROOMS = ("__init__.py", "cross_entropy.py", "ops.py")
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "tensorflow", "jax"])
+def test_the_backends_have_the_same_rooms(backend):
+    assert tuple(sorted(path.name for path in (PACKAGE / "backends" / backend).glob("*.py"))) == ROOMS
+
+
+@pytest.mark.parametrize("room_name", ROOMS[1:])
+@pytest.mark.parametrize("backend", ["torch", "tensorflow", "jax"])
+def test_the_rooms_hold_the_same_public_functions(backend, room_name):
+    def functions(name):
+        tree = ast.parse((PACKAGE / "backends" / name / room_name).read_text())
+        return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
+
+    assert functions(backend) == functions("numpy")
