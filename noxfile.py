@@ -110,11 +110,33 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
+def lowest(requirement: str) -> str:
+    """A requirement of pyproject.toml at its lower bound."""
+    return requirement.replace(">=", "==")
+
+
 @nox.session
-def minimums(session: nox.Session) -> None:
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def minimums(session: nox.Session, backend: str) -> None:
     """The lower bounds of pyproject.toml, one environment per framework."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    bounds = [*PROJECT["project"]["dependencies"], *extras.get(backend, [])]
+    session.install(".", *group("test"), *map(lowest, bounds))
+    pytest(session, "tests/conformance", "tests/test_host_values.py", "--backends", backend, "--census")
 
 
 @nox.session
 def pythons(session: nox.Session) -> None:
     """The NumPy-only tests on every newer Python that is present."""
+    present = [name for minor in range(12, 20) if (name := shutil.which(f"python3.{minor}"))]
+    if not present:
+        session.error("no Python newer than 3.11 is on the PATH")
+    for python in present:
+        environment = Path(session.create_tmp()) / Path(python).name
+        session.run(python, "-m", "venv", "--clear", str(environment), external=True)
+        inside = str(environment / "bin" / "python")
+        wanted = ["--constraint", CONSTRAINTS, str(HERE), *group("test")]
+        session.run(inside, "-m", "pip", "install", "-q", *wanted, external=True)
+        session.run(
+            inside, "-m", "pytest", "-q", "-n", "auto", "tests", "--backends", "numpy", "--census", external=True
+        )

@@ -76,18 +76,24 @@ def load(framework: str) -> Backend:
 
 def _import(framework: str) -> Any:
     # Import statements, because torch.compile(fullgraph=True) can trace through them on a cold start, and cannot
-    # trace through importlib. No star or relative form: AutoGraph converts this function too.
+    # trace through importlib.
     if framework == "numpy":
-        from seqloss.backends import numpy as adapter
-    elif framework == "torch":
-        from seqloss.backends import torch as adapter
-    elif framework == "tensorflow":
-        from seqloss.backends import tensorflow as adapter
-    elif framework == "jax":
-        from seqloss.backends import jax as adapter
-    else:
-        return importlib.import_module(_adapters[framework])
-    return adapter
+        from seqloss.backends import numpy
+
+        return numpy
+    if framework == "torch":
+        from seqloss.backends import torch
+
+        return torch
+    if framework == "tensorflow":
+        from seqloss.backends import tensorflow
+
+        return tensorflow
+    if framework == "jax":
+        from seqloss.backends import jax
+
+        return jax
+    return importlib.import_module(_adapters[framework])
 
 
 def backend_of(x: Any) -> tuple[str, Backend] | None:

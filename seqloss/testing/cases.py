@@ -69,7 +69,7 @@ def _weighted(make: Callable[[Array], Array]) -> Callable[[], Arrays]:
 
     def build() -> Arrays:
         arrays = draw(4, 7, 11)
-        return arrays._replace(weights=make(arrays.weights.copy()))
+        return arrays._replace(weights=make(np.array(arrays.weights)))
 
     return build
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqloss.core.protocol import Array, Shape
+from seqloss.core.checks import Shape
+from seqloss.core.protocol import Array
 
 
 def owns(x: Any) -> bool:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from seqloss.core.protocol import Array, Shape
+from seqloss.core.checks import Shape
+from seqloss.core.protocol import Array
 
 
 def owns(x: Any) -> bool:

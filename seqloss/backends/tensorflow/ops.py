@@ -6,7 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from seqloss.core.protocol import Array, Shape
+from seqloss.core.checks import Shape
+from seqloss.core.protocol import Array
 
 _DENSE_FORMS = {tf.SparseTensor: "tf.sparse.to_dense({0})", tf.RaggedTensor: "{0}.to_tensor()"}
 
@@ -79,7 +80,7 @@ def expand_dims(x: Array, *, axis: int) -> Array:
 def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
     # A Python number first would be given a dtype of its own before the other is looked at.
     if isinstance(x1, (int, float)):
-        x1 = tf.constant(x1, x2.dtype)
+        x1 = tf.constant(x1, x2.dtype)  # type: ignore[union-attr]  # one of the two is an array
     return tf.where(condition, x1, x2)
 
 

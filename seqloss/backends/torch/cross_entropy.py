@@ -71,7 +71,8 @@ class _TokenNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(logits: Array, targets: Array, active: Array | None) -> tuple[Array, Array, Array]:
-        return tuple(token_nll(logits, targets, active))  # type: ignore[return-value]  # a plain tuple for autograd
+        nll, shift, total = token_nll(logits, targets, active)
+        return nll, shift, total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

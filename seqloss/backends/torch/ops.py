@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from seqloss.core.protocol import Array, Shape
+from seqloss.core.checks import Shape
+from seqloss.core.protocol import Array
 
 # One table instead of str(dtype) on every call: this is on the path of the smallest batches.
 _NAMES = {

@@ -33,11 +33,13 @@ def device(x: Any) -> str:
 
 def precision(dtype: str) -> AbstractContextManager[Any]:
     """float64 exists in JAX only where it is switched on; the other dtypes are tested where it is off."""
-    switch = getattr(jax, "enable_x64", None)
-    if switch is None:  # before jax 0.8
-        from jax.experimental import enable_x64 as switch
-    context: AbstractContextManager[Any] = switch(dtype == "float64")
-    return context
+    if hasattr(jax, "enable_x64"):
+        switch = jax.enable_x64
+    else:  # before jax 0.8
+        from jax import experimental
+
+        switch = experimental.enable_x64
+    return switch(dtype == "float64")
 
 
 def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
