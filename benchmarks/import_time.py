@@ -1,9 +1,12 @@
 """``import seqloss``: what it loads and what it costs over bare Python."""
 
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks import machine
@@ -15,16 +18,19 @@ _LOADED = "import sys, seqloss; print(*sys.modules)"
 
 def collect(quick: bool, cores: int | None) -> dict[str, Any]:
     rounds = 15 if quick else 40
-    times: dict[str, list[float]] = {"pass": [], "import seqloss": []}
-    for program in times:
-        _run(program)  # the first run reads files and writes bytecode
-    for _ in range(rounds):
-        for program, samples in times.items():
-            start = time.perf_counter()
-            _run(program)
-            samples.append((time.perf_counter() - start) * 1e3)
+    # Bytecode of its own: an installed package has it, a checkout may have none, or that of yesterday's source.
+    with tempfile.TemporaryDirectory() as folder:
+        variables = {**os.environ, "PYTHONPYCACHEPREFIX": folder, "PYTHONDONTWRITEBYTECODE": ""}
+        times: dict[str, list[float]] = {"pass": [], "import seqloss": []}
+        for program in times:
+            _run(program, variables)  # writes the bytecode
+        for _ in range(rounds):
+            for program, samples in times.items():
+                start = time.perf_counter()
+                _run(program, variables)
+                samples.append((time.perf_counter() - start) * 1e3)
     bare, ours = times["pass"], times["import seqloss"]
-    loaded = {name.partition(".")[0] for name in _run(_LOADED).split()}
+    loaded = {name.partition(".")[0] for name in _run(_LOADED, os.environ).split()}
     return {
         "rounds": rounds,
         "loaded": sorted(loaded.intersection(machine.FRAMEWORKS)),
@@ -44,5 +50,6 @@ def report(result: dict[str, Any]) -> str:
     )
 
 
-def _run(program: str) -> str:
-    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def _run(program: str, variables: Mapping[str, str]) -> str:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=True).stdout

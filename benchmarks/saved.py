@@ -22,6 +22,8 @@ def collect(quick: bool, cores: int | None) -> dict[str, Any]:
 
 
 def report(result: dict[str, Any]) -> str:
+    if not result["rows"]:
+        return "Neither torch nor JAX is installed; the others do not show what they keep."
     lines = [
         (row["framework"], row["mode"], row["case"], row["logits"], row["copies"], f"{row['rest']:.4f}")
         for row in result["rows"]

@@ -30,12 +30,12 @@ def report(result: dict[str, Any]) -> str:
     parts = [
         f"Logits {result['shape']}, value and gradient, {result['cores']} core",
         side_by_side.report(result["rows"], "us"),
-        f"On torch at most {result['limit_ratio_torch']} times the peer is wanted.",
     ]
     if "stages" in result:
         best, median = result["stages"]["best"], result["stages"]["median"]
         rows = [(name, tables.scaled(best[name], "us"), tables.scaled(median[name], "us")) for name in best]
         parts += [
+            f"On torch at most {result['limit_ratio_torch']} times the peer is wanted.",
             f"The torch call by stages; at most {result['limit_structure_us']} us wanted for the first:",
             tables.render(("stage", "best us", "median us"), rows),
         ]
