@@ -17,15 +17,12 @@ class Sequence(NamedTuple):
     logits: Array
     targets: Array
     weights: reduction.Weights
+    skippable: Array | None
+    """The ``active`` that the kernel may be given: None where the weights' gradient is wanted."""
     weights_dtype: str
     """The dtype of a gradient to weights: that of the caller's array, the compute dtype for host values."""
     agree: Array | None
     """A bool scalar that becomes known when the graph runs; None where all sizes are known now."""
-
-    @property
-    def skippable(self) -> Array | None:
-        """The ``active`` that the kernel may be given."""
-        return self.weights.active if self.weights.fixed else None
 
     def guard(self, x: Array) -> Array:
         """NaN where the sizes turn out to differ, because compilers may drop the assertion that says so."""
@@ -68,7 +65,7 @@ def sequence(
     weights_dtype = dtype if w is None or w.is_host else w.dtype
     fixed = w is None or w.is_host or w.dtype not in checks.FLOATS
     if w is not None:
-        w = w._replace(value=w.facts.astype(w.value, dtype))
+        w = w.holding(w.facts.astype(w.value, dtype))
     if ranged:
         y = _checked_labels(y, z.shape, w, check_labels)
 
@@ -82,9 +79,10 @@ def sequence(
     if w is None:
         weights = reduction.unit(backend, arrays[1], dtype)
     else:
+        weights = reduction.prepare(backend, arrays[2])
         fixed = (fixed or not backend.needs_grad(arrays[2])) if wrt is None else "weights" not in wrt
-        weights = reduction.prepare(backend, arrays[2], fixed)
-    return Sequence(backend, arrays[0], arrays[1], weights, weights_dtype, agree)
+    skippable = weights.active if fixed else None
+    return Sequence(backend, arrays[0], arrays[1], weights, skippable, weights_dtype, agree)
 
 
 def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
@@ -144,8 +142,8 @@ def cotangent(call: Sequence, value: Any, loss: Array) -> Array:
     dtype = backend.dtype(loss)
     if value is None:
         return backend.ones_like(loss, dtype=dtype)
-    given = dispatch.beside(Argument("logits", call.logits, backend, False), "cotangent", value)
+    given = dispatch.beside(dispatch.argument("logits", call.logits), "cotangent", value)
     checks.cotangent(given.shape, backend.shape(loss))
     checks.cotangent_dtype(given.dtype)
-    given = given._replace(value=given.facts.astype(given.value, dtype))
+    given = given.holding(given.facts.astype(given.value, dtype))
     return backend.stop_gradient(dispatch.place(backend, given, call.logits))

@@ -66,17 +66,14 @@ def frameworks() -> tuple[str, ...]:
 
 def load(framework: str) -> Backend:
     """The backend of a framework, which is imported if need be."""
-    adapter_module = _adapters.get(framework)
-    if adapter_module is None:
+    if framework not in _adapters:
         raise BackendError(f"there is no backend {framework!r}; known are {', '.join(_adapters)}")
-    # sys.modules is the cache: torch.compile can read it while tracing, but could not fill one of our own.
-    backend = sys.modules.get(adapter_module)
-    return cast(Backend, _import(framework) if backend is None else backend)
+    return cast(Backend, _import(framework))
 
 
 def _import(framework: str) -> Any:
-    # Import statements, because torch.compile(fullgraph=True) can trace through them on a cold start, and cannot
-    # trace through importlib.
+    # Import statements, because torch.compile(fullgraph=True) can trace through them on a cold start. It cannot trace
+    # through importlib, could not fill a cache of our own, and guards what is read from sys.modules.
     if framework == "numpy":
         from seqloss.backends import numpy
 
@@ -108,14 +105,14 @@ def backend_of(x: Any) -> tuple[str, Backend] | None:
 
 def beside(main: Argument, name: str, value: Any) -> Argument:
     """An argument that stands beside ``main``: an array of the same framework and device, or a host value."""
-    other = argument(name, value)
+    other = _owned(name, value, main.facts) if main.facts.owns(value) else argument(name, value)
     if other.facts is not main.facts:
         if not is_host(value):
             here, there = _framework(main), _framework(other)
             # A traced array cannot become a NumPy array, but NumPy logits can always become an array of its framework.
             mend = f"convert {main.name} to {there}" if here == "numpy" else f"pass {name} as a {here} or NumPy array"
             raise MixedBackendsError(f"{main.name} is an array of {here} but {name} is one of {there}; {mend}")
-        return other._replace(is_host=True)
+        return Argument(name, other.value, other.facts, other.shape, other.dtype, is_host=True)
     place, other_place = main.facts.device(main.value), main.facts.device(other.value)
     if place != other_place:
         raise DeviceError(f"{main.name} is on {place} but {name} is on {other_place}; move {name} to {place}")
@@ -137,25 +134,33 @@ def is_host(x: Any) -> bool:
 def argument(name: str, value: Any) -> Argument:
     """An argument in its own framework; lists and numbers become NumPy arrays."""
     if isinstance(value, (bool, int, float, list, tuple)):
-        return Argument(name, _from_list(name, value), load("numpy"), False)
+        return _with_facts(name, _from_list(name, value), load("numpy"))
     found = backend_of(value)
     if found is None:
         what = "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"
         raise ArgumentTypeError(
             f"{name} is {what}, not an array; pass an array of {', '.join(frameworks())}, or a list of numbers"
         )
-    backend = found[1]
+    return _owned(name, value, found[1])
+
+
+def _owned(name: str, value: Any, backend: Backend) -> Argument:
+    """An array of this backend as an argument, if it is a dense one."""
     mend = backend.dense_form(value)
     if mend is not None:
         raise ArgumentTypeError(
             f"{name} is a {type(value).__qualname__}, not a dense array; pass {mend.format(name)} "
             "and give the tokens that it leaves out weight 0"
         )
-    return Argument(name, backend.asarray(value), backend, False)
+    return _with_facts(name, backend.asarray(value), backend)
+
+
+def _with_facts(name: str, array: Array, backend: Backend) -> Argument:
+    return Argument(name, array, backend, backend.shape(array), backend.dtype(array))
 
 
 def _framework(argument: Argument) -> str:
-    return next(name for name, module in _adapters.items() if sys.modules.get(module) is argument.facts)
+    return next(name for name in _adapters if name in sys.modules and load(name) is argument.facts)
 
 
 def _from_list(name: str, value: Any) -> Array:

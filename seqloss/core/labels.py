@@ -66,4 +66,4 @@ def for_placing(targets: Argument, classes: int | None) -> Argument:
 
     labels = targets.value
     limit = np.iinfo(np.int64).max if classes is None else classes - 1
-    return targets._replace(value=np.where((labels < 0) | (labels > limit), -1, labels).astype(np.int64))
+    return targets.holding(np.where((labels < 0) | (labels > limit), -1, labels).astype(np.int64))

@@ -149,18 +149,16 @@ class Backend(Protocol):
 
 
 class Argument(NamedTuple):
-    """One array of a call: with its facts at hand, still in the framework it came in."""
+    """One array of a call, in the framework it came in, with its facts."""
 
     name: str
     value: Array
     facts: Backend
-    is_host: bool
+    shape: Shape
+    dtype: str
+    is_host: bool = False
     """Whether it is a host value that still has to be placed beside the logits."""
 
-    @property
-    def shape(self) -> Shape:
-        return self.facts.shape(self.value)
-
-    @property
-    def dtype(self) -> str:
-        return self.facts.dtype(self.value)
+    def holding(self, value: Array) -> "Argument":
+        """The same argument with another array. Spelt out, because old versions of torch.compile know no _replace."""
+        return Argument(self.name, value, self.facts, self.shape, self.dtype, self.is_host)

@@ -24,12 +24,11 @@ class Plan(NamedTuple):
 class Weights(NamedTuple):
     """Weights in the compute dtype, made ready: exactly 0 where a token is inactive.
 
-    ``active`` is None if every token counts. ``fixed`` says that nobody will ask for their gradient.
+    ``active`` is None if every token counts.
     """
 
     values: Array
     active: Array | None
-    fixed: bool
 
 
 def plan(
@@ -41,17 +40,17 @@ def plan(
     return Plan(batch + time, sum_over_timesteps or sum_over_batch)
 
 
-def prepare(backend: Backend, values: Array, fixed: bool) -> Weights:
+def prepare(backend: Backend, values: Array) -> Weights:
     """``values`` in the compute dtype as :class:`Weights`. A NaN weight is active: it must be seen in the result."""
     inactive = abs(values) < SMALLEST_ACTIVE
     # Straight-through: a flushed weight is 0, yet the loss keeps the derivative that it has at weight 0.
     values = values - backend.stop_gradient(backend.where(inactive, values, 0.0))
-    return Weights(values, ~inactive, fixed)
+    return Weights(values, ~inactive)
 
 
 def unit(backend: Backend, targets: Array, dtype: str) -> Weights:
     """The weights of a call without weights: all ones."""
-    return Weights(backend.ones_like(targets, dtype=dtype), None, True)
+    return Weights(backend.ones_like(targets, dtype=dtype), None)
 
 
 def forward(backend: Backend, plan: Plan, nll: Array, weights: Weights) -> Array:
