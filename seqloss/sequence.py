@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import arguments, checks, custom_loss, reduction
-from seqloss.core.errors import BackendError
+from seqloss.core import arguments, checks, custom_loss, reduction, weighted
 from seqloss.core.protocol import Array
 
 
@@ -154,10 +153,13 @@ def sequence_loss(
     with given.backend.scope(name):
         call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None)
         if softmax_loss_function is None:
-            nll = call.backend.differentiable_token_nll(call.logits, call.targets, call.skippable)
+            rule = weighted.WeightedLoss(call, plan, wrt_weights=call.skippable is None)
+            arrays = (call.logits, call.weights.values)
+            loss = given.backend.fuse(rule.plain, rule.forward, rule.pullback, arrays)
         else:
-            nll = custom_loss.token_losses(call, call.logits, softmax_loss_function)
-        return call.guard(reduction.forward(call.backend, plan, nll, call.weights))
+            losses = custom_loss.token_losses(call, call.logits, softmax_loss_function)
+            loss = reduction.forward(given.backend, plan, losses, call.weights).loss
+        return call.guard(loss)
 
 
 def sequence_loss_and_grad(
@@ -279,13 +281,22 @@ def sequence_loss_and_grad(
     backend = given.backend
     with backend.scope(name):
         call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None, wrt=names)
-        nll, pull = _token_losses(call, softmax_loss_function)
-        loss = reduction.forward(backend, plan, nll, call.weights)
-        upstream = arguments.cotangent(call, cotangent, loss)
-        to_nll, to_weights = reduction.pullback(backend, plan, nll, call.weights, upstream)
-        gradients = {}
-        if "logits" in names:
-            gradients["logits"] = call.guard(pull(to_nll))
+        if softmax_loss_function is None:
+            rule = weighted.WeightedLoss(call, plan, wrt_weights="weights" in names)
+            arrays = (call.logits, call.weights.values)
+            loss, residuals = rule.forward(*arrays)
+            upstream = arguments.cotangent(call, cotangent, loss)
+            to_logits, to_weights = rule.pullback(arrays, residuals, upstream)
+        else:
+            losses, pull = custom_loss.differentiated(call, softmax_loss_function)
+            reduced = reduction.forward(backend, plan, losses, call.weights)
+            loss = reduced.loss
+            upstream = arguments.cotangent(call, cotangent, loss)
+            to_losses, to_weights = reduction.pullback(
+                backend, plan, losses, call.weights, reduced, upstream, "weights" in names
+            )
+            to_logits = pull(to_losses)
+        gradients = {"logits": call.guard(to_logits)}
         if "weights" in names:
             gradients["weights"] = call.guard(backend.astype(to_weights, call.weights_dtype))
         loss = call.guard(loss)
@@ -298,21 +309,3 @@ def _plan(
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     checks.flags(*flags)
     return reduction.plan(*flags)
-
-
-def _token_losses(
-    call: arguments.Sequence, function: Callable[..., Any] | None
-) -> tuple[Array, Callable[[Array], Array]]:
-    """The token losses and the map from their cotangent to that of the logits."""
-    backend = call.backend
-    if function is not None:
-        differentiated = backend.vjp(lambda logits: custom_loss.token_losses(call, logits, function), call.logits)
-        if differentiated is None:
-            raise BackendError(
-                "a softmax_loss_function on NumPy arrays has no gradient, because nothing can differentiate it; "
-                "pass arrays of another framework, or call sequence_loss for the value"
-            )
-        return differentiated
-    arrays = (call.logits, call.targets, call.skippable)
-    statistics = backend.token_nll(*arrays)
-    return statistics.nll, lambda cotangent: backend.token_nll_pullback(cotangent, *arrays, statistics)

@@ -92,7 +92,7 @@ FLOORS = [
     {"core.labels", "core.reduction", "backends.numpy", "backends.torch", "backends.tensorflow", "backends.jax"},
     {"core.dispatch"},
     {"core.arguments"},
-    {"core.custom_loss"},
+    {"core.custom_loss", "core.weighted"},
     {"sequence", "cross_entropy", "masks"},
     {""},
     {"testing"},

@@ -79,8 +79,8 @@ def sequence(
     if w is None:
         weights = reduction.unit(backend, arrays[1], dtype)
     else:
-        weights = reduction.prepare(backend, arrays[2])
         fixed = (fixed or not backend.needs_grad(arrays[2])) if wrt is None else "weights" not in wrt
+        weights = reduction.prepare(backend, arrays[2], fixed)
     skippable = weights.active if fixed else None
     return Sequence(backend, arrays[0], arrays[1], weights, skippable, weights_dtype, agree)
 

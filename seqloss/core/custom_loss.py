@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import checks
+from seqloss.core import checks, reduction
 from seqloss.core.arguments import Sequence
-from seqloss.core.errors import ArgumentTypeError
+from seqloss.core.errors import ArgumentTypeError, BackendError
 from seqloss.core.protocol import Array
 
 
@@ -35,4 +35,16 @@ def token_losses(call: Sequence, logits: Array, function: Callable[..., Any]) ->
     if is_open:
         agree, (_, losses) = backend.sizes_agree([labels, losses], checks.CUSTOM_SIZES_DIFFER)
         losses = backend.where(agree, losses, float("nan"))
-    return backend.reshape(backend.astype(losses, backend.dtype(call.weights.values)), (batch, time))
+    losses = backend.reshape(backend.astype(losses, backend.dtype(call.weights.values)), (batch, time))
+    return reduction.countable(backend, losses, active)
+
+
+def differentiated(call: Sequence, function: Callable[..., Any]) -> tuple[Array, Callable[[Array], Array]]:
+    """The token losses, and the map from their cotangent to that of the logits."""
+    result = call.backend.vjp(lambda logits: token_losses(call, logits, function), call.logits)
+    if result is None:
+        raise BackendError(
+            "a softmax_loss_function on NumPy arrays has no gradient, because nothing can differentiate it; "
+            "pass arrays of another framework, or call sequence_loss for the value"
+        )
+    return result

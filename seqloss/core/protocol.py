@@ -134,6 +134,20 @@ class Backend(Protocol):
     def vjp(self, function: Callable[[Array], Array], x: Array, /) -> tuple[Array, Callable[[Array], Array]] | None:
         """``function(x)`` and the map from its cotangent to that of ``x``; None without automatic differentiation."""
 
+    def fuse(
+        self,
+        plain: Callable[..., Array],
+        forward: Callable[..., tuple[Array, tuple[Any, ...]]],
+        pullback: Callable[[tuple[Array, ...], tuple[Any, ...], Array], tuple[Array | None, ...]],
+        arrays: Sequence[Array],
+        /,
+    ) -> Array:
+        """``plain(*arrays)``, as one operation where the framework runs that faster than a graph of many.
+
+        ``forward(*arrays)`` returns the same value and residuals, from which ``pullback(arrays, residuals, cotangent)``
+        computes the gradients of the arrays. Higher derivatives go through ``plain``.
+        """
+
     # --- kernels: forward and pullback as plain functions, and the two wrapped as one differentiable operation ------
 
     def token_nll(self, logits: Array, targets: Array, active: Array | None, /) -> TokenStatistics:

@@ -11,22 +11,26 @@ from seqloss.core.protocol import Array, TokenStatistics
 
 
 def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
-    z, index, valid = _prepare(logits, targets)
-    highest = z.amax(-1, keepdim=True).detach()
-    bad = ~(valid & torch.isfinite(highest))
+    z, index, bad = _prepare(logits, targets)
+    shift = z.amax(-1, keepdim=True)
     if torch.compiler.is_compiling():
-        # An exported program may be differentiated through these operations: no NaN must enter them. Free if fused.
+        # An exported program may be differentiated through what follows: no NaN must enter it, and where the target
+        # is the largest, its own logit is the pivot. Free where operations are fused.
+        bad = bad | ~torch.isfinite(shift)
         z = torch.where(bad, 0.0, z)
-    t = z.gather(-1, index)
-    # Where the target is the largest, its own logit is the pivot, with its derivative; elsewhere a constant is.
-    shift = torch.where(t == highest, t, highest)
-    rest = (z - shift).exp_().scatter(-1, index, 0.0).sum(-1, keepdim=True)
-    total = rest + torch.exp(t - shift)
-    nll = torch.where(t == shift, torch.log1p(rest), (shift - t) + torch.log(total))
-    nll = nll.masked_fill(bad, torch.nan).squeeze(-1)
+        shift = shift.detach()
+        t = z.gather(-1, index)
+        shift = torch.where(t == shift, t, shift)
+    else:
+        t = z.gather(-1, index)
+    # A row whose largest logit is not finite becomes NaN by itself: inf - inf.
+    rest = _put(torch.exp(z - shift), index, 0.0).sum(-1, keepdim=True).masked_fill(bad, torch.nan)
+    gap = t - shift
+    total = rest + torch.exp(gap)
+    nll = torch.where(gap == 0, torch.log1p(rest), torch.log(total) - gap).squeeze(-1)
     if active is not None:
         nll = nll.masked_fill(~active, 0.0)
-    return TokenStatistics(nll, shift.squeeze(-1), total.masked_fill(bad, torch.nan).squeeze(-1))
+    return TokenStatistics(nll, shift.squeeze(-1), total.squeeze(-1))
 
 
 def token_nll_pullback(
@@ -35,11 +39,13 @@ def token_nll_pullback(
     z, index, _ = _prepare(logits, targets)
     nll, shift, total = statistics
     unused = cotangent == 0 if active is None else (cotangent == 0) | ~active
-    gradient = (z - shift.unsqueeze(-1)).exp_().mul((cotangent / total).unsqueeze(-1))
-    # total is NaN in a bad row, so its target must not be better than the rest.
-    at_target = torch.where(torch.isnan(total), torch.nan, cotangent * torch.expm1(-nll))
-    gradient = gradient.scatter(-1, index, at_target.unsqueeze(-1))
+    gradient = torch.exp(z - shift.unsqueeze(-1)) * (cotangent / total).unsqueeze(-1)
+    gradient = _put(gradient, index, (cotangent * torch.expm1(-nll)).unsqueeze(-1))
     return gradient.masked_fill(unused.unsqueeze(-1), 0.0).to(logits.dtype)
+
+
+def _put(x: Array, index: Array, value: Any) -> Array:
+    return x.scatter(-1, index, value)
 
 
 def _differentiable_pullback(
@@ -58,7 +64,7 @@ def _differentiable_pullback(
     nll, shift, total = _TokenNLL.apply(logits, torch.where(replaced, 0, targets), None)
     z, index, _ = _prepare(logits, targets)
     p = torch.exp(z - shift.unsqueeze(-1)) / total.unsqueeze(-1)
-    slope = p.scatter(-1, index, torch.where(torch.isnan(total), torch.nan, torch.expm1(-nll)).unsqueeze(-1))
+    slope = p.scatter(-1, index, torch.expm1(-nll).unsqueeze(-1))
     gradient = slope * to_nll.unsqueeze(-1)
     if to_total is not None:
         gradient = gradient + p * (to_total * total).masked_fill(replaced, 0.0).unsqueeze(-1)
@@ -98,8 +104,8 @@ def differentiable_token_nll(logits: Array, targets: Array, active: Array | None
 
 
 def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array]:
-    """Logits in the compute dtype, the label as an index that is always legal, and whether it was; [..., 1] both."""
+    """Logits in the compute dtype, the label as an index that is always legal, and whether it was not; [..., 1]."""
     z = logits if logits.dtype == torch.float64 else logits.to(torch.float32)
     y = targets.to(torch.int64).unsqueeze(-1)
-    valid = (y >= 0) & (y < z.shape[-1])
-    return z, torch.where(valid, y, 0), valid
+    index = y.clamp(0, z.shape[-1] - 1)
+    return z, index, index != y

@@ -98,6 +98,11 @@ def expand_dims(x: Array, *, axis: int) -> Array:
 
 
 def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
+    # torch.where makes a tensor of a number first, which costs more than the selection where tokens are few.
+    if isinstance(x1, (int, float)):
+        return x2.masked_fill(condition, x1)  # type: ignore[union-attr]  # one of the two is an array
+    if isinstance(x2, (int, float)):
+        return x1.masked_fill(~condition, x2)
     return torch.where(condition, x1, x2)
 
 
@@ -147,3 +152,31 @@ def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[
         return gradient
 
     return value.detach(), pull
+
+
+class _Fused(torch.autograd.Function):
+    """Plain eager autograd alone: torch.func and torch.compile never see it, so it can be of the lightest kind."""
+
+    @staticmethod
+    def forward(ctx: Any, plain: Any, forward: Any, pullback: Any, *arrays: Array) -> Array:
+        value, residuals = forward(*arrays)
+        ctx.plain, ctx.pullback, ctx.count = plain, pullback, len(arrays)
+        ctx.save_for_backward(*arrays, *residuals)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Array) -> tuple[Array | None, ...]:
+        saved = ctx.saved_tensors
+        arrays, residuals = saved[: ctx.count], saved[ctx.count :]
+        if not torch.is_grad_enabled():
+            return None, None, None, *ctx.pullback(arrays, residuals, cotangent)
+        needed = ctx.needs_input_grad[3:]
+        wanted = [x for x, is_needed in zip(arrays, needed, strict=True) if is_needed]
+        gradients = iter(torch.autograd.grad(ctx.plain(*arrays), wanted, cotangent, create_graph=True))
+        return None, None, None, *(next(gradients) if is_needed else None for is_needed in needed)
+
+
+def fuse(plain: Callable[..., Array], forward: Any, pullback: Any, arrays: Sequence[Array]) -> Array:
+    if _is_tracing():
+        return plain(*arrays)
+    return _Fused.apply(plain, forward, pullback, *arrays)

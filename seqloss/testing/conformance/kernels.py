@@ -1,0 +1,157 @@
+"""The kernel pair against the oracle, and the lines of the kernel contract that can be seen from outside."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seqloss.core.checks import compute_dtype
+from seqloss.core.protocol import Array, Backend
+from seqloss.testing import oracle, tolerances
+
+NAN, INF = float("nan"), float("inf")
+
+
+class Tokens(NamedTuple):
+    """The arguments of the kernels: logits [2, 8, 6], the others [2, 8]. The two rows hold the same tokens.
+
+    Each token is a trap: the first row has cotangents that are not 0, the second zeros, where nothing may be seen.
+    """
+
+    logits: Array
+    targets: Array
+    cotangent: Array
+
+
+def tokens(dtype: str) -> Tokens:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1, (1, 8, 6)).round(2)
+    targets = rng.integers(0, 6, (1, 8))
+    logits[0, 1, targets[0, 1]] = 25  # lse - t and p - 1 are 0 in float32
+    logits[0, 2, (targets[0, 2] + 1) % 6] = 25  # and here the target is the one that hardly has a probability
+    logits[0, 3, (targets[0, 3] + 1) % 6] = -INF
+    logits[0, 4] = NAN
+    logits[0, 5, 0] = INF
+    targets[0, 6], targets[0, 7] = -1, 6
+    cotangent = np.linspace(0.5, 2, 8) * np.array([[1], [0]])
+    logits, targets = np.repeat(logits, 2, 0), np.repeat(targets, 2, 0)
+    return Tokens(logits.astype(dtype), targets, cotangent.astype(compute_dtype(dtype)))
+
+
+def _token_nll(backend: Backend) -> Iterator[str]:
+    for dtype in _dtypes(backend):
+        z, y, _ = tokens(dtype)
+        for active in (None, _mask(y)):
+            what = f"of {dtype} logits{'' if active is None else ' with active'}:"
+            arrays = [backend.asarray(z), backend.asarray(y), None if active is None else backend.asarray(active)]
+            statistics, written = _watched(backend, backend.token_nll, arrays)
+            yield from (f"{what} {text}" for text in written)
+            for name, got in zip(("nll", "shift", "total"), statistics, strict=True):
+                yield from _form(backend, f"{what} {name}", got, y.shape, compute_dtype(dtype))
+            expected = oracle.tokens(z, y).nll
+            expected = expected if active is None else np.where(active, expected, 0)
+            yield from _values(backend, f"{what} nll", statistics[0], expected, z, dtype)
+    yield from _narrow_labels(backend)
+
+
+def _token_nll_pullback(backend: Backend) -> Iterator[str]:
+    for dtype in _dtypes(backend):
+        z, y, g = tokens(dtype)
+        for active in (None, _mask(y)):
+            what = f"of {dtype} logits{'' if active is None else ' with active'}:"
+            mask = None if active is None else backend.asarray(active)
+            arrays = [backend.asarray(z), backend.asarray(y), mask]
+            with backend.scope(None):
+                statistics = backend.token_nll(arrays[0], arrays[1], mask)
+            got, written = _watched(backend, backend.token_nll_pullback, [backend.asarray(g), *arrays, statistics])
+            yield from (f"{what} {text}" for text in written)
+            used = g if active is None else np.where(active, g, 0)
+            yield from _gradient(backend, what, got, z, y, used, dtype)
+
+
+def _differentiable_token_nll(backend: Backend) -> Iterator[str]:
+    for dtype in _dtypes(backend):
+        z, y, g = tokens(dtype)
+        for active in (None, _mask(y)):
+            what = f"of {dtype} logits{'' if active is None else ' with active'}:"
+            targets, mask = backend.asarray(y), None if active is None else backend.asarray(active)
+
+            def operation(logits: Array, targets: Array = targets, mask: Array | None = mask) -> Array:
+                return backend.differentiable_token_nll(logits, targets, mask)
+
+            with backend.scope(None):
+                value = operation(backend.asarray(z))
+                expected = oracle.tokens(z, y).nll
+                expected = expected if active is None else np.where(active, expected, 0)
+                yield from _form(backend, f"{what} nll", value, y.shape, compute_dtype(dtype))
+                yield from _values(backend, f"{what} nll", value, expected, z, dtype)
+                differentiated = backend.vjp(operation, backend.asarray(z))
+                if differentiated is None:
+                    continue
+                used = g if active is None else np.where(active, g, 0)
+                yield from _gradient(backend, what, differentiated[1](backend.asarray(g)), z, y, used, dtype)
+
+
+def _dtypes(backend: Backend) -> list[str]:
+    """The float dtypes that the framework keeps: JAX has no float64 unless it is told to."""
+    return [d for d in ("float32", "float16", "float64") if backend.dtype(backend.asarray(np.zeros(1, d))) == d]
+
+
+def _mask(targets: Array) -> Array:
+    """Every other token, the first row's shifted by one: each kind of token is on both sides."""
+    return (np.arange(targets.size).reshape(targets.shape) + np.array([[0], [1]])) % 2 == 0
+
+
+def _narrow_labels(backend: Backend) -> Iterator[str]:
+    """Labels in a dtype that does not hold the number of classes."""
+    z = np.zeros((3, 200), np.float32)
+    for labels in (np.array([0, 127, -1], np.int8), np.array([0, 199, 255], np.uint8)):
+        with backend.scope(None):
+            nll = backend.token_nll(backend.asarray(z), backend.asarray(labels), None).nll
+        yield from _values(backend, f"of {labels.dtype.name} labels:", nll, oracle.tokens(z, labels).nll, z, "float32")
+
+
+def _gradient(backend: Backend, what: str, got: Any, z: Array, y: Array, g: Array, dtype: str) -> Iterator[str]:
+    yield from _form(backend, f"{what} the gradient", got, z.shape, dtype)
+    # Where the cotangent is 0 so is the row, whatever it holds.
+    rows = np.where(g[..., None] == 0, 0, g[..., None] * oracle.tokens(z, y).slope)
+    yield from _values(backend, f"{what} the gradient", got, rows, z, dtype)
+
+
+def _form(backend: Backend, what: str, got: Any, shape: tuple[int, ...], dtype: str) -> Iterator[str]:
+    if not backend.owns(got):
+        yield f"{what} is a {type(got).__qualname__}, which the backend does not own"
+    elif (backend.dtype(got), backend.shape(got)) != (dtype, shape):
+        yield f"{what} is {backend.dtype(got)} of the shape {backend.shape(got)}, expected {dtype} of {shape}"
+
+
+def _values(backend: Backend, what: str, got: Any, expected: Array, z: Array, dtype: str) -> Iterator[str]:
+    """The first value that leaves the table of tolerances, and the first zero that is not exact."""
+    values = np.asarray(backend.to_numpy(got))
+    if values.shape != expected.shape:
+        return  # its form was reported
+    bound = tolerances.token_bound(z).reshape(z.shape[:-1] + (1,) * (expected.ndim - z.ndim + 1))
+    distance = tolerances.excess(values, expected, values.dtype.name, bound, compute=compute_dtype(dtype))
+    bad = (distance > 1) | ((expected == 0) & (values != 0))
+    for place in np.argwhere(bad)[:1]:
+        at = tuple(int(i) for i in place)
+        yield f"{what} is {values[at]} at {list(at)}, expected {float(expected[at])}"
+
+
+def _watched(backend: Backend, function: Callable[..., Any], arguments: list[Any]) -> tuple[Any, list[str]]:
+    """The result of a call, and which arguments it wrote into."""
+    flat = [x for argument in arguments for x in (argument if isinstance(argument, tuple) else (argument,))]
+    arrays = [x for x in flat if x is not None]
+    before = [np.array(backend.to_numpy(x)) for x in arrays]
+    with backend.scope(None):
+        result = function(*arguments)
+    pairs = zip(arrays, before, strict=True)
+    changed = [not np.array_equal(backend.to_numpy(x), old, equal_nan=True) for x, old in pairs]
+    return result, ["writes into an argument"] if any(changed) else []
+
+
+CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
+    "token_nll": _token_nll,
+    "token_nll_pullback": _token_nll_pullback,
+    "differentiable_token_nll": _differentiable_token_nll,
+}

@@ -1,0 +1,163 @@
+"""The array functions, against NumPy's of the same meaning, and what only the framework can do."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from seqloss.core.protocol import Array, Backend
+from seqloss.testing.conformance.comparing import BOOLS, FINITE, FLOATS, INTS, different
+
+
+def _sizes(backend: Backend) -> Iterator[str]:
+    sizes = backend.sizes(backend.asarray(FLOATS))
+    if not isinstance(sizes, tuple) or [int(size) for size in sizes] != [2, 3]:
+        yield f"is {sizes!r}, expected (2, 3)"
+
+
+def _astype(backend: Backend) -> Iterator[str]:
+    for x, dtype in ((INTS, "float32"), (BOOLS, "float32"), (FLOATS, "float16"), (FLOATS, "float32")):
+        got = backend.astype(backend.asarray(x), dtype)
+        yield from different(backend, f"from {x.dtype.name} to {dtype}", got, x.astype(dtype))
+
+
+def _arange(backend: Backend) -> Iterator[str]:
+    got = backend.arange(5, like=backend.asarray(FLOATS))
+    yield from different(backend, "up to 5", got, np.arange(5))
+    if backend.owns(got) and not backend.dtype(got).startswith("int"):
+        yield f"is {backend.dtype(got)}, expected a signed integer dtype"
+
+
+def _ones_like(backend: Backend) -> Iterator[str]:
+    for dtype in ("float32", "float16"):
+        got = backend.ones_like(backend.asarray(INTS), dtype=dtype)
+        yield from different(backend, f"with dtype={dtype}", got, np.ones(INTS.shape, dtype))
+
+
+def _reshape(backend: Backend) -> Iterator[str]:
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    array = backend.asarray(x)
+    batch, time, classes = backend.sizes(array)
+    yield from different(backend, "to two axes", backend.reshape(array, (batch * time, classes)), x.reshape(6, 4))
+    flat = backend.reshape(array, [batch * time * classes])
+    yield from different(backend, "to one axis", flat, x.reshape(24))
+    yield from different(backend, "to three axes", backend.reshape(flat, (batch, time, classes)), x)
+
+
+def _expand_dims(backend: Backend) -> Iterator[str]:
+    for axis in (0, 1, -1):
+        got = backend.expand_dims(backend.asarray(FLOATS), axis=axis)
+        yield from different(backend, f"at axis {axis}", got, np.expand_dims(FLOATS, axis))
+
+
+def _where(backend: Backend) -> Iterator[str]:
+    condition, x, y = (backend.asarray(a) for a in (BOOLS, FLOATS, FINITE))
+    half, ints = backend.asarray(FINITE.astype(np.float16)), backend.asarray(INTS)
+    scalar, nan = backend.asarray(np.asarray(False)), float("nan")
+    f32 = np.float32
+    for what, got, expected in (
+        ("of two arrays", backend.where(condition, x, y), np.where(BOOLS, FLOATS, FINITE)),
+        ("with a number last", backend.where(condition, x, 0.0), np.where(BOOLS, FLOATS, f32(0))),
+        ("with a number first", backend.where(condition, 0.5, y), np.where(BOOLS, f32(0.5), FINITE)),
+        ("with NaN last", backend.where(condition, y, nan), np.where(BOOLS, FINITE, f32(nan))),
+        ("of float16 and a number", backend.where(condition, half, 0.0), np.where(BOOLS, FINITE, 0).astype(np.float16)),
+        ("of integers and a number", backend.where(condition, ints, 0), np.where(BOOLS, INTS, 0)),
+        ("with a condition of rank 0", backend.where(scalar, x, nan), np.full_like(FLOATS, nan)),
+    ):
+        yield from different(backend, what, got, expected)
+
+
+def _isfinite(backend: Backend) -> Iterator[str]:
+    yield from different(backend, "of floats", backend.isfinite(backend.asarray(FLOATS)), np.isfinite(FLOATS))
+
+
+def _sum(backend: Backend) -> Iterator[str]:
+    for axis in ((0,), (1,), (0, 1)):
+        got = backend.sum(backend.asarray(FINITE), axis=axis)
+        yield from different(backend, f"over {axis}", got, FINITE.sum(axis))
+    got = backend.sum(backend.asarray(FINITE[:0]), axis=(0,))
+    yield from different(backend, "of nothing", got, np.zeros(3, np.float32))
+
+
+def _count_nonzero(backend: Backend) -> Iterator[str]:
+    for axis in ((0,), (1,), (0, 1)):
+        got = backend.count_nonzero(backend.asarray(BOOLS), axis=axis)
+        yield from different(backend, f"over {axis}", got, np.asarray(np.count_nonzero(BOOLS, axis)))
+    many = np.ones((300, 300), bool)
+    got = backend.count_nonzero(backend.asarray(many), axis=(0, 1))
+    yield from different(backend, "of 90000", got, np.asarray(90000))
+
+
+def _all(backend: Backend) -> Iterator[str]:
+    for x in (BOOLS, BOOLS | True, BOOLS[:0]):
+        for axis in (0, -1):
+            got = backend.all(backend.asarray(x), axis=axis)
+            yield from different(backend, f"of {x.tolist()} over axis {axis}", got, np.all(x, axis))
+
+
+def _stop_gradient(backend: Backend) -> Iterator[str]:
+    array = backend.asarray(FINITE)
+    yield from different(backend, "of floats", backend.stop_gradient(array), FINITE)
+    differentiated = backend.vjp(lambda x: x * backend.stop_gradient(x), array)
+    if differentiated is not None:
+        gradient = differentiated[1](backend.asarray(np.ones_like(FINITE)))
+        yield from different(backend, "times the array, differentiated,", gradient, FINITE)
+
+
+def _scope(backend: Backend) -> Iterator[str]:
+    array = backend.asarray(np.array([np.inf, 0, 1], np.float32))
+    for name in ("loss", None):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with backend.scope(name):
+                got = array - array / array
+        yield from different(backend, f"{name!r} around arithmetic", got, np.array([np.nan, np.nan, 0], np.float32))
+
+
+def _with_rank(backend: Backend) -> Iterator[str]:
+    yield from different(backend, "of known rank", backend.with_rank(backend.asarray(FLOATS), 2), FLOATS)
+
+
+def _sizes_agree(backend: Backend) -> Iterator[str]:
+    arrays = [backend.asarray(x) for x in (np.zeros((2, 3, 4), np.float32), INTS, BOOLS)]
+    agree, returned = backend.sizes_agree(arrays, "the sizes differ")
+    yield from different(backend, "of equal sizes", agree, np.asarray(True))
+    if not isinstance(returned, list) or len(returned) != len(arrays):
+        yield f"returns {returned!r} for the arrays, expected a list of {len(arrays)}"
+        return
+    for got, given in zip(returned, arrays, strict=True):
+        yield from different(backend, "returns an array that", got, np.asarray(backend.to_numpy(given)))
+
+
+def _vjp(backend: Backend) -> Iterator[str]:
+    array, cotangent = (backend.asarray(x) for x in (FINITE, INTS.astype(np.float32)))
+
+    def square(x: Array) -> Any:
+        return x * x
+
+    differentiated = backend.vjp(square, array)
+    if differentiated is not None:
+        value, pull = differentiated
+        yield from different(backend, "of x * x: the value", value, FINITE * FINITE)
+        yield from different(backend, "of x * x: the cotangent", pull(cotangent), 2 * FINITE * INTS.astype(np.float32))
+
+
+CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
+    "sizes": _sizes,
+    "astype": _astype,
+    "arange": _arange,
+    "ones_like": _ones_like,
+    "reshape": _reshape,
+    "expand_dims": _expand_dims,
+    "where": _where,
+    "isfinite": _isfinite,
+    "sum": _sum,
+    "count_nonzero": _count_nonzero,
+    "all": _all,
+    "stop_gradient": _stop_gradient,
+    "scope": _scope,
+    "with_rank": _with_rank,
+    "sizes_agree": _sizes_agree,
+    "vjp": _vjp,
+}
