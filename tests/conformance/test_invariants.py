@@ -1,5 +1,6 @@
 """The invariants of the testing kit, on the library in every framework and on losses that are wrong on purpose."""
 
+import numpy as np
 import pytest
 import wrong_losses
 
@@ -8,9 +9,9 @@ from seqloss.testing import frameworks
 from seqloss.testing.invariants import INVARIANTS, InvariantViolation
 
 # Every question to a mode of this table is a compilation of its own, of 0.2 to 2 seconds. Such a mode is asked what a
-# compiler can get wrong: exact zeros and bits, NaN behind a mask, labels without values, the accurate form. The other
+# compiler can get wrong: exact zeros, NaN behind a mask, sizes of 0, labels without values, the accurate form. The other
 # invariants are arithmetic on the values of eager mode, and the case table is compared with the oracle in every mode.
-ASKED_OF_COMPILERS = ("padding", "unsafe_masks", "empty", "label_policy", "confident_tokens", "count_of_70000")
+ASKED_OF_COMPILERS = ("unsafe_masks", "empty", "label_policy", "confident_tokens", "count_of_70000")
 COMPILERS = {
     "torch": ("compile", "export", "explicit-compile"),
     "tensorflow": ("function", "function-unknown-sizes", "xla", "explicit-function"),
@@ -22,6 +23,11 @@ LEFT_OUT = {
     "torch": ("compile-dynamic",),  # as compile, and three times as slow; tests/frameworks sees that it compiles once
     "tensorflow": ("function-unknown-rank",),  # as function-unknown-sizes, once the rank has been asserted
     "jax": ("grad-of-jit", "checkpoint"),  # as jit; the order of the transformations cannot change a value
+}
+
+XFAIL = {
+    "torch-export-float32-label_policy": "an exported program keeps the operations of the kernel and forgets its "
+    "pullback: where the loss of a token is NaN, its gradient row is 0",
 }
 
 
@@ -46,8 +52,14 @@ def rows(names):
 
 def pytest_generate_tests(metafunc):
     if "invariant" in metafunc.fixturenames:
-        declared = list(rows(metafunc.config.getoption("--backends").split(",")))
-        metafunc.parametrize("name, mode, dtype, invariant", declared, ids=["-".join(row) for row in declared])
+        declared = rows(metafunc.config.getoption("--backends").split(","))
+        metafunc.parametrize("name, mode, dtype, invariant", [marked(row) for row in declared])
+
+
+def marked(row):
+    identity = "-".join(row)
+    marks = [pytest.mark.xfail(reason=XFAIL[identity], strict=True)] if identity in XFAIL else []
+    return pytest.param(*row, id=identity, marks=marks)
 
 
 def adapted(name, mode, dtype):
@@ -131,8 +143,6 @@ def test_exception_of_the_loss_is_a_violation():
 
 def test_seed_or_generator():
     """The same arrays for the same seed, others for another."""
-    import numpy as np
-
     seen = []
 
     def loss(logits, targets, weights):
