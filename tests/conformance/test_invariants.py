@@ -9,8 +9,8 @@ from seqloss.testing import frameworks
 from seqloss.testing.invariants import INVARIANTS, InvariantViolation
 
 # Every question to a mode of this table is a compilation of its own, of 0.2 to 2 seconds. Such a mode is asked what a
-# compiler can get wrong: exact zeros, NaN behind a mask, sizes of 0, labels without values, the accurate form. The other
-# invariants are arithmetic on the values of eager mode, and the case table is compared with the oracle in every mode.
+# compiler can get wrong: exact zeros, NaN behind a mask, sizes of 0, labels without values, the accurate form. The
+# others are arithmetic on the values of eager mode, and the case table is compared with the oracle in every mode.
 ASKED_OF_COMPILERS = ("unsafe_masks", "empty", "label_policy", "confident_tokens", "count_of_70000")
 COMPILERS = {
     "torch": ("compile", "export", "explicit-compile"),

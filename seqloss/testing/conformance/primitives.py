@@ -143,6 +143,31 @@ def _vjp(backend: Backend) -> Iterator[str]:
         yield from different(backend, "of x * x: the cotangent", pull(cotangent), 2 * FINITE * INTS.astype(np.float32))
 
 
+def _fuse(backend: Backend) -> Iterator[str]:
+    one, other, cotangent = (backend.asarray(x) for x in (FINITE, INTS.astype(np.float32), 2 * FINITE))
+
+    def plain(x: Array, y: Array) -> Any:
+        return x * y
+
+    def forward(x: Array, y: Array) -> tuple[Any, tuple[Any, ...]]:
+        return x * y, (x + y, None)
+
+    def pullback(arrays: tuple[Array, ...], residuals: tuple[Any, ...], cotangent: Array) -> tuple[Array, ...]:
+        return cotangent * (residuals[0] - arrays[0]), cotangent * (residuals[0] - arrays[1])
+
+    def operation(x: Array, y: Array) -> Array:
+        return backend.fuse(plain, forward, pullback, [x, y])
+
+    yield from different(backend, "of x * y", operation(one, other), FINITE * INTS.astype(np.float32))
+    for name, function, x, expected in (
+        ("x", lambda x: operation(x, other), one, 2 * FINITE * INTS.astype(np.float32)),
+        ("y", lambda y: operation(one, y), other, 2 * FINITE * FINITE),
+    ):
+        differentiated = backend.vjp(function, x)
+        if differentiated is not None:
+            yield from different(backend, f"of x * y: the cotangent of {name}", differentiated[1](cotangent), expected)
+
+
 CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
     "sizes": _sizes,
     "astype": _astype,
@@ -160,4 +185,5 @@ CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
     "with_rank": _with_rank,
     "sizes_agree": _sizes_agree,
     "vjp": _vjp,
+    "fuse": _fuse,
 }
