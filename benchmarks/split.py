@@ -7,7 +7,6 @@ functions at the cuts are insides of the library; where one is no longer called,
 
 from typing import Any
 
-import torch
 
 import seqloss
 from benchmarks import contenders, timing
@@ -25,19 +24,17 @@ def stages(shape: list[int], rounds: int) -> dict[str, dict[str, float]]:
 
 
 def _differences(until: dict[str, float]) -> dict[str, float]:
-    backward = until["backward"] - until["forward"]
-    kernel_backward = until["kernel and back"] - until["reduction"]
     label_check = until["placing"] - until["label check"]
     return {
         "dispatch and structure checks": until["cast of weights"] - until["nothing"],
         "label check": label_check,
-        "placing, preparing weights": until["kernel"] - until["cast of weights"] - label_check,
-        "kernel, forward": until["reduction"] - until["kernel"],
+        "placing, preparing weights": until["node"] - until["cast of weights"] - label_check,
+        "autograd node and kernel, forward": until["reduction"] - until["node"],
         "reduction, forward": until["forward"] - until["reduction"],
-        "kernel, backward": kernel_backward,
-        "reduction, backward": backward - kernel_backward,
+        "engine and reduction, backward": until["kernel backward"] - until["forward"],
+        "kernel, backward": until["backward"] - until["kernel backward"],
         "sum: forward": until["forward"],
-        "sum: backward": backward,
+        "sum: backward": until["backward"] - until["forward"],
         "peer: forward": until["peer forward"],
         "peer: backward": until["peer backward"] - until["peer forward"],
     }
@@ -46,33 +43,33 @@ def _differences(until: dict[str, float]) -> dict[str, float]:
 def _calls(z: Any, y: Any, w: Any) -> dict[str, timing.Call]:
     """The call until the named stage begins, the whole call, and the peer."""
     backend = dispatch.load("torch")
-    cotangent = torch.rand(y.shape)
 
     def loss() -> Any:
         return seqloss.sequence_loss(z, y, w)
 
-    def until(module: Any, name: str) -> timing.Call:
-        return lambda: _cut_off(loss, module, name)
-
-    def token_losses() -> Any:
-        return _replaced(loss, reduction, "forward", lambda backend, plan, nll, weights: nll)
-
-    def back(loss: Any, cotangent: Any = None) -> None:
+    def both() -> None:
         z.grad = None
-        loss.backward(cotangent)
+        loss().backward()
+
+    def peer() -> None:
+        z.grad = None
+        peers.weighted_mean(z, y, w).backward()
+
+    def until(module: Any, name: str, call: timing.Call = loss) -> timing.Call:
+        return lambda: _cut_off(call, module, name)
 
     return {
         "nothing": until(seqloss, "sequence_loss"),
         "cast of weights": until(checks, "compute_dtype"),
         "label check": until(labels, "check"),
         "placing": until(dispatch, "place"),
-        "kernel": until(backend, "differentiable_token_nll"),
-        "reduction": token_losses,
-        "kernel and back": lambda: back(token_losses(), cotangent),
+        "node": until(backend, "fuse"),
+        "reduction": until(reduction, "forward"),
         "forward": loss,
-        "backward": lambda: back(loss()),
+        "kernel backward": until(backend, "token_nll_pullback", both),
+        "backward": both,
         "peer forward": lambda: peers.weighted_mean(z, y, w),
-        "peer backward": lambda: back(peers.weighted_mean(z, y, w)),
+        "peer backward": peer,
     }
 
 

@@ -28,8 +28,8 @@ def check(targets: Argument, classes: int | None, weights: Argument | None, chec
             )
         return
     labels = targets.facts.to_numpy(targets.value)
-    # The extremes first: they cost least, and good labels need no look at the weights.
-    if labels.size == 0 or (labels.min() >= 0 and labels.max() < classes):
+    # One pass: a negative label is a huge number to the unsigned dtype. Good labels need no look at the weights.
+    if labels.size == 0 or labels.view(f"u{labels.dtype.itemsize}").max() < classes:
         return
     _raise_first(labels, classes, weights)
 

@@ -25,11 +25,12 @@ The formula that keeps full relative accuracy at any confidence
 With ``m`` the largest logit of a token, ``t`` the logit of its label ``y`` and ``r`` the sum of ``exp(z_j - m)`` over
 ``j != y``::
 
-    nll   = log1p(r)                            if t == m
-            (m - t) + log(r + exp(t - m))       otherwise
-    d/dz  = expm1(-nll)                         at the target
-            exp(z_j - m) / (r + exp(t - m))     elsewhere
+    nll   = log1p(r + expm1(t - m)) - (t - m)
+    d/dz  = expm1(-nll)                                at the target
+            exp(z_j - m) / (1 + (r + expm1(t - m)))    elsewhere
 
+Where the target is the largest, ``t - m`` is 0 and nll is ``log1p(r)``, which nothing cancels in. Elsewhere r is at
+least 1, the argument of log1p is positive, and what it loses to rounding is small beside ``m - t``.
 Never ``logsumexp - t`` and never ``p - 1``: both cancel to 0 when the model is confident. A row whose largest logit
 is not finite has a NaN loss and a NaN gradient row.
 """

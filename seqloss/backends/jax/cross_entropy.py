@@ -24,12 +24,13 @@ def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStati
     shift = jnp.where(t == highest, t, highest)
     e = jnp.exp(z - shift[..., None])
     rest = jnp.sum(jnp.where(_at(index, z), 0, e), axis=-1)
-    total = rest + jnp.exp(t - shift)
-    nll = jnp.where(t == shift, jnp.log1p(rest), (shift - t) + jnp.log(total))
+    gap = t - shift
+    excess = rest + jnp.expm1(gap)
+    nll = jnp.log1p(excess) - gap
     nll = jnp.where(good, nll, jnp.nan)
     if active is not None:
         nll = jnp.where(active, nll, 0)
-    return TokenStatistics(nll, shift, jnp.where(good, total, jnp.nan))
+    return TokenStatistics(nll, shift, jnp.where(good, excess + 1, jnp.nan))
 
 
 @jax.jit

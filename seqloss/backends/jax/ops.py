@@ -44,7 +44,7 @@ def needs_grad(x: Array) -> bool:
 
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:
-    return jnp.asarray(x)
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
 
 
 def to_numpy(x: Array) -> Any:

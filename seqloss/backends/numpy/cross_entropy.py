@@ -14,13 +14,14 @@ def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStati
         e = np.exp(z - shift)
         np.put_along_axis(e, index, 0, axis=-1)
         rest = e.sum(axis=-1, keepdims=True)
-        total = rest + np.exp(t - shift)
-        nll = np.where(t == shift, np.log1p(rest), (shift - t) + np.log(total))
+        gap = t - shift
+        excess = rest + np.expm1(gap)
+        nll = np.log1p(excess) - gap
     good = valid & np.isfinite(shift)
     nll = np.where(good, nll, np.nan)[..., 0]
     if active is not None:
         nll = np.where(active, nll, 0).astype(z.dtype)
-    return TokenStatistics(nll, shift[..., 0], np.where(good, total, np.nan)[..., 0])
+    return TokenStatistics(nll, shift[..., 0], np.where(good, excess + 1, np.nan)[..., 0])
 
 
 def token_nll_pullback(

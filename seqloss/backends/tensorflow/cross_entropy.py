@@ -22,13 +22,14 @@ def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStati
     shift = tf.where(t == highest, t, highest)
     e = tf.exp(z - shift[:, None])
     rest = tf.reduce_sum(tf.where(_at(index, z), tf.zeros_like(e), e), -1)
-    total = rest + tf.exp(t - shift)
-    nll = tf.where(t == shift, tf.math.log1p(rest), (shift - t) + tf.math.log(total))
+    gap = t - shift
+    excess = rest + tf.math.expm1(gap)
+    nll = tf.math.log1p(excess) - gap
     nan = tf.constant(float("nan"), z.dtype)
     nll = tf.where(good, nll, nan)
     if active is not None:
         nll = tf.where(tf.reshape(active, [-1]), nll, tf.zeros_like(nll))
-    statistics = (nll, shift, tf.where(good, total, nan))
+    statistics = (nll, shift, tf.where(good, excess + 1, nan))
     return TokenStatistics(*(_as_tokens(x, targets) for x in statistics))
 
 

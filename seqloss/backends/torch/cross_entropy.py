@@ -7,45 +7,58 @@ from typing import Any
 
 import torch
 
+from seqloss.backends.torch.ops import _is_tracing
 from seqloss.core.protocol import Array, TokenStatistics
 
 
 def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
-    z, index, bad = _prepare(logits, targets)
-    shift = z.amax(-1, keepdim=True)
+    z, y, index = _prepare(logits, targets)
+    bad = (index != y).squeeze(-1)
+    shift = z.amax(-1)
     if torch.compiler.is_compiling():
         # An exported program may be differentiated through what follows: no NaN must enter it, and where the target
         # is the largest, its own logit is the pivot. Free where operations are fused.
         bad = bad | ~torch.isfinite(shift)
-        z = torch.where(bad, 0.0, z)
-        shift = shift.detach()
-        t = z.gather(-1, index)
-        shift = torch.where(t == shift, t, shift)
+        z = torch.where(bad.unsqueeze(-1), 0.0, z)
+        t = z.gather(-1, index).squeeze(-1)
+        shift = torch.where(t == shift, t, shift.detach())
     else:
-        t = z.gather(-1, index)
+        t = z.gather(-1, index).squeeze(-1)
     # A row whose largest logit is not finite becomes NaN by itself: inf - inf.
-    rest = _put(torch.exp(z - shift), index, 0.0).sum(-1, keepdim=True).masked_fill(bad, torch.nan)
+    rest = _fill(_put(_exp(z - shift.unsqueeze(-1)), index, 0.0).sum(-1), bad, torch.nan)
     gap = t - shift
-    total = rest + torch.exp(gap)
-    nll = torch.where(gap == 0, torch.log1p(rest), torch.log(total) - gap).squeeze(-1)
+    excess = rest + torch.expm1(gap)
+    nll = torch.log1p(excess) - gap
     if active is not None:
-        nll = nll.masked_fill(~active, 0.0)
-    return TokenStatistics(nll, shift.squeeze(-1), total.squeeze(-1))
+        nll = _fill(nll, ~active, 0.0)
+    return TokenStatistics(nll, shift, excess + 1)
 
 
 def token_nll_pullback(
     cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
 ) -> Array:
-    z, index, _ = _prepare(logits, targets)
+    z, _, index = _prepare(logits, targets)
     nll, shift, total = statistics
-    unused = cotangent == 0 if active is None else (cotangent == 0) | ~active
-    gradient = torch.exp(z - shift.unsqueeze(-1)) * (cotangent / total).unsqueeze(-1)
+    used = cotangent.bool() if active is None else cotangent.bool() & active
+    gradient = _exp(z - shift.unsqueeze(-1)) * (cotangent / total).unsqueeze(-1)
     gradient = _put(gradient, index, (cotangent * torch.expm1(-nll)).unsqueeze(-1))
-    return gradient.masked_fill(unused.unsqueeze(-1), 0.0).to(logits.dtype)
+    return _fill(gradient, ~used.unsqueeze(-1), 0.0).to(logits.dtype)
+
+
+# The helpers take an array that nobody else holds, and write into it where nothing traces. Under a transformation
+# they must not: vmap refuses to put a batched index into an array that is not batched.
+
+
+def _exp(x: Array) -> Array:
+    return torch.exp(x) if _is_tracing() else x.exp_()
 
 
 def _put(x: Array, index: Array, value: Any) -> Array:
-    return x.scatter(-1, index, value)
+    return x.scatter(-1, index, value) if _is_tracing() else x.scatter_(-1, index, value)
+
+
+def _fill(x: Array, mask: Array, value: float) -> Array:
+    return x.masked_fill(mask, value) if _is_tracing() else x.masked_fill_(mask, value)
 
 
 def _differentiable_pullback(
@@ -62,7 +75,7 @@ def _differentiable_pullback(
     replaced = (to_nll == 0) & ~torch.isfinite(differentiable_token_nll(logits.detach(), targets, None))
     logits = torch.where(replaced.unsqueeze(-1), 0.0, logits)
     nll, shift, total = _TokenNLL.apply(logits, torch.where(replaced, 0, targets), None)
-    z, index, _ = _prepare(logits, targets)
+    z, _, index = _prepare(logits, targets)
     p = torch.exp(z - shift.unsqueeze(-1)) / total.unsqueeze(-1)
     slope = p.scatter(-1, index, torch.expm1(-nll).unsqueeze(-1))
     gradient = slope * to_nll.unsqueeze(-1)
@@ -104,8 +117,7 @@ def differentiable_token_nll(logits: Array, targets: Array, active: Array | None
 
 
 def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array]:
-    """Logits in the compute dtype, the label as an index that is always legal, and whether it was not; [..., 1]."""
-    z = logits if logits.dtype == torch.float64 else logits.to(torch.float32)
-    y = targets.to(torch.int64).unsqueeze(-1)
-    index = y.clamp(0, z.shape[-1] - 1)
-    return z, index, index != y
+    """Logits in the compute dtype, the labels, and the labels as an index that is always legal; [..., 1] both."""
+    z = logits if logits.dtype in (torch.float32, torch.float64) else logits.to(torch.float32)
+    y = (targets if targets.dtype is torch.int64 else targets.to(torch.int64)).unsqueeze(-1)
+    return z, y, y.clamp(0, z.shape[-1] - 1)

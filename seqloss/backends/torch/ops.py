@@ -98,11 +98,6 @@ def expand_dims(x: Array, *, axis: int) -> Array:
 
 
 def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
-    # torch.where makes a tensor of a number first, which costs more than the selection where tokens are few.
-    if isinstance(x1, (int, float)):
-        return x2.masked_fill(condition, x1)  # type: ignore[union-attr]  # one of the two is an array
-    if isinstance(x2, (int, float)):
-        return x1.masked_fill(~condition, x2)
     return torch.where(condition, x1, x2)
 
 
