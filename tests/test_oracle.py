@@ -209,6 +209,7 @@ def test_unit_of_bfloat16_and_of_what_has_none():
         (2.0**-126, 2.0**-127, 0),  # within one smallest normal
         (2.0**-125, 2.0**-127, 2**22 * 3),
         (0.0, 2.0**-125, 2**23),  # no subnormal: lost for good
+        (1.5 * 2.0**-125, 2.0**-125, 2**22),  # as far off as the smallest normal, but not below it
     ],
 )
 def test_ulps(actual, expected, distance):
