@@ -12,7 +12,15 @@ CASE = "tests/conformance/test_sequence_loss.py::test_case[numpy-eager-float32-f
 
 def session(*arguments):
     """A conformance session on NumPy with the census, as (exit status, output)."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/conformance/test_sequence_loss.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/conformance/test_sequence_loss.py",
+    ]
     done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
