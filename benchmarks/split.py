@@ -7,7 +7,6 @@ functions at the cuts are insides of the library; where one is no longer called,
 
 from typing import Any
 
-
 import seqloss
 from benchmarks import contenders, timing
 from benchmarks.contenders import torch as peers
