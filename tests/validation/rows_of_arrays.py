@@ -1,0 +1,198 @@
+"""Calls with arrays of the wrong shape or dtype, or with no arrays at all."""
+
+import numpy as np
+from row import (
+    EXACT,
+    FLOATS,
+    IN_A_GRAPH,
+    KINDS,
+    LOGITS,
+    NO_CLASSES,
+    NO_IDS,
+    TARGETS,
+    TARGETS_SIZE,
+    WEIGHTS,
+    Listed,
+    Raw,
+    like,
+    loss,
+)
+
+from seqloss import ArgumentTypeError, DTypeError, MixedBackendsError, ShapeError
+
+# --- shapes ---
+
+LOGITS_RANK = "logits must have the shape [batch, time, classes], got"
+AXES = "see that the axes are batch, time and classes, in this order"
+TARGETS_RANK = "targets must have the shape [batch, time] = [2, 3], got"
+WEIGHTS_RANK = "weights must have the shape [batch, time] = [2, 3], got"
+WEIGHTS_SIZE = "weights must have the shape [batch, time] = [2, 3] of logits, got"
+
+SHAPES = [
+    loss(
+        "logits_packed",
+        ShapeError,
+        f"{LOGITS_RANK} [6, 5]; packed logits [tokens, classes] go to seqloss.token_loss, "
+        "or add a batch axis to all arguments, as in logits[None]",
+        logits=LOGITS.reshape(6, 5),
+    ),
+    loss("logits_rank_4", ShapeError, f"{LOGITS_RANK} [1, 2, 3, 5]; {AXES}", logits=LOGITS[None]),
+    loss("logits_rank_1", ShapeError, f"{LOGITS_RANK} [5]; {AXES}", logits=LOGITS[0, 0]),
+    loss("logits_rank_0", ShapeError, f"{LOGITS_RANK} []; {AXES}", logits=LOGITS[0, 0, 0]),
+    loss(
+        "targets_one_hot",
+        ShapeError,
+        f"{TARGETS_RANK} [2, 3, 5]; one-hot targets become labels by argmax over their last axis",
+        targets=np.eye(5, dtype="int32")[TARGETS],
+    ),
+    loss(
+        "targets_rank_1",
+        ShapeError,
+        f"{TARGETS_RANK} [6]; add a batch axis, as in targets[None]",
+        targets=TARGETS.ravel(),
+    ),
+    loss(
+        "targets_rank_0", ShapeError, f"{TARGETS_RANK} []; see that there is one label per token", targets=TARGETS[0, 0]
+    ),
+    loss(
+        "weights_of_sequences",
+        ShapeError,
+        f"{WEIGHTS_RANK} [2]; for one weight per sequence, repeat weights[:, None] along the time axis",
+        weights=WEIGHTS[:, 0],
+    ),
+    loss(
+        "weights_number",
+        ShapeError,
+        f"{WEIGHTS_RANK} []; for one weight for all tokens, multiply the loss by it",
+        IN_A_GRAPH,
+        weights=Raw(2.0),
+    ),
+    loss(
+        "weights_rank_3",
+        ShapeError,
+        f"{WEIGHTS_RANK} [2, 3, 1]; there must be one weight per token",
+        weights=WEIGHTS[..., None],
+    ),
+    loss("targets_longer", ShapeError, f"{TARGETS_SIZE} [2, 4]; {EXACT}", targets=like(TARGETS, 2, 4)),
+    loss("targets_batch", ShapeError, f"{TARGETS_SIZE} [3, 3]; {EXACT}", targets=like(TARGETS, 3, 3)),
+    loss(
+        "targets_transposed",
+        ShapeError,
+        f"{TARGETS_SIZE} [3, 2]; it is transposed: swap the two axes of targets",
+        targets=TARGETS.T,
+    ),
+    loss("weights_longer", ShapeError, f"{WEIGHTS_SIZE} [2, 4]; {EXACT}", weights=like(WEIGHTS, 2, 4)),
+    loss(
+        "weights_transposed",
+        ShapeError,
+        f"{WEIGHTS_SIZE} [3, 2]; it is transposed: swap the two axes of weights",
+        weights=WEIGHTS.T,
+    ),
+    loss("weights_1_1", ShapeError, f"{WEIGHTS_SIZE} [1, 1]; {EXACT}", weights=like(WEIGHTS, 1, 1)),
+    loss("weights_column", ShapeError, f"{WEIGHTS_SIZE} [2, 1]; {EXACT}", weights=like(WEIGHTS, 2, 1)),
+    loss("weights_row", ShapeError, f"{WEIGHTS_SIZE} [1, 3]; {EXACT}", weights=like(WEIGHTS, 1, 3)),
+    loss("no_classes", ShapeError, NO_CLASSES, logits=LOGITS[..., :0]),
+    loss(
+        "ragged_list",
+        ShapeError,
+        "targets is a ragged list; pad its rows to one length and give the padding weight 0",
+        IN_A_GRAPH,
+        targets=Raw([[0, 1, 2], [3]]),
+    ),
+]
+
+# --- dtypes ---
+
+
+DTYPES = [
+    *(
+        loss(
+            f"logits_{dtype}",
+            DTypeError,
+            f"logits must be of one of the dtypes {FLOATS}, got {dtype}; cast it first",
+            logits=LOGITS.astype(dtype),
+        )
+        for dtype in ("int32", "bool", "complex64")
+    ),
+    loss(
+        "targets_float32",
+        DTypeError,
+        f"targets must be integer class labels, got float32; {NO_IDS}",
+        targets=TARGETS.astype("float32"),
+    ),
+    loss(
+        "targets_complex64",
+        DTypeError,
+        f"targets must be integer class labels, got complex64; {NO_IDS}",
+        targets=TARGETS.astype("complex64"),
+    ),
+    loss(
+        "targets_bool",
+        DTypeError,
+        "targets must be integer class labels, got bool; a bool array is a mask, not labels",
+        targets=TARGETS > 0,
+    ),
+    loss(
+        "weights_complex64",
+        DTypeError,
+        "weights must be a float, integer or bool array, got complex64; cast it first",
+        weights=WEIGHTS.astype("complex64"),
+    ),
+]
+
+# --- what is no array ---
+
+DENSE = "and give the tokens that it leaves out weight 0"
+MASKED = np.ma.masked_array(TARGETS, TARGETS > 3)
+
+OBJECTS = [
+    loss("logits_none", ArgumentTypeError, f"logits is None, {KINDS}", logits=None),
+    loss("targets_none", ArgumentTypeError, f"targets is None, {KINDS}", targets=None),
+    loss("logits_string", ArgumentTypeError, f"logits is a builtins.str, {KINDS}", logits="logits"),
+    loss("targets_string", ArgumentTypeError, f"targets is a builtins.str, {KINDS}", targets="targets"),
+    loss("weights_string", ArgumentTypeError, f"weights is a builtins.str, {KINDS}", weights="ones"),
+    loss("targets_dict", ArgumentTypeError, f"targets is a builtins.dict, {KINDS}", targets={}),
+    loss("targets_generator", ArgumentTypeError, f"targets is a builtins.range, {KINDS}", targets=range(3)),
+    loss(
+        "targets_of_strings",
+        ArgumentTypeError,
+        "targets is a list that holds a str; pass one array (stack the list first)",
+        targets=Raw([["a", "b"]]),
+    ),
+    loss(
+        "targets_list_of_arrays",
+        ArgumentTypeError,
+        "targets is a list that holds a ARRAY; pass one array (stack the list first)",
+        {"numpy": "NumPy arrays are host values, in a list too"},
+        targets=Listed(TARGETS),
+    ),
+    loss(
+        "logits_list_of_arrays",
+        ArgumentTypeError,
+        "logits is a list that holds a ARRAY; pass one array (stack the list first)",
+        {"numpy": "NumPy arrays are host values, in a list too"},
+        logits=Listed(LOGITS),
+    ),
+    *(
+        loss(
+            f"numpy_logits_{name}",
+            MixedBackendsError,
+            f"logits is an array of numpy but {name} is one of FRAMEWORK; convert logits to FRAMEWORK",
+            {"numpy": "they are of one framework", **IN_A_GRAPH},
+            **{"logits": Raw(LOGITS), "targets": Raw(TARGETS), name: array},
+        )
+        for name, array in (("targets", TARGETS), ("weights", WEIGHTS))
+    ),
+    loss(
+        "targets_masked",
+        ArgumentTypeError,
+        f"targets is a MaskedArray, not a dense array; pass targets.filled(0) {DENSE}",
+        targets=Raw(MASKED),
+    ),
+    loss(
+        "weights_matrix",
+        ArgumentTypeError,
+        f"weights is a matrix, not a dense array; pass np.asarray(weights) {DENSE}",
+        weights=Raw(WEIGHTS.view(np.matrix)),
+    ),
+]

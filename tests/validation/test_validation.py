@@ -1,0 +1,132 @@
+"""Every row of the table raises its class with its full text, eagerly and while tracing, in every framework."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from row import Listed, Raw
+from rows import ROWS
+
+from seqloss.testing import frameworks
+
+# --- ways to call a function with the dict of those arguments that are traced ---
+
+
+def torch_compile(function, fullgraph=False):
+    torch = importlib.import_module("torch")
+    torch.compiler.reset()
+    return torch.compile(function, backend="aot_eager", fullgraph=fullgraph)
+
+
+def torch_fullgraph(function):
+    return torch_compile(function, fullgraph=True)
+
+
+def tf_function(function):
+    return importlib.import_module("tensorflow").function(function)
+
+
+def jax_jit(function):
+    return importlib.import_module("jax").jit(function)
+
+
+WAYS = {
+    "numpy": {"eager": lambda function: function},
+    "torch": {"eager": lambda function: function, "compile": torch_compile, "fullgraph": torch_fullgraph},
+    "tensorflow": {"eager": lambda function: function, "function": tf_function},
+    "jax": {"eager": lambda function: function, "jit": jax_jit},
+}
+
+
+class Deviation(NamedTuple):
+    """Where an error is not the row's own: its class (None: as in the row), whose text contains that of the row."""
+
+    error: Callable[[], Any] | None
+    reason: str
+
+
+DEVIATIONS = {
+    ("tensorflow", "function"): Deviation(None, "AutoGraph puts the text at the end of a trace of the user's code"),
+    ("torch", "fullgraph"): Deviation(
+        lambda: importlib.import_module("torch._dynamo.exc").Unsupported,
+        "PyTorch refuses every exception that leaves a graph which must be whole",
+    ),
+}
+
+
+MEND = "token_loss has no weights that its message could advise"
+FAULTS = {
+    "label_int8": "read as uint8 a negative label is no huge number where there are hundreds of classes",
+    "token_label_without_active": MEND,
+    "token_label_rank_0": MEND,
+}
+"""Rows that the library does not keep yet, with the reason. An entry must go as soon as the row passes."""
+
+
+def pytest_generate_tests(metafunc):
+    if "way" in metafunc.fixturenames:
+        cases = [marked(*case) for case in product(metafunc.config.getoption("--backends").split(","))]
+        metafunc.parametrize("driver_name, way, row", cases)
+
+
+def marked(name, way, row):
+    reason = FAULTS.get(row.name)
+    marks = [] if reason is None else [pytest.mark.xfail(raises=(AssertionError, pytest.fail.Exception), reason=reason)]
+    return pytest.param(name, way, row, marks=marks, id=f"{name}-{way}-{row.name}")
+
+
+def product(names):
+    """Every row in every framework and way, but for what the row itself leaves out."""
+    for name in names:
+        for way in WAYS[name]:
+            for row in ROWS:
+                if not {name, f"{name}-{way}", "eager" if way == "eager" else "traced"} & set(row.unlike):
+                    yield name, way, row
+
+
+def placed(driver, value):
+    """What a value of the table stands for."""
+    if isinstance(value, Raw):
+        return value.value
+    if isinstance(value, Listed):
+        return [driver.array(x) for x in value.array]
+    return driver.array(value) if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def test_row(driver_name, way, row):
+    driver = frameworks.load(driver_name)
+    values = {name: placed(driver, value) for name, value in row.arguments.items()}
+    arrays = {
+        name: value for name, value in values.items() if isinstance(row.arguments[name], (np.ndarray, np.generic))
+    }
+    others = {name: value for name, value in values.items() if name not in arrays}
+
+    def function(arrays):
+        return row.function(**arrays, **others)
+
+    deviation = DEVIATIONS.get((driver_name, way))
+    error = row.error if deviation is None or deviation.error is None else deviation.error()
+    text = row.text.replace("FRAMEWORK", driver_name).replace("ARRAY", type(driver.array(0)).__qualname__)
+    with pytest.raises(error) as caught:
+        WAYS[driver_name][way](function)(arrays)
+    assert type(caught.value) is error
+    if deviation is None:
+        assert str(caught.value) == text
+    else:
+        assert text in str(caught.value)
+
+
+# --- tests of the test ----------------------------------------------------------------------------------------------
+
+
+def test_names_are_unique():
+    names = [row.name for row in ROWS]
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "eager" in row.unlike], ids=lambda row: row.name)
+def test_rows_for_tracers_do_not_raise_eagerly(framework, row):
+    """What a row says about the place where it does not hold is true."""
+    row.function(**{name: placed(framework, value) for name, value in row.arguments.items()})
