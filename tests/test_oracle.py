@@ -257,6 +257,9 @@ def test_excess_of_half_precision_allows_its_one_rounding():
         ([0.0, INF], tolerances.TIGHT_ULPS),
         ([NAN, NAN], tolerances.TIGHT_ULPS),
         ([0.0, NAN, 30.0], tolerances.WIDE_ULPS),
+        ([0.0, 100.0], 2 * tolerances.WIDE_ULPS),
+        ([0.0, 300.0], 300.0),
+        ([0.0, 2000.0], 745.0),
     ],
 )
 def test_token_bound_is_by_the_range_of_finite_logits(row, bound):

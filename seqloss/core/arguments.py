@@ -122,17 +122,17 @@ def tokens(given: Received) -> Tokens:
     checks.classes(z.shape)
     checks.float_dtype("logits", z.dtype)
     checks.targets_dtype(y.dtype)
-    y = _checked_labels(y, z.shape, mask, None)
+    y = _checked_labels(y, z.shape, mask, None, "active")
     arrays = [dispatch.place(backend, argument, z.value) for argument in (z, y, mask) if argument is not None]
     agree, arrays = backend.sizes_agree(arrays, checks.TOKEN_SIZES_DIFFER) if is_open else (None, arrays)
     return Tokens(backend, arrays[0], arrays[1], arrays[2] if mask is not None else None, agree)
 
 
 def _checked_labels(
-    targets: Argument, logits: checks.Shape, weights: Argument | None, check_labels: bool | None
+    targets: Argument, logits: checks.Shape, weights: Argument | None, check_labels: bool | None, mask: str = "weights"
 ) -> Argument:
     classes = None if logits is None else logits[-1]
-    labels.check(targets, classes, weights, check_labels)
+    labels.check(targets, classes, weights, check_labels, mask)
     return labels.for_placing(targets, classes) if targets.is_host else targets
 
 

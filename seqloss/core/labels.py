@@ -11,11 +11,13 @@ from seqloss.core.errors import LabelError, UnreadableError
 from seqloss.core.protocol import SMALLEST_ACTIVE, Argument
 
 
-def check(targets: Argument, classes: int | None, weights: Argument | None, check_labels: bool | None) -> None:
+def check(
+    targets: Argument, classes: int | None, weights: Argument | None, check_labels: bool | None, mask: str = "weights"
+) -> None:
     """Raise LabelError for a bad label of a token that counts, as far as the values are to be read.
 
     ``weights`` are in the compute dtype (None: every token counts); a token counts unless its weight is below the
-    smallest one that is active.
+    smallest one that is active. ``mask`` is what the caller knows them as: weights, or the ``active`` of token_loss.
     """
     if check_labels is False:
         return
@@ -28,17 +30,17 @@ def check(targets: Argument, classes: int | None, weights: Argument | None, chec
             )
         return
     labels = targets.facts.to_numpy(targets.value)
-    # One pass: a negative label is a huge number to the unsigned dtype. Good labels need no look at the weights.
-    if labels.size == 0 or labels.view(f"u{labels.dtype.itemsize}").max() < classes:
+    # One pass, because a negative label is a huge unsigned number. Good labels need no look at the weights.
+    if labels.size == 0 or labels.astype("int64", copy=False).view("uint64").max() < classes:
         return
-    _raise_first(labels, classes, weights)
+    _raise_first(labels, classes, weights, mask)
 
 
 def _readable(argument: Argument, check_labels: bool | None) -> bool:
     return argument.facts.readable(argument.value, sync=bool(check_labels))
 
 
-def _raise_first(labels: Any, classes: int, weights: Argument | None) -> None:
+def _raise_first(labels: Any, classes: int, weights: Argument | None, mask: str) -> None:
     import numpy as np
 
     bad = (labels < 0) | (labels >= classes)
@@ -52,11 +54,9 @@ def _raise_first(labels: Any, classes: int, weights: Argument | None) -> None:
     value = int(labels[first])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     where = f"targets[{', '.join(map(str, first))}]" if first else "targets"
-    mend = "give such positions weight 0"
+    mend = "give such positions weight 0" if mask == "weights" else "set active to False at such positions"
     if weights is None:
-        mend += f", as in weights=(targets != {value})"
-    elif weights.name == "active":
-        mend = "set active to False at such positions"
+        mend += f", as in {mask}=(targets != {value})"
     raise LabelError(f"{where} is {value}, outside [0, {classes}){more}; {mend}")
 
 

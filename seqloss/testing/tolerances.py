@@ -4,9 +4,11 @@
 quantity                     bound                      reason
 ===========================  =========================  =============================================================
 token loss, gradient entry   20 ULP up to a range of    ``z_j - max`` is rounded once, by at most half a unit of its
-                             20, then 80 ULP            last place; the exponential turns that into a relative error
-                                                        which grows with the range of the row's logits. The rest is
-                                                        a handful of roundings and sums of positive numbers.
+                             20, 80 ULP up to 80, then  last place; the exponential turns that into a relative error
+                             the range itself, at       which grows with the range of the row's logits. The rest is
+                             least 160, at most 745     a handful of roundings and sums of positive numbers. Beyond
+                                                        745 all exponentials are 0. In float32 executors may flush
+                                                        those below exp(-87), which a sum then lacks.
 reduced loss, dweights       the token bound, at the    a sum of numbers of both signs has the error of its largest
                              scale of the summands      summands, whatever it cancels to
 half-precision gradient      1 ULP of that dtype        computed in float32 and rounded once; next to a rounding
@@ -41,7 +43,8 @@ PRECISION = {
     "bfloat16": Precision(2.0**-7, 2.0**-126, True),
 }
 
-TIGHT_RANGE, TIGHT_ULPS, WIDE_ULPS = 20.0, 20.0, 80.0
+TIGHT_RANGE, WIDE_RANGE, EXP_RANGE = 20.0, 80.0, 745.0
+TIGHT_ULPS, WIDE_ULPS = 20.0, 80.0
 HALF_ULPS = 1.0
 
 
@@ -51,7 +54,9 @@ def token_bound(logits: Array) -> Array:
     finite = np.isfinite(z)
     highest = np.where(finite, z, -np.inf).max(-1, initial=-np.inf)
     lowest = np.where(finite, z, np.inf).min(-1, initial=np.inf)
-    return np.where(highest - lowest <= TIGHT_RANGE, TIGHT_ULPS, WIDE_ULPS)
+    span = highest - lowest
+    beyond = np.clip(span, 2 * WIDE_RANGE, EXP_RANGE)
+    return np.where(span <= TIGHT_RANGE, TIGHT_ULPS, np.where(span <= WIDE_RANGE, WIDE_ULPS, beyond))
 
 
 def unit(size: Array, dtype: str) -> Array:

@@ -143,6 +143,8 @@ def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[
         value = function(leaf)
 
     def pull(cotangent: Array) -> Array:
+        if not value.requires_grad:
+            return torch.zeros_like(x)
         (gradient,) = torch.autograd.grad(value, leaf, cotangent, materialize_grads=True)
         return gradient
 
