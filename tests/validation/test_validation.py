@@ -56,25 +56,11 @@ DEVIATIONS = {
 }
 
 
-MEND = "token_loss has no weights that its message could advise"
-FAULTS = {
-    "label_int8": "read as uint8 a negative label is no huge number where there are hundreds of classes",
-    "token_label_without_active": MEND,
-    "token_label_rank_0": MEND,
-}
-"""Rows that the library does not keep yet, with the reason. An entry must go as soon as the row passes."""
-
-
 def pytest_generate_tests(metafunc):
     if "way" in metafunc.fixturenames:
-        cases = [marked(*case) for case in product(metafunc.config.getoption("--backends").split(","))]
-        metafunc.parametrize("driver_name, way, row", cases)
-
-
-def marked(name, way, row):
-    reason = FAULTS.get(row.name)
-    marks = [] if reason is None else [pytest.mark.xfail(raises=(AssertionError, pytest.fail.Exception), reason=reason)]
-    return pytest.param(name, way, row, marks=marks, id=f"{name}-{way}-{row.name}")
+        cases = list(product(metafunc.config.getoption("--backends").split(",")))
+        ids = [f"{name}-{way}-{row.name}" for name, way, row in cases]
+        metafunc.parametrize("driver_name, way, row", cases, ids=ids)
 
 
 def product(names):
