@@ -1,6 +1,5 @@
 """The backend of the framework ``boxed``: everything that seqloss asks of it."""
 
-
 import numpy as np
 from boxed import Box
 
