@@ -1,6 +1,7 @@
 """PyTorch: seqloss and ``F.cross_entropy``."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,6 +45,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 CONTENDERS = (
     Contender("seqloss", "eager", True, _with_grad(seqloss.sequence_loss)),
+    Contender("seqloss, labels unread", "eager", True, _with_grad(partial(seqloss.sequence_loss, check_labels=False))),
     Contender("F.cross_entropy * w", "eager", False, _with_grad(weighted_mean)),
     Contender("seqloss", "compile", True, _compiled(seqloss.sequence_loss)),
     Contender("F.cross_entropy * w", "compile", False, _compiled(weighted_mean)),

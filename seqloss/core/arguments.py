@@ -71,7 +71,7 @@ def sequence(
 
     def placed(argument: Argument, rank: int) -> Array:
         array = dispatch.place(backend, argument, z.value)
-        array = backend.with_rank(array, rank) if backend.shape(array) is None else array
+        array = backend.with_rank(array, rank) if argument.shape is None else array
         return array if wrt is None else backend.stop_gradient(array)
 
     arrays = [placed(z, 3), placed(y, 2)] if w is None else [placed(z, 3), placed(y, 2), placed(w, 2)]

@@ -35,7 +35,7 @@ def compute_dtype(logits_dtype: str) -> str:
 # --- flags and options -------------------------------------------------------------------------------------------
 
 
-def flag(name: str, value: Any) -> None:
+def _flag(name: str, value: Any) -> None:
     """A flag must be a real bool: old code passes a vocabulary size in these positions."""
     if not isinstance(value, bool):
         raise ArgumentTypeError(
@@ -46,10 +46,10 @@ def flag(name: str, value: Any) -> None:
 def flags(
     average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
 ) -> None:
-    flag("average_across_timesteps", average_across_timesteps)
-    flag("average_across_batch", average_across_batch)
-    flag("sum_over_timesteps", sum_over_timesteps)
-    flag("sum_over_batch", sum_over_batch)
+    _flag("average_across_timesteps", average_across_timesteps)
+    _flag("average_across_batch", average_across_batch)
+    _flag("sum_over_timesteps", sum_over_timesteps)
+    _flag("sum_over_batch", sum_over_batch)
     if average_across_timesteps and sum_over_timesteps:
         _contradiction("average_across_timesteps", "sum_over_timesteps", "an axis has one denominator")
     if average_across_batch and sum_over_batch:
@@ -203,6 +203,8 @@ def sequence_weights(weights: Shape, logits: Shape) -> bool:
 
 
 def _pair(name: str, got: Shape, expected: tuple[Any, ...]) -> bool:
+    if got == expected and None not in expected:
+        return False
     if got is not None and not _same_sizes(got, expected):
         mend = "every size must match, nothing is broadcast"
         if _same_sizes(got, tuple(reversed(expected))):

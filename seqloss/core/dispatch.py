@@ -97,7 +97,7 @@ def backend_of(x: Any) -> tuple[str, Backend] | None:
     """The framework that ``x`` is an array of, with its backend; None if it is no array."""
     for framework in _adapters:
         if framework in sys.modules:
-            backend = load(framework)
+            backend = _import(framework)
             if backend.owns(x):
                 return framework, backend
     return None
@@ -134,7 +134,7 @@ def is_host(x: Any) -> bool:
 def argument(name: str, value: Any) -> Argument:
     """An argument in its own framework; lists and numbers become NumPy arrays."""
     if isinstance(value, (bool, int, float, list, tuple)):
-        return _with_facts(name, _from_list(name, value), load("numpy"))
+        return _owned(name, _from_list(name, value), load("numpy"))
     found = backend_of(value)
     if found is None:
         what = "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"
@@ -152,10 +152,7 @@ def _owned(name: str, value: Any, backend: Backend) -> Argument:
             f"{name} is a {type(value).__qualname__}, not a dense array; pass {mend.format(name)} "
             "and give the tokens that it leaves out weight 0"
         )
-    return _with_facts(name, backend.asarray(value), backend)
-
-
-def _with_facts(name: str, array: Array, backend: Backend) -> Argument:
+    array = backend.asarray(value)
     return Argument(name, array, backend, backend.shape(array), backend.dtype(array))
 
 
