@@ -82,6 +82,20 @@ def test_strict_export():
     torch.testing.assert_close(program(*example), seqloss.sequence_loss(*example))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # sizes are compared in Python, as they should be
+def test_jit_trace_bakes_no_labels_in():
+    z, y, w = arrays()
+    traced = torch.jit.trace(seqloss.sequence_loss, (z, y, w), check_trace=False)
+    torch.testing.assert_close(traced(2 * z, (y + 1) % 5, w), seqloss.sequence_loss(2 * z, (y + 1) % 5, w))
+
+
+def test_inference_mode():
+    with torch.inference_mode():
+        loss = seqloss.sequence_loss(*arrays())
+    torch.testing.assert_close(loss, plain_loss(*arrays()))
+
+
 def test_gradcheck():
     z, y, w = arrays()
     leaves = (z.requires_grad_(), w.requires_grad_())

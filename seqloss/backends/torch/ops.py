@@ -56,11 +56,13 @@ def needs_grad(x: Array) -> bool:
 
 
 def _is_tracing() -> bool:
-    """Whether torch.compile, torch.export or a transformation of torch.func is under way.
+    """Whether torch.compile, torch.export, torch.jit.trace or a transformation of torch.func is under way.
 
     Inside a transformation even a plain tensor yields wrappers without storage. There is no public way to ask.
     """
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._functorch.peek_interpreter_stack() is not None or torch.jit.is_tracing()
 
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:
