@@ -153,9 +153,8 @@ def sequence_loss(
     with given.backend.scope(name):
         call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None)
         if softmax_loss_function is None:
-            rule = weighted.WeightedLoss(call, plan, wrt_weights=call.skippable is None)
-            arrays = (call.logits, call.weights.values)
-            loss = given.backend.fuse(rule.plain, rule.forward, rule.pullback, arrays)
+            rule = weighted.WeightedLoss(given.backend, plan, skips=call.fixed, wrt_weights=not call.fixed)
+            loss = given.backend.fuse(rule.plain, rule.forward, rule.pullback, weighted.arrays_of(call))
         else:
             losses = custom_loss.token_losses(call, call.logits, softmax_loss_function)
             loss = reduction.forward(given.backend, plan, losses, call.weights).loss
@@ -282,11 +281,11 @@ def sequence_loss_and_grad(
     with backend.scope(name):
         call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None, wrt=names)
         if softmax_loss_function is None:
-            rule = weighted.WeightedLoss(call, plan, wrt_weights="weights" in names)
-            arrays = (call.logits, call.weights.values)
+            rule = weighted.WeightedLoss(backend, plan, skips=call.fixed, wrt_weights="weights" in names)
+            arrays = weighted.arrays_of(call)
             loss, residuals = rule.forward(*arrays)
             upstream = arguments.cotangent(call, cotangent, loss)
-            to_logits, to_weights = rule.pullback(arrays, residuals, upstream)
+            to_logits, to_weights, *_ = rule.pullback(arrays, residuals, upstream)
         else:
             losses, pull = custom_loss.differentiated(call, softmax_loss_function)
             reduced = reduction.forward(backend, plan, losses, call.weights)
@@ -296,10 +295,12 @@ def sequence_loss_and_grad(
                 backend, plan, losses, call.weights, reduced, upstream, "weights" in names
             )
             to_logits = pull(to_losses)
-        gradients = {"logits": call.guard(to_logits)}
+        # Detached: the arguments are already, but a custom loss may have parameters of its own.
+        gradients = {"logits": call.guard(backend.stop_gradient(to_logits))}
         if "weights" in names:
-            gradients["weights"] = call.guard(backend.astype(to_weights, call.weights_dtype))
-        loss = call.guard(loss)
+            to_weights = backend.astype(to_weights, call.weights_dtype)
+            gradients["weights"] = call.guard(backend.stop_gradient(to_weights))
+        loss = call.guard(backend.stop_gradient(loss))
     return loss, gradients[wrt] if isinstance(wrt, str) else tuple(gradients[name] for name in names)
 
 

@@ -218,14 +218,6 @@ TRACERS = {
 }
 
 
-@pytest.fixture
-def broken_graphs(framework, request):
-    """torch.compile traces NumPy code as torch operations, of which the label check uses one that does not exist."""
-    if framework.name == "torch":
-        request.applymarker(pytest.mark.xfail(raises=NotImplementedError, reason="no maximum of uint64 in torch"))
-
-
-@pytest.mark.usefixtures("broken_graphs")
 @pytest.mark.parametrize("form", ["array", "list"])
 def test_host_values_in_a_traced_function(framework, form):
     targets, weights = FORMS[form](TARGETS), FORMS[form](WEIGHTS)
@@ -239,7 +231,6 @@ def test_host_values_in_a_traced_function(framework, form):
     np.testing.assert_array_max_ulp(framework.to_numpy(loss), expected, 4)
 
 
-@pytest.mark.usefixtures("broken_graphs")
 def test_a_bad_host_label_in_a_traced_function_is_named(framework):
     """It can be read, although the logits cannot."""
     labels = with_label(9)

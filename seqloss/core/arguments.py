@@ -17,8 +17,8 @@ class Sequence(NamedTuple):
     logits: Array
     targets: Array
     weights: reduction.Weights
-    skippable: Array | None
-    """The ``active`` that the kernel may be given: None where the weights' gradient is wanted."""
+    fixed: bool
+    """Whether nobody asks for the gradient of the weights."""
     weights_dtype: str
     """The dtype of a gradient to weights: that of the caller's array, the compute dtype for host values."""
     agree: Array | None
@@ -81,8 +81,7 @@ def sequence(
     else:
         fixed = (fixed or not backend.needs_grad(arrays[2])) if wrt is None else "weights" not in wrt
         weights = reduction.prepare(backend, arrays[2], fixed)
-    skippable = weights.active if fixed else None
-    return Sequence(backend, arrays[0], arrays[1], weights, skippable, weights_dtype, agree)
+    return Sequence(backend, arrays[0], arrays[1], weights, fixed, weights_dtype, agree)
 
 
 def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
@@ -143,7 +142,13 @@ def cotangent(call: Sequence, value: Any, loss: Array) -> Array:
     if value is None:
         return backend.ones_like(loss, dtype=dtype)
     given = dispatch.beside(dispatch.argument("logits", call.logits), "cotangent", value)
-    checks.cotangent(given.shape, backend.shape(loss))
+    is_open = checks.cotangent(given.shape, backend.shape(loss))
     checks.cotangent_dtype(given.dtype)
     given = given.holding(given.facts.astype(given.value, dtype))
-    return backend.stop_gradient(dispatch.place(backend, given, call.logits))
+    array = backend.stop_gradient(dispatch.place(backend, given, call.logits))
+    if not is_open:
+        return array
+    rank = len(backend.sizes(loss))
+    array = backend.with_rank(array, rank) if given.shape is None else array
+    agree, (_, array) = backend.sizes_agree([loss, array], checks.COTANGENT_SIZES_DIFFER)
+    return backend.where(agree, array, float("nan"))

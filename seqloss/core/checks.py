@@ -24,6 +24,7 @@ TOKEN_SIZES_DIFFER = (
     "targets and active must have the shape of logits without the class axis, but their sizes differ when the graph "
     "runs; see that all come from the same padded batch"
 )
+COTANGENT_SIZES_DIFFER = "cotangent must have the shape of the loss, but its size differs when the graph runs"
 CUSTOM_SIZES_DIFFER = "softmax_loss_function must return one loss per token, [batch * time], but its size differs"
 
 
@@ -243,13 +244,15 @@ def custom_loss(got: Shape, tokens: int | None) -> bool:
     return is_open(got, (tokens,))
 
 
-def cotangent(got: Shape, expected: Shape) -> None:
+def cotangent(got: Shape, expected: Shape) -> bool:
+    """Whether the comparison is left open."""
     if got is None or expected is None:
-        return
+        return True
     if len(got) != len(expected) or not _same_sizes(got, expected):
         raise ShapeError(
             f"cotangent must have the shape {text(expected)} of the loss, got {text(got)}; nothing is broadcast"
         )
+    return is_open(got, expected)
 
 
 def maxlen(value: Any) -> None:
@@ -262,7 +265,7 @@ def maxlen(value: Any) -> None:
 def dtype_name(dtype: Any) -> str:
     """The name of a dtype that is given by name or as a dtype of any framework."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or getattr(dtype, "__name__", str(dtype))
-    name = str(name).rpartition(".")[2]
+    name = str(name).rpartition(".")[2].rstrip("_")  # NumPy 1 calls its bool bool_
     if name != "bool" and name not in FLOATS and name not in INTEGERS:
         raise DTypeError(f"dtype must name a bool, integer or float dtype such as 'float32', got {dtype!r}")
     return name

@@ -90,7 +90,12 @@ def _import(framework: str) -> Any:
         from seqloss.backends import jax
 
         return jax
-    return importlib.import_module(_adapters[framework])
+    try:
+        return importlib.import_module(_adapters[framework])
+    except ImportError as error:
+        raise BackendError(
+            f"the backend {_adapters[framework]!r}, registered for {framework!r}, cannot be imported: {error}"
+        ) from error
 
 
 def backend_of(x: Any) -> tuple[str, Backend] | None:
@@ -169,7 +174,7 @@ def _from_list(name: str, value: Any) -> Array:
         item = pending.pop()
         if isinstance(item, (list, tuple)):
             pending.extend(item)
-        elif not is_host(item):
+        elif not is_host(item) or (load("numpy").owns(item) and load("numpy").dense_form(item)):
             raise ArgumentTypeError(
                 f"{name} is a list that holds a {type(item).__qualname__}; pass one array (stack the list first)"
             )

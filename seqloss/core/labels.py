@@ -30,8 +30,8 @@ def check(
             )
         return
     labels = targets.facts.to_numpy(targets.value)
-    # One pass, because a negative label is a huge unsigned number. Good labels need no look at the weights.
-    if labels.size == 0 or labels.astype("int64", copy=False).view("uint64").max() < classes:
+    # The extremes first: they cost least, and good labels need no look at the weights.
+    if labels.size == 0 or (labels.min() >= 0 and labels.max() < classes):
         return
     _raise_first(labels, classes, weights, mask)
 

@@ -8,53 +8,52 @@ from typing import Any, NamedTuple
 
 from seqloss.core import reduction
 from seqloss.core.arguments import Sequence
-from seqloss.core.protocol import Array, TokenStatistics
+from seqloss.core.protocol import Array, Backend, TokenStatistics
+
+
+def arrays_of(call: Sequence) -> tuple[Any, ...]:
+    """The arguments of the functions below."""
+    return call.logits, call.weights.values, call.targets, call.weights.active
 
 
 class WeightedLoss(NamedTuple):
-    """The loss of a checked call as a function of its logits and the values of its weights."""
+    """The loss as a function of ``arrays_of(call)``. It holds no array, so that it keeps none alive."""
 
-    call: Sequence
+    backend: Backend
     plan: reduction.Plan
+    skips: bool
+    """Whether the kernel may skip inactive tokens, because nobody asks for the gradient of the weights."""
     wrt_weights: bool
-    """Whether the pullback computes the gradient of the weights."""
+    """Whether the pullback computes that gradient."""
 
-    def plain(self, logits: Array, values: Array) -> Array:
-        call = self.call
-        nll = call.backend.differentiable_token_nll(logits, call.targets, call.skippable)
-        weights = reduction.Weights(values, call.weights.active)
-        return reduction.forward(call.backend, self.plan, self._countable(nll), weights).loss
+    def plain(self, logits: Array, values: Array, targets: Array, active: Array | None) -> Array:
+        nll = self.backend.differentiable_token_nll(logits, targets, active if self.skips else None)
+        losses = self._countable(nll, active)
+        return reduction.forward(self.backend, self.plan, losses, reduction.Weights(values, active)).loss
 
-    def forward(self, logits: Array, values: Array) -> tuple[Array, tuple[Any, ...]]:
+    def forward(
+        self, logits: Array, values: Array, targets: Array, active: Array | None
+    ) -> tuple[Array, tuple[Any, ...]]:
         """The loss, and what its pullback needs beside the arguments: numbers per token."""
-        call = self.call
-        statistics = call.backend.token_nll(logits, call.targets, call.skippable)
-        weights = reduction.Weights(values, call.weights.active)
-        losses = self._countable(statistics.nll)
-        reduced = reduction.forward(call.backend, self.plan, losses, weights)
-        return reduced.loss, (call.targets, call.skippable, *statistics, losses, call.weights.active, *reduced)
+        statistics = self.backend.token_nll(logits, targets, active if self.skips else None)
+        losses = self._countable(statistics.nll, active)
+        reduced = reduction.forward(self.backend, self.plan, losses, reduction.Weights(values, active))
+        return reduced.loss, (*statistics, losses, *reduced)
 
     def pullback(
-        self, arrays: tuple[Array, ...], residuals: tuple[Any, ...], cotangent: Array
-    ) -> tuple[Array, Array | None]:
+        self, arrays: tuple[Any, ...], residuals: tuple[Any, ...], cotangent: Array
+    ) -> tuple[Array, Array | None, None, None]:
         """The gradients of the logits (in their dtype) and of the values of the weights."""
-        logits, values = arrays
-        targets, skippable, nll, shift, total, losses, active, loss, safe, empty = residuals
-        backend = self.call.backend
+        logits, values, targets, active = arrays
+        nll, shift, total, losses, loss, safe, empty = residuals
+        weights, reduced = reduction.Weights(values, active), reduction.Reduced(loss, safe, empty)
         to_nll, to_values = reduction.pullback(
-            backend,
-            self.plan,
-            losses,
-            reduction.Weights(values, active),
-            reduction.Reduced(loss, safe, empty),
-            cotangent,
-            self.wrt_weights,
+            self.backend, self.plan, losses, weights, reduced, cotangent, self.wrt_weights
         )
         statistics = TokenStatistics(nll, shift, total)
-        return backend.token_nll_pullback(to_nll, logits, targets, skippable, statistics), to_values
+        skippable = active if self.skips else None
+        return self.backend.token_nll_pullback(to_nll, logits, targets, skippable, statistics), to_values, None, None
 
-    def _countable(self, nll: Array) -> Array:
-        # With skippable given, the kernel has put 0 where a token does not count.
-        if self.call.skippable is not None:
-            return nll
-        return reduction.countable(self.call.backend, nll, self.call.weights.active)
+    def _countable(self, nll: Array, active: Array | None) -> Array:
+        # A kernel that skips has put 0 where a token does not count.
+        return nll if self.skips else reduction.countable(self.backend, nll, active)

@@ -1,5 +1,8 @@
 """What only PyTorch has: compile, torch.func, double backward, export, devices, saved tensors."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -200,6 +203,43 @@ def test_saved_for_backward():
     assert max(x.numel() for x in saved if x.numel() < z.numel()) <= w.numel()
     loss.backward()
     assert z.grad.shape == z.shape
+
+
+def test_the_loss_does_not_keep_the_logits_alive_after_backward():
+    z, y, w = arrays(torch.float32)
+    z.requires_grad_()
+    logits = 2 * z
+    alive = weakref.ref(logits)
+    loss = seqloss.sequence_loss(logits, y, w)
+    loss.backward()
+    del logits
+    gc.collect()
+    assert alive() is None
+
+
+def test_vectorized_jacobian():
+    z, y, w = arrays()
+
+    def losses(z):
+        return seqloss.sequence_loss(z, y, w, False, False)
+
+    jacobian = torch.autograd.functional.jacobian
+    torch.testing.assert_close(jacobian(losses, z, vectorize=True), jacobian(losses, z))
+
+
+def test_a_custom_loss_under_torch_func():
+    z, y, w = arrays()
+
+    def gradient(z):
+        return seqloss.sequence_loss_and_grad(z, y, w, softmax_loss_function=twice)[1]
+
+    def twice(labels, logits):
+        return 2 * seqloss.token_loss(logits, labels)
+
+    expected = 2 * seqloss.sequence_loss_and_grad(z, y, w)[1]
+    torch.testing.assert_close(torch.func.vmap(gradient)(z[None])[0], expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(gradient(z), expected)
 
 
 @pytest.mark.parametrize("argument", ["targets", "weights"])

@@ -41,7 +41,9 @@ def needs_grad(x: Array) -> bool:
 
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:
-    return np.asarray(x)
+    x = np.asarray(x)
+    # In the byte order of the machine: a dtype of the other one is equal to none.
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
 
 
 def to_numpy(x: Array) -> Array:

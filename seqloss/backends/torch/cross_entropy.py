@@ -40,7 +40,8 @@ def token_nll_pullback(
     z, _, index = _prepare(logits, targets)
     nll, shift, total = statistics
     used = cotangent.bool() if active is None else cotangent.bool() & active
-    gradient = _times(_exp(z - shift.unsqueeze(-1)), (cotangent / total).unsqueeze(-1))
+    # Not in place: with is_grads_batched the cotangent is batched and the logits are not.
+    gradient = _exp(z - shift.unsqueeze(-1)) * (cotangent / total).unsqueeze(-1)
     gradient = _put(gradient, index, (cotangent * torch.expm1(-nll)).unsqueeze(-1))
     return _fill(gradient, ~used.unsqueeze(-1), 0.0).to(logits.dtype)
 
@@ -51,10 +52,6 @@ def token_nll_pullback(
 
 def _exp(x: Array) -> Array:
     return torch.exp(x) if _is_tracing() else x.exp_()
-
-
-def _times(x: Array, factor: Array) -> Array:
-    return x * factor if _is_tracing() else x.mul_(factor)
 
 
 def _put(x: Array, index: Array, value: Any) -> Array:

@@ -68,7 +68,9 @@ def _is_tracing() -> bool:
 def asarray(x: Any, *, like: Array | None = None) -> Array:
     if isinstance(x, torch.Tensor):
         return x
-    return torch.tensor(x, device=None if like is None else like.device)
+    device = None if like is None else like.device
+    # torch.compile sees a NumPy array as a tensor already; elsewhere a copy spares the warning about read-only ones.
+    return torch.as_tensor(x, device=device) if torch.compiler.is_compiling() else torch.tensor(x, device=device)
 
 
 def to_numpy(x: Array) -> Any:
@@ -136,12 +138,12 @@ def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Arra
 
 
 def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
-    if torch.compiler.is_compiling():
+    if _is_tracing():
         # torch.autograd.grad cannot be traced; this can, but asks more of a function (setup_context, vmap rules).
         value, pull_back = torch.func.vjp(function, x)
         return value, lambda cotangent: pull_back(cotangent)[0]
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
         value = function(leaf)
 
     def pull(cotangent: Array) -> Array:
@@ -169,6 +171,7 @@ class _Fused(torch.autograd.Function):
         arrays, residuals = saved[: ctx.count], saved[ctx.count :]
         if not torch.is_grad_enabled():
             return None, None, None, *ctx.pullback(arrays, residuals, cotangent)
+        # Second derivatives: through the graph that was spared.
         needed = ctx.needs_input_grad[3:]
         wanted = [x for x, is_needed in zip(arrays, needed, strict=True) if is_needed]
         gradients = iter(torch.autograd.grad(ctx.plain(*arrays), wanted, cotangent, create_graph=True))
