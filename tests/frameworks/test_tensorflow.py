@@ -315,7 +315,6 @@ def test_a_bad_label_is_an_error_eagerly_and_nan_in_a_function():
     np.testing.assert_array_equal(np.isnan(d_logits), np.broadcast_to(bad[..., None], d_logits.shape))
 
 
-@pytest.mark.xfail(raises=pytest.fail.Exception, reason="the adapter turns a captured tensor into a symbolic one")
 def test_labels_that_a_function_closes_over_are_checked():
     z, y, w = arrays()
     labels = tf.tensor_scatter_nd_update(y, [[0, 0]], [9])
@@ -421,3 +420,16 @@ def test_strings_are_refused():
     z, _, w = arrays()
     with pytest.raises(seqloss.DTypeError, match="targets must be integer class labels, got string"):
         seqloss.sequence_loss(z, tf.fill([2, 3], "a"), w)
+
+
+@pytest.mark.parametrize("wrong", [[3.0], [3.0, 3.0, 3.0]])
+def test_a_cotangent_of_the_wrong_size_is_noticed_when_the_graph_runs(wrong):
+    logits, targets, weights = cases.draw(2, 3, 5)
+
+    def gradient(z, y, w, g):
+        return seqloss.sequence_loss_and_grad(z, y, w, average_across_batch=False, cotangent=g)[1]
+
+    arrays = [tf.constant(logits), tf.constant(targets), tf.constant(weights), tf.constant(wrong, tf.float64)]
+    traced = tf.function(gradient, input_signature=[tf.TensorSpec([None] * x.shape.rank, x.dtype) for x in arrays])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cotangent must have the shape of the loss"):
+        traced(*arrays)

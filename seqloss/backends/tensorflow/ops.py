@@ -45,7 +45,8 @@ def needs_grad(x: Array) -> bool:
 
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:
-    return tf.convert_to_tensor(x)
+    # A tensor with values that a function closes over keeps them: its labels can be read while tracing.
+    return x if isinstance(x, tf.Tensor) else tf.convert_to_tensor(x)
 
 
 def to_numpy(x: Array) -> Any:
