@@ -25,13 +25,13 @@ def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStati
     else:
         t = z.gather(-1, index).squeeze(-1)
     # A row whose largest logit is not finite becomes NaN by itself: inf - inf.
-    rest = _fill(_put(_exp(z - shift.unsqueeze(-1)), index, 0.0).sum(-1), bad, torch.nan)
+    traced = _is_tracing()
+    rest = _fill(_put(_exp(z - shift.unsqueeze(-1), traced), index, 0.0, traced).sum(-1), bad, torch.nan, traced)
     gap = t - shift
-    excess = rest + torch.expm1(gap)
-    nll = torch.log1p(excess) - gap
+    nll = torch.log1p(rest + torch.expm1(gap)) - gap
     if active is not None:
-        nll = _fill(nll, ~active, 0.0)
-    return TokenStatistics(nll, shift, excess + 1)
+        nll = _fill(nll, ~active, 0.0, traced)
+    return TokenStatistics(nll, shift, rest + torch.exp(gap))
 
 
 def token_nll_pullback(
@@ -41,25 +41,27 @@ def token_nll_pullback(
     nll, shift, total = statistics
     used = cotangent.bool() if active is None else cotangent.bool() & active
     # Not in place: with is_grads_batched the cotangent is batched and the logits are not.
-    gradient = _exp(z - shift.unsqueeze(-1)) * (cotangent / total).unsqueeze(-1)
-    gradient = _put(gradient, index, (cotangent * torch.expm1(-nll)).unsqueeze(-1))
-    return _fill(gradient, ~used.unsqueeze(-1), 0.0).to(logits.dtype)
+    traced = _is_tracing()
+    gradient = _exp(z - shift.unsqueeze(-1), traced) * (cotangent / total).unsqueeze(-1)
+    gradient = _put(gradient, index, (cotangent * torch.expm1(-nll)).unsqueeze(-1), traced)
+    gradient = _fill(gradient, ~used.unsqueeze(-1), 0.0, traced)
+    return gradient if gradient.dtype == logits.dtype else gradient.to(logits.dtype)
 
 
 # The helpers take an array that nobody else holds, and write into it where nothing traces. Under a transformation
 # they must not: vmap refuses to put a batched index into an array that is not batched.
 
 
-def _exp(x: Array) -> Array:
-    return torch.exp(x) if _is_tracing() else x.exp_()
+def _exp(x: Array, traced: bool) -> Array:
+    return torch.exp(x) if traced else x.exp_()
 
 
-def _put(x: Array, index: Array, value: Any) -> Array:
-    return x.scatter(-1, index, value) if _is_tracing() else x.scatter_(-1, index, value)
+def _put(x: Array, index: Array, value: Any, traced: bool) -> Array:
+    return x.scatter(-1, index, value) if traced else x.scatter_(-1, index, value)
 
 
-def _fill(x: Array, mask: Array, value: float) -> Array:
-    return x.masked_fill(mask, value) if _is_tracing() else x.masked_fill_(mask, value)
+def _fill(x: Array, mask: Array, value: float, traced: bool) -> Array:
+    return x.masked_fill(mask, value) if traced else x.masked_fill_(mask, value)
 
 
 def _differentiable_pullback(

@@ -82,7 +82,8 @@ def sizes(x: Array) -> tuple[Any, ...]:
 
 
 def astype(x: Array, dtype: str) -> Array:
-    return x.to(getattr(torch, dtype))
+    wanted = getattr(torch, dtype)
+    return x if x.dtype == wanted else x.to(wanted)
 
 
 def arange(stop: int, *, like: Array) -> Array:
