@@ -1,0 +1,28 @@
+"""sequence_mask: the values of tf.sequence_mask, in every framework."""
+
+import numpy as np
+import pytest
+
+import seqloss
+
+LENGTHS = {
+    "vector": np.array([1, 3, 0]),
+    "matrix": np.array([[2, 1], [0, 4]]),
+    "scalar": np.array(2),
+    "negative": np.array([-1, 2]),
+    "none": np.zeros(0, "int64"),
+    "narrow": np.array([1, 127], "int8"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float32", "int32"])
+@pytest.mark.parametrize("maxlen", [None, 0, 2, 300])
+@pytest.mark.parametrize("name", LENGTHS)
+def test_values(framework, name, maxlen, dtype):
+    lengths = LENGTHS[name]
+    mask = seqloss.sequence_mask(framework.array(lengths), maxlen, dtype)
+    width = max(0, int(lengths.max(initial=0))) if maxlen is None else maxlen
+    assert framework.is_array(mask)
+    assert framework.dtype(mask) == dtype
+    expected = (np.arange(width) < lengths[..., None].astype("int64")).astype(dtype)
+    np.testing.assert_array_equal(framework.to_numpy(mask), expected)
