@@ -10,7 +10,7 @@ from typing import Any
 import seqloss
 from benchmarks import contenders, timing
 from benchmarks.contenders import torch as peers
-from seqloss.core import checks, dispatch, labels, reduction
+from seqloss.core import dispatch, dtypes, labels, reduction
 
 WHICH = ("best", "median")
 
@@ -59,7 +59,7 @@ def _calls(z: Any, y: Any, w: Any) -> dict[str, timing.Call]:
 
     return {
         "nothing": until(seqloss, "sequence_loss"),
-        "cast of weights": until(checks, "compute_dtype"),
+        "cast of weights": until(dtypes, "compute_dtype"),
         "label check": until(labels, "check"),
         "placing": until(dispatch, "place"),
         "node": until(backend, "fuse"),

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from seqloss.core import checks, dispatch
-from seqloss.core.errors import UnreadableError
+from seqloss.core import dispatch, dtypes, options
+from seqloss.core.errors import DTypeError, UnreadableError
 from seqloss.core.protocol import Array
 
 
@@ -61,12 +61,12 @@ def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool"
     [[1 0 0 0]
      [1 1 1 0]]
     """
-    name = checks.dtype_name(dtype)
+    name = dtypes.dtype_name(dtype)
     argument = dispatch.argument("lengths", lengths)
     backend = argument.facts
-    checks.lengths_dtype(argument.dtype)
+    dtypes.lengths_dtype(argument.dtype)
     if maxlen is not None:
-        checks.maxlen(maxlen)
+        options.maxlen(maxlen)
     elif not backend.readable(argument.value, sync=True):
         raise UnreadableError(
             "lengths have no values yet (traced or batched), so the longest is unknown; pass maxlen, "
@@ -75,5 +75,14 @@ def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool"
     else:
         maxlen = max(0, int(backend.to_numpy(argument.value).max(initial=0)))
     positions = backend.arange(maxlen, like=argument.value)
-    wide = backend.astype(argument.value, backend.dtype(positions))
-    return backend.astype(positions < backend.expand_dims(wide, axis=-1), name)
+    counts = argument.value
+    # The wider of the two dtypes, so that no length is wrapped.
+    if backend.dtype(positions) == "int32" and argument.dtype in ("uint32", "int64", "uint64"):
+        positions = backend.astype(positions, argument.dtype)
+    else:
+        counts = backend.astype(counts, backend.dtype(positions))
+    mask = positions < backend.expand_dims(counts, axis=-1)
+    try:
+        return backend.astype(mask, name)
+    except TypeError as error:
+        raise DTypeError(f"the framework of lengths has no dtype {name}: {error}; choose another dtype") from error

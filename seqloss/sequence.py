@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import arguments, checks, custom_loss, reduction, weighted
+from seqloss.core import arguments, custom_loss, options, reduction, weighted
 from seqloss.core.protocol import Array
 
 
@@ -148,7 +148,7 @@ def sequence_loss(
     [0.3798 0.6931]
     """
     plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    checks.loss_options(softmax_loss_function, name, check_labels)
+    options.loss_options(softmax_loss_function, name, check_labels)
     given = arguments.receive(logits, targets, weights)
     with given.backend.scope(name):
         call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None)
@@ -209,7 +209,7 @@ def sequence_loss_and_grad(
         As in :func:`sequence_loss`.
     cotangent : array of exactly the shape of the loss, optional
         What each entry of the loss is multiplied by before they are added up and differentiated: the gradient that
-        arrives from above. Any float dtype; cast to that of the loss. None stands for ones.
+        arrives from above. Any float or integer dtype; cast to that of the loss. None stands for ones.
     wrt : {"logits", "weights"} or a tuple of them, default "logits"
         The arguments to differentiate.
 
@@ -229,7 +229,7 @@ def sequence_loss_and_grad(
     ArgumentTypeError
         If ``wrt`` names weights that were not given.
     DTypeError
-        If ``wrt`` names weights that are integers or bools, or if ``cotangent`` is not of a float dtype.
+        If ``wrt`` names weights that are integers or bools, or if ``cotangent`` is neither float nor integer.
     ShapeError
         If ``cotangent`` has another shape than the loss.
     BackendError
@@ -274,8 +274,8 @@ def sequence_loss_and_grad(
     [[ 0.     -0.2231]]
     """
     plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    checks.loss_options(softmax_loss_function, name, check_labels)
-    names = checks.gradient_names(wrt)
+    options.loss_options(softmax_loss_function, name, check_labels)
+    names = options.gradient_names(wrt)
     given = arguments.receive(logits, targets, weights)
     backend = given.backend
     with backend.scope(name):
@@ -308,5 +308,5 @@ def _plan(
     average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
 ) -> reduction.Plan:
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    checks.flags(*flags)
+    options.flags(*flags)
     return reduction.plan(*flags)

@@ -26,3 +26,28 @@ def test_values(framework, name, maxlen, dtype):
     assert framework.dtype(mask) == dtype
     expected = (np.arange(width) < lengths[..., None].astype("int64")).astype(dtype)
     np.testing.assert_array_equal(framework.to_numpy(mask), expected)
+
+
+def test_a_length_of_2_to_the_31_is_not_wrapped(framework):
+    lengths = framework.array(np.array([2**31, 1], "uint32"))
+    mask = framework.to_numpy(seqloss.sequence_mask(lengths, 3))
+    np.testing.assert_array_equal(mask, [[True, True, True], [True, False, False]])
+
+
+def test_a_dtype_is_named_in_full():
+    with pytest.raises(seqloss.DTypeError, match=r"must name a bool, integer or float dtype .* got 'other\.bool'"):
+        seqloss.sequence_mask([1], dtype="other.bool")
+
+
+def test_a_dtype_that_the_framework_lacks(python):
+    """In a process of its own: where ml_dtypes is loaded, NumPy has bfloat16."""
+    program = """
+import seqloss
+try:
+    seqloss.sequence_mask([1], dtype="bfloat16")
+except seqloss.DTypeError as error:
+    print(error)
+"""
+    message = python(program)
+    assert message.startswith("the framework of lengths has no dtype bfloat16: ")
+    assert message.endswith("; choose another dtype\n")

@@ -6,7 +6,7 @@ host values go, and what happens to sizes that are unknown while tracing.
 
 from typing import Any, NamedTuple
 
-from seqloss.core import checks, dispatch, labels, reduction
+from seqloss.core import dispatch, dtypes, labels, reduction, shapes
 from seqloss.core.protocol import Argument, Array, Backend
 
 
@@ -61,9 +61,9 @@ def sequence(
     """
     backend, z, y, w = given
     is_open = _check_sequence(z, y, w, wrt)
-    dtype = checks.compute_dtype(z.dtype)
+    dtype = dtypes.compute_dtype(z.dtype)
     weights_dtype = dtype if w is None or w.is_host else w.dtype
-    fixed = w is None or w.is_host or w.dtype not in checks.FLOATS
+    fixed = w is None or w.is_host or w.dtype not in dtypes.FLOATS
     if w is not None:
         w = w.holding(w.facts.astype(w.value, dtype))
     if ranged:
@@ -75,7 +75,7 @@ def sequence(
         return array if wrt is None else backend.stop_gradient(array)
 
     arrays = [placed(z, 3), placed(y, 2)] if w is None else [placed(z, 3), placed(y, 2), placed(w, 2)]
-    agree, arrays = backend.sizes_agree(arrays, checks.SIZES_DIFFER) if is_open else (None, arrays)
+    agree, arrays = backend.sizes_agree(arrays, shapes.SIZES_DIFFER) if is_open else (None, arrays)
     if w is None:
         weights = reduction.unit(backend, arrays[1], dtype)
     else:
@@ -87,16 +87,16 @@ def sequence(
 def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
     """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
     shape = z.shape
-    checks.sequence_logits(shape)
-    is_open = checks.sequence_targets(y.shape, shape)
+    shapes.sequence_logits(shape)
+    is_open = shapes.sequence_targets(y.shape, shape)
     if w is not None:
-        is_open |= checks.sequence_weights(w.shape, shape)
-        checks.weights_dtype(w.dtype)
-    checks.classes(shape)
-    checks.float_dtype("logits", z.dtype)
-    checks.targets_dtype(y.dtype)
+        is_open |= shapes.sequence_weights(w.shape, shape)
+        dtypes.weights_dtype(w.dtype)
+    shapes.classes(shape)
+    dtypes.float_dtype("logits", z.dtype)
+    dtypes.targets_dtype(y.dtype)
     if wrt is not None and "weights" in wrt:
-        checks.differentiable_weights(None if w is None else w.dtype)
+        dtypes.differentiable_weights(None if w is None else w.dtype)
     return is_open
 
 
@@ -113,22 +113,22 @@ class Tokens(NamedTuple):
 def tokens(given: Received) -> Tokens:
     """Check and place the arrays of a token loss."""
     backend, z, y, mask = given
-    checks.token_logits(z.shape)
-    is_open = checks.token_argument("targets", y.shape, z.shape)
+    shapes.token_logits(z.shape)
+    is_open = shapes.token_argument("targets", y.shape, z.shape)
     if mask is not None:
-        is_open |= checks.token_argument("active", mask.shape, z.shape)
-        checks.bool_dtype("active", mask.dtype)
-    checks.classes(z.shape)
-    checks.float_dtype("logits", z.dtype)
-    checks.targets_dtype(y.dtype)
+        is_open |= shapes.token_argument("active", mask.shape, z.shape)
+        dtypes.bool_dtype("active", mask.dtype)
+    shapes.classes(z.shape)
+    dtypes.float_dtype("logits", z.dtype)
+    dtypes.targets_dtype(y.dtype)
     y = _checked_labels(y, z.shape, mask, None, "active")
     arrays = [dispatch.place(backend, argument, z.value) for argument in (z, y, mask) if argument is not None]
-    agree, arrays = backend.sizes_agree(arrays, checks.TOKEN_SIZES_DIFFER) if is_open else (None, arrays)
+    agree, arrays = backend.sizes_agree(arrays, shapes.TOKEN_SIZES_DIFFER) if is_open else (None, arrays)
     return Tokens(backend, arrays[0], arrays[1], arrays[2] if mask is not None else None, agree)
 
 
 def _checked_labels(
-    targets: Argument, logits: checks.Shape, weights: Argument | None, check_labels: bool | None, mask: str = "weights"
+    targets: Argument, logits: shapes.Shape, weights: Argument | None, check_labels: bool | None, mask: str = "weights"
 ) -> Argument:
     classes = None if logits is None else logits[-1]
     labels.check(targets, classes, weights, check_labels, mask)
@@ -142,13 +142,13 @@ def cotangent(call: Sequence, value: Any, loss: Array) -> Array:
     if value is None:
         return backend.ones_like(loss, dtype=dtype)
     given = dispatch.beside(dispatch.argument("logits", call.logits), "cotangent", value)
-    is_open = checks.cotangent(given.shape, backend.shape(loss))
-    checks.cotangent_dtype(given.dtype)
+    is_open = shapes.cotangent(given.shape, backend.shape(loss))
+    dtypes.cotangent_dtype(given.dtype)
     given = given.holding(given.facts.astype(given.value, dtype))
     array = backend.stop_gradient(dispatch.place(backend, given, call.logits))
     if not is_open:
         return array
     rank = len(backend.sizes(loss))
     array = backend.with_rank(array, rank) if given.shape is None else array
-    agree, (_, array) = backend.sizes_agree([loss, array], checks.COTANGENT_SIZES_DIFFER)
+    agree, (_, array) = backend.sizes_agree([loss, array], shapes.COTANGENT_SIZES_DIFFER)
     return backend.where(agree, array, float("nan"))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import checks, reduction
+from seqloss.core import dtypes, reduction, shapes
 from seqloss.core.arguments import Sequence
 from seqloss.core.errors import ArgumentTypeError, BackendError
 from seqloss.core.protocol import Array
@@ -30,10 +30,10 @@ def token_losses(call: Sequence, logits: Array, function: Callable[..., Any]) ->
             "softmax_loss_function must return an array of the framework of its logits, "
             f"got a {type(losses).__qualname__}"
         )
-    is_open = checks.custom_loss(backend.shape(losses), backend.shape(labels)[0])  # type: ignore[index]  # rank 1
-    checks.float_dtype("the result of softmax_loss_function", backend.dtype(losses))
+    is_open = shapes.custom_loss(backend.shape(losses), backend.shape(labels)[0])  # type: ignore[index]  # rank 1
+    dtypes.float_dtype("the result of softmax_loss_function", backend.dtype(losses))
     if is_open:
-        agree, (_, losses) = backend.sizes_agree([labels, losses], checks.CUSTOM_SIZES_DIFFER)
+        agree, (_, losses) = backend.sizes_agree([labels, losses], shapes.CUSTOM_SIZES_DIFFER)
         losses = backend.where(agree, losses, float("nan"))
     losses = backend.reshape(backend.astype(losses, backend.dtype(call.weights.values)), (batch, time))
     return reduction.countable(backend, losses, active)

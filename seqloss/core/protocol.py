@@ -39,7 +39,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from seqloss.core.checks import Shape
+from seqloss.core.shapes import Shape
 
 Array = Any
 

@@ -34,7 +34,7 @@ class Weights(NamedTuple):
 def plan(
     average_across_timesteps: bool, average_across_batch: bool, sum_over_timesteps: bool, sum_over_batch: bool
 ) -> Plan:
-    """The meaning of flags that have passed :func:`seqloss.core.checks.flags`."""
+    """The meaning of flags that have passed :func:`seqloss.core.options.flags`."""
     batch = (0,) if average_across_batch or sum_over_batch else ()
     time = (1,) if average_across_timesteps or sum_over_timesteps else ()
     return Plan(batch + time, sum_over_timesteps or sum_over_batch)

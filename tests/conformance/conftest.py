@@ -12,5 +12,4 @@ def pytest_generate_tests(metafunc):
 
 def marked(row):
     identity = suite.identity(*row)
-    marks = [pytest.mark.xfail(reason=suite.XFAIL[identity], strict=True)] if identity in suite.XFAIL else []
-    return pytest.param(row, id=identity, marks=marks)
+    return pytest.param(row, id=identity, marks=suite.marks(identity))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import suite
 import wrong_losses
 
 import seqloss
@@ -23,11 +24,6 @@ LEFT_OUT = {
     "torch": ("compile-dynamic",),  # as compile, and three times as slow; tests/frameworks sees that it compiles once
     "tensorflow": ("function-unknown-rank",),  # as function-unknown-sizes, once the rank has been asserted
     "jax": ("grad-of-jit", "checkpoint"),  # as jit; the order of the transformations cannot change a value
-}
-
-XFAIL = {
-    "torch-export-float32-label_policy": "an exported program keeps the operations of the kernel and forgets its "
-    "pullback: where the loss of a token is NaN, its gradient row is 0",
 }
 
 
@@ -58,8 +54,7 @@ def pytest_generate_tests(metafunc):
 
 def marked(row):
     identity = "-".join(row)
-    marks = [pytest.mark.xfail(reason=XFAIL[identity], strict=True)] if identity in XFAIL else []
-    return pytest.param(*row, id=identity, marks=marks)
+    return pytest.param(*row, id=identity, marks=suite.marks(identity))
 
 
 def adapted(name, mode, dtype):

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqloss.core.checks import Shape
 from seqloss.core.protocol import Array
+from seqloss.core.shapes import Shape
 
 
 def owns(x: Any) -> bool:

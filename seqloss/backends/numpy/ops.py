@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from seqloss.core.checks import Shape
 from seqloss.core.protocol import Array
+from seqloss.core.shapes import Shape
 
 
 def owns(x: Any) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from seqloss.core.checks import Shape
 from seqloss.core.protocol import Array
+from seqloss.core.shapes import Shape
 
 _DENSE_FORMS = {tf.SparseTensor: "tf.sparse.to_dense({0})", tf.RaggedTensor: "{0}.to_tensor()"}
 

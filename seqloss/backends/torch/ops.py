@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from seqloss.core.checks import Shape
 from seqloss.core.protocol import Array
+from seqloss.core.shapes import Shape
 
 # One table instead of str(dtype) on every call: this is on the path of the smallest batches.
 _NAMES = {
@@ -33,7 +33,7 @@ def dense_form(x: Array) -> str | None:
 
 
 def shape(x: Array) -> Shape:
-    return tuple(x.shape)
+    return x.shape  # torch.Size is a tuple, and copying one takes as long as asking for it
 
 
 def dtype(x: Array) -> str:

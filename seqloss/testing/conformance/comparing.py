@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from seqloss.core.checks import INTEGERS
+from seqloss.core.dtypes import INTEGERS
 from seqloss.core.protocol import Array, Backend
 
 FLOATS = np.array([[1.5, -2.0, 0.0], [4.0, np.nan, np.inf]], np.float32)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqloss.core.checks import compute_dtype
+from seqloss.core.dtypes import compute_dtype
 from seqloss.core.protocol import Array, Backend
 from seqloss.testing import oracle, tolerances
 

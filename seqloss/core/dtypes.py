@@ -1,0 +1,69 @@
+"""Checks of dtypes, which are known by their names; they run under every kind of tracing."""
+
+from typing import Any
+
+from seqloss.core.errors import ArgumentTypeError, DTypeError
+
+FLOATS = ("bfloat16", "float16", "float32", "float64")
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+def compute_dtype(logits_dtype: str) -> str:
+    """The dtype that losses are computed and returned in: max(float32, logits)."""
+    return "float64" if logits_dtype == "float64" else "float32"
+
+
+def float_dtype(name: str, dtype: str) -> None:
+    if dtype not in FLOATS:
+        raise DTypeError(f"{name} must be of one of the dtypes {', '.join(FLOATS)}, got {dtype}; cast it first")
+
+
+def lengths_dtype(dtype: str) -> None:
+    if dtype not in INTEGERS:
+        raise DTypeError(f"lengths must be integers, got {dtype}; cast them to an integer dtype")
+
+
+def targets_dtype(dtype: str) -> None:
+    if dtype in INTEGERS:
+        return
+    mend = (
+        "a bool array is a mask, not labels"
+        if dtype == "bool"
+        else "class probabilities belong in a soft-label cross entropy, class ids must be cast to an integer dtype"
+    )
+    raise DTypeError(f"targets must be integer class labels, got {dtype}; {mend}")
+
+
+def weights_dtype(dtype: str) -> None:
+    if dtype not in FLOATS and dtype not in INTEGERS and dtype != "bool":
+        raise DTypeError(f"weights must be a float, integer or bool array, got {dtype}; cast it first")
+
+
+def bool_dtype(name: str, dtype: str) -> None:
+    if dtype != "bool":
+        raise DTypeError(f"{name} must be a bool array, got {dtype}; compare it first, as in {name} != 0")
+
+
+def cotangent_dtype(dtype: str) -> None:
+    if dtype not in FLOATS and dtype not in INTEGERS:
+        raise DTypeError(f"cotangent must be a float or integer array, got {dtype}; cast it to a float dtype")
+
+
+def differentiable_weights(dtype: str | None) -> None:
+    """The gradient to weights exists only where weights were given, as floats."""
+    if dtype is None:
+        raise ArgumentTypeError("wrt names weights, but weights is None; pass an array of floats")
+    if dtype not in FLOATS:
+        raise DTypeError(f"wrt names weights, but they are {dtype}, which has no gradient; cast them to a float dtype")
+
+
+def dtype_name(dtype: Any) -> str:
+    """The name of a dtype that is given by name or as a dtype of any framework."""
+    if isinstance(dtype, str):
+        name = dtype
+    else:
+        name = str(getattr(dtype, "name", None) or getattr(dtype, "__name__", dtype))
+        name = name.removeprefix("torch.").rstrip("_")  # NumPy 1 calls its bool bool_
+    if name != "bool" and name not in FLOATS and name not in INTEGERS:
+        raise DTypeError(f"dtype must name a bool, integer or float dtype such as 'float32', got {dtype!r}")
+    return name

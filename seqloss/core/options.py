@@ -1,0 +1,72 @@
+"""Checks of what is no array: flags, options, names and numbers of a call."""
+
+from numbers import Integral
+from typing import Any
+
+from seqloss.core.errors import ArgumentTypeError, OptionError, ShapeError
+
+
+def _flag(name: str, value: Any) -> None:
+    """A flag must be a real bool: old code passes a vocabulary size in these positions."""
+    if not isinstance(value, bool):
+        raise ArgumentTypeError(
+            f"{name} must be True or False, got {value!r}; pass it by keyword if a positional argument slipped here"
+        )
+
+
+def flags(
+    average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
+) -> None:
+    _flag("average_across_timesteps", average_across_timesteps)
+    _flag("average_across_batch", average_across_batch)
+    _flag("sum_over_timesteps", sum_over_timesteps)
+    _flag("sum_over_batch", sum_over_batch)
+    if average_across_timesteps and sum_over_timesteps:
+        _contradiction("average_across_timesteps", "sum_over_timesteps", "an axis has one denominator")
+    if average_across_batch and sum_over_batch:
+        _contradiction("average_across_batch", "sum_over_batch", "an axis has one denominator")
+    if average_across_batch and sum_over_timesteps:
+        _contradiction("average_across_batch", "sum_over_timesteps", "the order of the two would be ambiguous")
+    if average_across_timesteps and sum_over_batch:
+        _contradiction("average_across_timesteps", "sum_over_batch", "the order of the two would be ambiguous")
+
+
+def _contradiction(one: str, other: str, why: str) -> None:
+    raise OptionError(
+        f"{one} and {other} cannot both be True, {why}; set one of them to False "
+        "(both average flags are True unless you say otherwise)"
+    )
+
+
+def loss_options(softmax_loss_function: Any, name: Any, check_labels: Any) -> None:
+    """The options of a sequence loss that are no flags of the reduction."""
+    if softmax_loss_function is not None and not callable(softmax_loss_function):
+        raise ArgumentTypeError(
+            "softmax_loss_function must be callable with the keywords labels= and logits=, or None, "
+            f"got {softmax_loss_function!r}"
+        )
+    if name is not None and not isinstance(name, str):
+        raise ArgumentTypeError(f"name must be a string or None, got {name!r}")
+    if check_labels is not None and not isinstance(check_labels, bool):
+        raise ArgumentTypeError(f"check_labels must be None, True or False, got {check_labels!r}")
+    if check_labels and softmax_loss_function is not None:
+        raise OptionError(
+            "check_labels=True cannot be had with a softmax_loss_function, whose last axis need not be classes; "
+            "check the labels inside that function"
+        )
+
+
+def gradient_names(wrt: Any) -> tuple[str, ...]:
+    """The arguments to differentiate, as a tuple; ``"logits"``, ``"weights"``, or several of them."""
+    names = (wrt,) if isinstance(wrt, str) else tuple(wrt) if isinstance(wrt, (tuple, list)) else ()
+    legal = names and all(isinstance(n, str) and n in ("logits", "weights") for n in names)
+    if not legal or len(set(names)) != len(names):
+        raise OptionError(f"wrt must be 'logits', 'weights' or a tuple of both, got {wrt!r}")
+    return names
+
+
+def maxlen(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, Integral)):
+        raise ArgumentTypeError(f"maxlen must be a Python integer or None, got {value!r}; convert it with int(...)")
+    if value < 0:
+        raise ShapeError(f"maxlen must not be negative, got {value}; a mask has at least 0 columns")

@@ -1,0 +1,133 @@
+"""Checks of rank and sizes.
+
+Pure Python on a tuple of sizes. Nothing here touches an array, so the same check with the same text runs eagerly and
+under every kind of tracing. A size that is unknown while tracing is ``None``, an unknown rank is a shape of ``None``;
+a check that needs it is left open, and the function says so by returning True, whereupon the caller has the backend
+compare the sizes when the graph runs.
+"""
+
+from typing import Any
+
+from seqloss.core.errors import ShapeError
+
+Shape = tuple[int | None, ...] | None
+SIZES_DIFFER = (
+    "targets and weights must have the [batch, time] of logits, but their sizes differ when the graph runs; "
+    "see that all three come from the same padded batch"
+)
+TOKEN_SIZES_DIFFER = (
+    "targets and active must have the shape of logits without the class axis, but their sizes differ when the graph "
+    "runs; see that all come from the same padded batch"
+)
+COTANGENT_SIZES_DIFFER = "cotangent must have the shape of the loss, but its size differs when the graph runs"
+CUSTOM_SIZES_DIFFER = "softmax_loss_function must return one loss per token, [batch * time], but its size differs"
+
+
+def text(shape: Shape) -> str:
+    if shape is None:
+        return "unknown"
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def _same_sizes(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return all(a is None or b is None or a == b for a, b in zip(one, other, strict=True))
+
+
+def is_open(*shapes: Shape) -> bool:
+    """Whether any size is unknown, so that the comparison must wait until the graph runs."""
+    return any(shape is None or None in shape for shape in shapes)
+
+
+def classes(logits: Shape) -> None:
+    if logits is not None and logits and logits[-1] == 0:
+        raise ShapeError(f"logits have no classes, got {text(logits)}; the last axis must hold at least one class")
+
+
+def sequence_logits(logits: Shape) -> None:
+    if logits is None or len(logits) == 3:
+        return
+    mend = "see that the axes are batch, time and classes, in this order"
+    if len(logits) == 2:
+        mend = (
+            "packed logits [tokens, classes] go to seqloss.token_loss, "
+            "or add a batch axis to all arguments, as in logits[None]"
+        )
+    raise ShapeError(f"logits must have the shape [batch, time, classes], got {text(logits)}; {mend}")
+
+
+def sequence_targets(targets: Shape, logits: Shape) -> bool:
+    """Whether the comparison is left open."""
+    expected = (None, None) if logits is None else logits[:2]
+    if targets is not None and len(targets) != 2:
+        mend = "see that there is one label per token"
+        if len(targets) == 3:
+            mend = "one-hot targets become labels by argmax over their last axis"
+        elif len(targets) == 1:
+            mend = "add a batch axis, as in targets[None]"
+        raise ShapeError(f"targets must have the shape [batch, time] = {text(expected)}, got {text(targets)}; {mend}")
+    return _pair("targets", targets, expected)
+
+
+def sequence_weights(weights: Shape, logits: Shape) -> bool:
+    """Whether the comparison is left open."""
+    expected = (None, None) if logits is None else logits[:2]
+    if weights is not None and len(weights) != 2:
+        mend = "there must be one weight per token"
+        if len(weights) == 1:
+            mend = "for one weight per sequence, repeat weights[:, None] along the time axis"
+        elif len(weights) == 0:
+            mend = "for one weight for all tokens, multiply the loss by it"
+        raise ShapeError(f"weights must have the shape [batch, time] = {text(expected)}, got {text(weights)}; {mend}")
+    return _pair("weights", weights, expected)
+
+
+def _pair(name: str, got: Shape, expected: tuple[Any, ...]) -> bool:
+    if got == expected and None not in expected:
+        return False
+    if got is not None and not _same_sizes(got, expected):
+        mend = "every size must match, nothing is broadcast"
+        if _same_sizes(got, tuple(reversed(expected))):
+            mend = f"it is transposed: swap the two axes of {name}"
+        raise ShapeError(
+            f"{name} must have the shape [batch, time] = {text(expected)} of logits, got {text(got)}; {mend}"
+        )
+    return is_open(got, expected)
+
+
+def token_logits(logits: Shape) -> None:
+    if logits is not None and len(logits) == 0:
+        raise ShapeError("logits must have the shape [..., classes], got []; a single number has no classes")
+
+
+def token_argument(name: str, got: Shape, logits: Shape) -> bool:
+    """``name`` must have the shape of logits without the class axis. Whether the comparison is left open."""
+    if got is None or logits is None:
+        return True
+    expected = logits[:-1]
+    if len(got) != len(expected) or not _same_sizes(got, expected):
+        raise ShapeError(
+            f"{name} must have the shape {text(expected)} of logits without the class axis, got {text(got)}; "
+            "every size must match, nothing is broadcast"
+        )
+    return is_open(got, expected)
+
+
+def custom_loss(got: Shape, tokens: int | None) -> bool:
+    """The result of a softmax_loss_function. Whether the comparison is left open."""
+    if got is not None and (len(got) != 1 or not _same_sizes(got, (tokens,))):
+        raise ShapeError(
+            f"softmax_loss_function must return one loss per token, the shape [batch * time] = {text((tokens,))}, "
+            f"got {text(got)}; do not reduce or keep a class axis inside it"
+        )
+    return is_open(got, (tokens,))
+
+
+def cotangent(got: Shape, expected: Shape) -> bool:
+    """Whether the comparison is left open."""
+    if got is None or expected is None:
+        return True
+    if len(got) != len(expected) or not _same_sizes(got, expected):
+        raise ShapeError(
+            f"cotangent must have the shape {text(expected)} of the loss, got {text(got)}; nothing is broadcast"
+        )
+    return is_open(got, expected)
