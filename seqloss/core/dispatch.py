@@ -14,7 +14,8 @@ from seqloss.core.protocol import Argument, Array, Backend
 
 BUILTIN = ("numpy", "torch", "tensorflow", "jax")
 
-_adapters = {framework: f"seqloss.backends.{framework}" for framework in BUILTIN}
+# NumPy is asked last: it is always imported, and a call on arrays of another framework need not wait for its answer.
+_adapters = {framework: f"seqloss.backends.{framework}" for framework in (*BUILTIN[1:], BUILTIN[0])}
 
 
 def register_backend(framework: str, adapter_module: str) -> None:
@@ -61,13 +62,13 @@ def register_backend(framework: str, adapter_module: str) -> None:
 
 def frameworks() -> tuple[str, ...]:
     """The names of all frameworks that have a backend, installed or not."""
-    return tuple(_adapters)
+    return *BUILTIN, *(framework for framework in _adapters if framework not in BUILTIN)
 
 
 def load(framework: str) -> Backend:
     """The backend of a framework, which is imported if need be."""
     if framework not in _adapters:
-        raise BackendError(f"there is no backend {framework!r}; known are {', '.join(_adapters)}")
+        raise BackendError(f"there is no backend {framework!r}; known are {', '.join(frameworks())}")
     return cast(Backend, _import(framework))
 
 

@@ -33,7 +33,7 @@ def dense_form(x: Array) -> str | None:
 
 
 def shape(x: Array) -> Shape:
-    return x.shape  # torch.Size is a tuple, and copying one takes as long as asking for it
+    return tuple(x.shape)  # a torch.Size is slow to slice
 
 
 def dtype(x: Array) -> str:
