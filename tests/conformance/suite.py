@@ -1,5 +1,6 @@
 """Running one declared case in one backend, mode and dtype, and judging the outcome."""
 
+from importlib import metadata
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,21 @@ XFAIL = {
     )
 } | {"torch-export-float32-label_policy": _EXPORT}
 """The only place for deviations: the identity of a case or of an invariant that fails, with the reason."""
+
+
+def _is_old_torch():
+    try:
+        return tuple(map(int, metadata.version("torch").split(".")[:2])) < (2, 9)
+    except metadata.PackageNotFoundError:
+        return False
+
+
+if _is_old_torch():
+    XFAIL |= {
+        f"torch-explicit-compile-custom_loss-{flags}": "torch.compile before 2.9 cannot trace torch.func.vjp over a "
+        "function that holds an operation with a gradient of its own"
+        for flags in ("average_both", "sum_time", "none")
+    }
 
 
 class Outcome(NamedTuple):

@@ -7,20 +7,26 @@ import suite
 import seqloss
 from seqloss.testing import cases, frameworks, oracle
 
+FLAGS = ("average_both", "sum_time", "none")
+
 
 def pytest_generate_tests(metafunc):
     names = metafunc.config.getoption("--backends").split(",")
     pairs = [(n, m) for n in names for m in (*frameworks.load(n).MODES, *frameworks.load(n).EXPLICIT)]
     # Without automatic differentiation there is no gradient of somebody else's loss.
-    pairs = [pair for pair in pairs if pair != ("numpy", "explicit")]
-    metafunc.parametrize("name, mode", pairs, ids=["-".join(pair) for pair in pairs])
+    rows = [(*pair, flags) for pair in pairs if pair != ("numpy", "explicit") for flags in FLAGS]
+    metafunc.parametrize("name, mode, flags", [marked(*row) for row in rows])
+
+
+def marked(name, mode, flags):
+    identity = f"{name}-{mode}-custom_loss-{flags}"
+    return pytest.param(name, mode, flags, id=identity, marks=suite.marks(identity))
 
 
 def twice(labels, logits):
     return 2 * seqloss.token_loss(logits, labels)
 
 
-@pytest.mark.parametrize("flags", ["average_both", "sum_time", "none"])
 def test_custom_loss(name, mode, flags):
     driver = frameworks.load(name)
     logits, targets, weights = cases.draw(3, 4, 5)
