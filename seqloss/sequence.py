@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import arguments, custom_loss, options, reduction, weighted
+from seqloss.core import arguments, builtin_loss, custom_loss, options, reduction
 from seqloss.core.protocol import Array
 
 
@@ -153,8 +153,8 @@ def sequence_loss(
     with given.backend.scope(name):
         call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None)
         if softmax_loss_function is None:
-            rule = weighted.WeightedLoss(given.backend, plan, skips=call.fixed, wrt_weights=not call.fixed)
-            loss = given.backend.fuse(rule.plain, rule.forward, rule.pullback, weighted.arrays_of(call))
+            rule = builtin_loss.BuiltinLoss(given.backend, plan, skips=call.fixed, wrt_weights=not call.fixed)
+            loss = given.backend.fuse(rule.plain, rule.forward, rule.pullback, builtin_loss.arrays_of(call))
         else:
             losses = custom_loss.token_losses(call, call.logits, softmax_loss_function)
             loss = reduction.forward(given.backend, plan, losses, call.weights).loss
@@ -281,8 +281,8 @@ def sequence_loss_and_grad(
     with backend.scope(name):
         call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None, wrt=names)
         if softmax_loss_function is None:
-            rule = weighted.WeightedLoss(backend, plan, skips=call.fixed, wrt_weights="weights" in names)
-            arrays = weighted.arrays_of(call)
+            rule = builtin_loss.BuiltinLoss(backend, plan, skips=call.fixed, wrt_weights="weights" in names)
+            arrays = builtin_loss.arrays_of(call)
             loss, residuals = rule.forward(*arrays)
             upstream = arguments.cotangent(call, cotangent, loss)
             to_logits, to_weights, *_ = rule.pullback(arrays, residuals, upstream)

@@ -12,12 +12,18 @@ from seqloss.core.protocol import SMALLEST_ACTIVE, Argument
 
 
 def check(
-    targets: Argument, classes: int | None, weights: Argument | None, check_labels: bool | None, mask: str = "weights"
+    targets: Argument,
+    classes: int | None,
+    weights: Argument | None,
+    check_labels: bool | None,
+    mask: str = "weights",
+    mend: str | None = None,
 ) -> None:
     """Raise LabelError for a bad label of a token that counts, as far as the values are to be read.
 
     ``weights`` are in the compute dtype (None: every token counts); a token counts unless its weight is below the
-    smallest one that is active. ``mask`` is what the caller knows them as: weights, or the ``active`` of token_loss.
+    smallest one that is active. ``mask`` is what the caller knows them as: weights, or the ``active`` of token_loss;
+    a function that has neither says with ``mend`` what else helps.
     """
     if check_labels is False:
         return
@@ -29,18 +35,23 @@ def check(
                 "or without storage); check them outside of the compiled function, or pass check_labels=None"
             )
         return
-    labels = targets.facts.to_numpy(targets.value)
+    values = targets.facts.to_numpy(targets.value)
     # The extremes first: they cost least, and good labels need no look at the weights.
-    if labels.size == 0 or (labels.min() >= 0 and labels.max() < classes):
+    if values.size == 0 or (values.min() >= 0 and values.max() < classes):
         return
-    _raise_first(labels, classes, weights, mask)
+    _raise_first(targets.name, values, classes, weights, mend or _mend(mask, weights is None))
 
 
 def _readable(argument: Argument, check_labels: bool | None) -> bool:
     return argument.facts.readable(argument.value, sync=bool(check_labels))
 
 
-def _raise_first(labels: Any, classes: int, weights: Argument | None, mask: str) -> None:
+def _mend(mask: str, is_missing: bool) -> str:
+    mend = "give such positions weight 0" if mask == "weights" else "set active to False at such positions"
+    return f"{mend}, as in {mask}=(targets != {{}})" if is_missing else mend
+
+
+def _raise_first(name: str, labels: Any, classes: int, weights: Argument | None, mend: str) -> None:
     import numpy as np
 
     bad = (labels < 0) | (labels >= classes)
@@ -53,11 +64,8 @@ def _raise_first(labels: Any, classes: int, weights: Argument | None, mask: str)
     first = tuple(int(i) for i in found[0])
     value = int(labels[first])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    where = f"targets[{', '.join(map(str, first))}]" if first else "targets"
-    mend = "give such positions weight 0" if mask == "weights" else "set active to False at such positions"
-    if weights is None:
-        mend += f", as in {mask}=(targets != {value})"
-    raise LabelError(f"{where} is {value}, outside [0, {classes}){more}; {mend}")
+    where = f"{name}[{', '.join(map(str, first))}]" if first else name
+    raise LabelError(f"{where} is {value}, outside [0, {classes}){more}; {mend.format(value)}")
 
 
 def for_placing(targets: Argument, classes: int | None) -> Argument:

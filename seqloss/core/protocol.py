@@ -33,6 +33,30 @@ Where the target is the largest, ``t - m`` is 0 and nll is ``log1p(r)``, which n
 least 1, the argument of log1p is positive, and what it loses to rounding is small beside ``m - t``.
 Never ``logsumexp - t`` and never ``p - 1``: both cancel to 0 when the model is confident. A row whose largest logit
 is not finite has a NaN loss and a NaN gradient row.
+
+Soft labels
+-----------
+With labels ``y_j`` of any sum, ``k`` the first class that has the largest logit ``m``, and ``rest`` the sum of
+``exp(z_j - m)`` over ``j != k``, no term of the loss cancels another if the labels are not negative::
+
+    nll     = sum_j y_j ((m - z_j) + log1p(rest))          where 0 times infinity is 0
+    d/dz_j  = mass exp(z_j - m) / (1 + rest) - y_j          elsewhere
+              (mass - y_k) - mass rest / (1 + rest)         at k
+    d/dy_j  = (m - z_j) + log1p(rest)
+
+``mass`` is the sum of the labels. TensorFlow has 1 in its place whatever they add up to, so it is an argument.
+
+Independent classes
+-------------------
+With ``softplus(x) = max(x, 0) + log1p(exp(-|x|))``, the logistic function ``s`` and the weight ``q`` of positives::
+
+    nll    = (1 - y) softplus(x) + q y softplus(-x)         where 0 times infinity is 0
+    d/dx   = (1 - y) s(x) - q y s(-x)
+    d/dy   = (q - 1) softplus(-x) - x
+    d/dq   = y softplus(-x)
+
+Never ``max(x, 0) - x y`` and never ``s(x) - y``: both cancel when the model is right and sure.
+Lines 1 to 8 of the contract hold for both, a cotangent of 0 giving an exact 0 included.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,6 +81,18 @@ class TokenStatistics(NamedTuple):
     nll: Array
     shift: Array
     total: Array
+
+
+class LabelStatistics(NamedTuple):
+    """What the forward kernel of soft labels returns for each token, of shape [...] and in the compute dtype.
+
+    ``nll`` is the loss in nats. ``shift`` is the largest logit, and ``rest`` the sum of ``exp(z_j - shift)`` over all
+    classes but the first that has it; NaN where the gradient row is to be NaN.
+    """
+
+    nll: Array
+    shift: Array
+    rest: Array
 
 
 class Backend(Protocol):
@@ -113,6 +149,14 @@ class Backend(Protocol):
     def count_nonzero(self, x: Array, /, *, axis: tuple[int, ...]) -> Array: ...
     def all(self, x: Array, /, *, axis: int) -> Array: ...
     def stop_gradient(self, x: Array, /) -> Array: ...
+    def permute_dims(self, x: Array, axes: Sequence[int], /) -> Array: ...
+    def concat(self, arrays: Sequence[Array], /, *, axis: int) -> Array: ...
+    def log(self, x: Array, /) -> Array: ...
+    def take(self, x: Array, indices: Array, /) -> Array:
+        """The entries of the first axis at integer indices [n] that are all in range.
+
+        The gradient of ``x`` touches these entries alone and is sparse where the framework has such gradients.
+        """
 
     # --- what only the framework can do --------------------------------------------------------------------------
 
@@ -130,6 +174,13 @@ class Backend(Protocol):
 
         Where assertions run, one with ``message`` fails before anything is computed from the arrays that are
         returned. Called only if a static size is None.
+        """
+
+    def broadcast_like(self, x: Array, like: Array, message: str, /) -> tuple[Array | None, Array]:
+        """``x``, a scalar or an array whose sizes are 1 or those of ``like``, in the shape of ``like``.
+
+        Where sizes are unknown, first a bool scalar, whether that is true when the graph runs, with an assertion as in
+        ``sizes_agree``; else None.
         """
 
     def vjp(self, function: Callable[[Array], Array], x: Array, /) -> tuple[Array, Callable[[Array], Array]] | None:
@@ -161,6 +212,42 @@ class Backend(Protocol):
 
     def differentiable_token_nll(self, logits: Array, targets: Array, active: Array | None, /) -> Array:
         """``token_nll(...).nll`` with the pullback as its derivative."""
+
+    # --- soft labels: logits and labels [..., classes], labels in the compute dtype ---------------------------------
+
+    def softmax_nll(self, logits: Array, labels: Array, /) -> LabelStatistics:
+        """The statistics of each token."""
+
+    def softmax_nll_pullback(
+        self,
+        cotangent: Array,
+        logits: Array,
+        labels: Array,
+        mass: Array,
+        statistics: LabelStatistics,
+        wrt_labels: bool,
+        /,
+    ) -> tuple[Array, Array | None]:
+        """d/dlogits of the sum of ``cotangent * nll``, and d/dlabels if it is wanted.
+
+        ``mass`` [...] is what the probabilities are multiplied with: the sum of the labels of each token.
+        """
+
+    def differentiable_softmax_nll(self, logits: Array, labels: Array, mass: Array, /) -> Array:
+        """``softmax_nll(...).nll`` with the pullback as its derivative."""
+
+    # --- independent classes: three arrays of one shape, labels and pos_weight in the compute dtype ----------------
+
+    def sigmoid_nll(self, logits: Array, labels: Array, pos_weight: Array | None, /) -> Array:
+        """The loss of each entry; without pos_weight it is 1."""
+
+    def sigmoid_nll_pullback(
+        self, cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool, /
+    ) -> tuple[Array, Array | None, Array | None]:
+        """d/dlogits of the sum of ``cotangent * nll``; and d/dlabels and d/dpos_weight if they are wanted."""
+
+    def differentiable_sigmoid_nll(self, logits: Array, labels: Array, pos_weight: Array | None, /) -> Array:
+        """``sigmoid_nll`` with the pullback as its derivative."""
 
 
 class Argument(NamedTuple):

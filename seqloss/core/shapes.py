@@ -131,3 +131,40 @@ def cotangent(got: Shape, expected: Shape) -> bool:
             f"cotangent must have the shape {text(expected)} of the loss, got {text(got)}; nothing is broadcast"
         )
     return is_open(got, expected)
+
+
+def known_rank(name: str, got: Shape, why: str) -> int:
+    if got is None:
+        raise ShapeError(f"{name} must have a known rank {why}; set its shape, as with ensure_shape")
+    return len(got)
+
+
+def same(name: str, got: Shape, main: str, expected: Shape) -> bool:
+    """``name`` must have exactly the shape of ``main``. Whether the comparison is left open."""
+    if got is None or expected is None:
+        return True
+    if len(got) != len(expected) or not _same_sizes(got, expected):
+        raise ShapeError(
+            f"{name} must have the shape {text(expected)} of {main}, got {text(got)}; "
+            "every size must match, nothing is broadcast"
+        )
+    return is_open(got, expected)
+
+
+def broadcastable(name: str, got: Shape, main: str, expected: Shape) -> None:
+    """``name`` must be a scalar, or of the rank of ``main`` with each size 1 or equal. Unknown sizes pass."""
+    if got is None or expected is None or len(got) == 0:
+        return
+    if len(got) != len(expected) or not all(
+        a in (1, None) or b is None or a == b for a, b in zip(got, expected, strict=True)
+    ):
+        raise ShapeError(
+            f"{name} must be a scalar or have the shape {text(expected)} of {main} with any size 1, got {text(got)}; "
+            "add axes of size 1 until the ranks are equal"
+        )
+
+
+def rank(name: str, got: Shape, expected: int, form: str) -> None:
+    """``name`` must have so many axes, which ``form`` names, as in "[batch, classes]"."""
+    if got is not None and len(got) != expected:
+        raise ShapeError(f"{name} must have the shape {form}, got {text(got)}; see that the axes are these")

@@ -118,3 +118,23 @@ def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[
 
 def fuse(plain: Callable[..., Array], forward: Any, pullback: Any, arrays: Sequence[Array]) -> Array:
     return plain(*arrays)
+
+
+def permute_dims(x: Array, axes: Sequence[int]) -> Array:
+    return jnp.permute_dims(x, tuple(axes))
+
+
+def concat(arrays: Sequence[Array], *, axis: int) -> Array:
+    return jnp.concatenate(list(arrays), axis=axis)
+
+
+def take(x: Array, indices: Array) -> Array:
+    return x[indices]
+
+
+def log(x: Array) -> Array:
+    return jnp.log(x)
+
+
+def broadcast_like(x: Array, like: Array, message: str) -> tuple[Array | None, Array]:
+    return None, jnp.broadcast_to(x, like.shape)

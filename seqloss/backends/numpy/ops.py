@@ -122,3 +122,23 @@ def vjp(function: Callable[[Array], Array], x: Array) -> None:
 
 def fuse(plain: Callable[..., Array], forward: Any, pullback: Any, arrays: Sequence[Array]) -> Array:
     return plain(*arrays)
+
+
+def permute_dims(x: Array, axes: Sequence[int]) -> Array:
+    return np.transpose(x, axes)
+
+
+def concat(arrays: Sequence[Array], *, axis: int) -> Array:
+    return np.concatenate(arrays, axis=axis)
+
+
+def take(x: Array, indices: Array) -> Array:
+    return x[indices]
+
+
+def log(x: Array) -> Array:
+    return np.log(x)
+
+
+def broadcast_like(x: Array, like: Array, message: str) -> tuple[Array | None, Array]:
+    return None, np.broadcast_to(x, like.shape)

@@ -137,3 +137,34 @@ def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[
 
 def fuse(plain: Callable[..., Array], forward: Any, pullback: Any, arrays: Sequence[Array]) -> Array:
     return plain(*arrays)
+
+
+def permute_dims(x: Array, axes: Sequence[int]) -> Array:
+    return tf.transpose(x, axes)
+
+
+def concat(arrays: Sequence[Array], *, axis: int) -> Array:
+    return tf.concat(arrays, axis)
+
+
+def take(x: Array, indices: Array) -> Array:
+    return tf.gather(x, indices)
+
+
+def log(x: Array) -> Array:
+    return tf.math.log(x)
+
+
+def broadcast_like(x: Array, like: Array, message: str) -> tuple[Array | None, Array]:
+    agree, sizes = None, tf.shape(like)
+    if not (x.shape.rank == 0 or (x.shape.is_fully_defined() and like.shape.is_fully_defined())):
+        own = tf.shape(x)
+        same_rank = tf.equal(tf.size(own), tf.size(sizes))
+        # Of the sizes of another rank nothing can be said, and the comparison must not fail by itself.
+        leading = tf.where(same_rank, tf.size(own), 0)
+        fits = tf.reduce_all(tf.equal(own[:leading], sizes[:leading]) | tf.equal(own[:leading], 1))
+        agree = tf.equal(tf.size(own), 0) | (same_rank & fits)
+        assertion = tf.debugging.Assert(agree, [message])
+        with tf.control_dependencies([] if assertion is None else [assertion]):
+            x = tf.identity(x)
+    return agree, tf.ensure_shape(tf.broadcast_to(x, sizes), like.shape)

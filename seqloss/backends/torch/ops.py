@@ -183,3 +183,44 @@ def fuse(plain: Callable[..., Array], forward: Any, pullback: Any, arrays: Seque
     if _is_tracing():
         return plain(*arrays)
     return _Fused.apply(plain, forward, pullback, *arrays)
+
+
+def permute_dims(x: Array, axes: Sequence[int]) -> Array:
+    return x.permute(*axes)
+
+
+def concat(arrays: Sequence[Array], *, axis: int) -> Array:
+    return torch.cat(list(arrays), axis)
+
+
+class _Rows(torch.autograd.Function):
+    """Rows of a parameter, with a sparse gradient. Plain eager autograd alone sees it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Array, indices: Array) -> Array:
+        ctx.shape = x.shape
+        ctx.save_for_backward(indices)
+        return x.index_select(0, indices)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Array) -> tuple[Array, None]:
+        (indices,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # sparse gradients cannot be differentiated again
+            return cotangent.new_zeros(ctx.shape).index_add(0, indices, cotangent), None
+        return torch.sparse_coo_tensor(indices.unsqueeze(0), cotangent, ctx.shape, check_invariants=False), None
+
+
+def take(x: Array, indices: Array) -> Array:
+    indices = indices.to(torch.int64)
+    # A sparse gradient is for whoever steps the parameter; operations in between could not take it.
+    if x.is_leaf and x.requires_grad and not _is_tracing():
+        return _Rows.apply(x, indices)
+    return x.index_select(0, indices)
+
+
+def log(x: Array) -> Array:
+    return torch.log(x)
+
+
+def broadcast_like(x: Array, like: Array, message: str) -> tuple[Array | None, Array]:
+    return None, x.expand(like.shape)

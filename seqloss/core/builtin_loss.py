@@ -16,7 +16,7 @@ def arrays_of(call: Sequence) -> tuple[Any, ...]:
     return call.logits, call.weights.values, call.targets, call.weights.active
 
 
-class WeightedLoss(NamedTuple):
+class BuiltinLoss(NamedTuple):
     """The loss as a function of ``arrays_of(call)``. It holds no array, so that it keeps none alive."""
 
     backend: Backend

@@ -1,0 +1,69 @@
+"""JAX: cross entropy of independent classes, and its pullback. The formulas stand in ``seqloss.core.protocol``."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqloss.core.protocol import Array
+
+
+@jax.jit
+def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
+    x = _prepare(logits)
+    against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
+    # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
+    one = against * _softplus(jnp.where((against == 0) & jnp.isinf(x), 0, x))
+    other = along * _softplus(jnp.where((along == 0) & jnp.isinf(x), 0, -x))
+    return one + other
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def sigmoid_nll_pullback(
+    cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool
+) -> tuple[Array, Array | None, Array | None]:
+    x, g = _prepare(logits), cotangent
+    # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
+    x = jnp.where((g == 0) & ~jnp.isfinite(x), 0, x)
+    up, down = _sigmoid(x), _sigmoid(-x)
+    along = labels if pos_weight is None else pos_weight * labels
+    to_logits = (g * ((1 - labels) * up - along * down)).astype(logits.dtype)
+    if not wrt_labels:
+        return to_logits, None, None
+    if pos_weight is None:
+        return to_logits, -g * x, None
+    tail = _softplus(jnp.where((pos_weight == 1) & jnp.isinf(x), 0, -x))
+    asked = _softplus(jnp.where((labels == 0) & jnp.isinf(x), 0, -x))
+    return to_logits, g * ((pos_weight - 1) * tail - x), g * (labels * asked)
+
+
+@jax.custom_vjp
+def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
+    """The kernel as an operation that JAX differentiates with its pullback."""
+    return sigmoid_nll(logits, labels, pos_weight)
+
+
+def _forward(logits: Array, labels: Array, pos_weight: Array | None) -> tuple[Array, Any]:
+    return sigmoid_nll(logits, labels, pos_weight), (logits, labels, pos_weight)
+
+
+def _backward(residuals: Any, cotangent: Array) -> tuple[Array, Array | None, Array | None]:
+    return sigmoid_nll_pullback(cotangent, *residuals, True)
+
+
+differentiable_sigmoid_nll.defvjp(_forward, _backward)
+
+
+def _softplus(x: Array) -> Array:
+    """log(1 + exp(x)). Both branches at 0 have the slope 1/2, because the sign is taken from a comparison."""
+    return jnp.where(x >= 0, x, 0) + jnp.log1p(jnp.exp(jnp.where(x >= 0, -x, x)))
+
+
+def _sigmoid(x: Array) -> Array:
+    e = jnp.exp(jnp.where(x >= 0, -x, x))
+    return jnp.where(x >= 0, 1, e) / (1 + e)
+
+
+def _prepare(logits: Array) -> Array:
+    return logits if logits.dtype == jnp.float64 else logits.astype(jnp.float32)

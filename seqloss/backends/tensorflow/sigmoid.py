@@ -1,0 +1,65 @@
+"""TensorFlow: cross entropy of independent classes, and its pullback. The formulas are in ``seqloss.core.protocol``."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from seqloss.core.protocol import Array
+
+
+def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
+    x = _prepare(logits)
+    zero = tf.zeros_like(x)
+    against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
+    # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
+    one = against * _softplus(tf.where((against == 0) & tf.math.is_inf(x), zero, x))
+    other = along * _softplus(tf.where((along == 0) & tf.math.is_inf(x), zero, -x))
+    return one + other
+
+
+def sigmoid_nll_pullback(
+    cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool
+) -> tuple[Array, Array | None, Array | None]:
+    x, g = _prepare(logits), cotangent
+    zero = tf.zeros_like(x)
+    # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
+    x = tf.where((g == 0) & ~tf.math.is_finite(x), zero, x)
+    up, down = _sigmoid(x), _sigmoid(-x)
+    along = labels if pos_weight is None else pos_weight * labels
+    to_logits = tf.cast(g * ((1 - labels) * up - along * down), logits.dtype)
+    if not wrt_labels:
+        return to_logits, None, None
+    if pos_weight is None:
+        return to_logits, -g * x, None
+    tail = _softplus(tf.where((pos_weight == 1) & tf.math.is_inf(x), zero, -x))
+    asked = _softplus(tf.where((labels == 0) & tf.math.is_inf(x), zero, -x))
+    return to_logits, g * ((pos_weight - 1) * tail - x), g * (labels * asked)
+
+
+def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
+    """The kernel as an operation that TensorFlow differentiates with its pullback."""
+
+    @tf.custom_gradient
+    def operation(logits: Array, labels: Array, *rest: Array) -> tuple[Array, Any]:
+        pos_weight = rest[0] if rest else None
+
+        def backward(cotangent: Array) -> tuple[Array | None, ...]:
+            return sigmoid_nll_pullback(cotangent, logits, labels, pos_weight, True)[: 2 + len(rest)]
+
+        return sigmoid_nll(logits, labels, pos_weight), backward
+
+    return operation(logits, labels) if pos_weight is None else operation(logits, labels, pos_weight)
+
+
+def _softplus(x: Array) -> Array:
+    """log(1 + exp(x)). Both branches at 0 have the slope 1/2, because the sign is taken from a comparison."""
+    return tf.where(x >= 0, x, tf.zeros_like(x)) + tf.math.log1p(tf.exp(tf.where(x >= 0, -x, x)))
+
+
+def _sigmoid(x: Array) -> Array:
+    e = tf.exp(tf.where(x >= 0, -x, x))
+    return tf.where(x >= 0, tf.ones_like(e), e) / (1 + e)
+
+
+def _prepare(logits: Array) -> Array:
+    return logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)

@@ -1,0 +1,71 @@
+"""PyTorch: cross entropy of independent classes, and its pullback. The formulas stand in ``seqloss.core.protocol``."""
+
+from typing import Any
+
+import torch
+
+from seqloss.core.protocol import Array
+
+
+def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
+    x = _prepare(logits)
+    against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
+    # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
+    one = against * _softplus(torch.where((against == 0) & torch.isinf(x), 0.0, x))
+    other = along * _softplus(torch.where((along == 0) & torch.isinf(x), 0.0, -x))
+    return one + other
+
+
+def sigmoid_nll_pullback(
+    cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool
+) -> tuple[Array, Array | None, Array | None]:
+    x, g = _prepare(logits), cotangent
+    # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
+    x = torch.where((g == 0) & ~torch.isfinite(x), 0.0, x)
+    up, down = _sigmoid(x), _sigmoid(-x)
+    along = labels if pos_weight is None else pos_weight * labels
+    to_logits = (g * ((1 - labels) * up - along * down)).to(logits.dtype)
+    if not wrt_labels:
+        return to_logits, None, None
+    if pos_weight is None:
+        return to_logits, -g * x, None
+    tail = _softplus(torch.where((pos_weight == 1) & torch.isinf(x), 0.0, -x))
+    asked = _softplus(torch.where((labels == 0) & torch.isinf(x), 0.0, -x))
+    return to_logits, g * ((pos_weight - 1) * tail - x), g * (labels * asked)
+
+
+class _SigmoidNLL(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
+        return sigmoid_nll(logits, labels, pos_weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Array) -> tuple[Array, Array | None, Array | None]:
+        wanted = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        logits, labels, pos_weight = ctx.saved_tensors
+        return sigmoid_nll_pullback(cotangent, logits, labels, pos_weight, wanted)
+
+
+def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
+    """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
+    return _SigmoidNLL.apply(logits, labels, pos_weight)
+
+
+def _softplus(x: Array) -> Array:
+    """log(1 + exp(x)). Both branches at 0 have the slope 1/2, because the sign is taken from a comparison."""
+    return torch.where(x >= 0, x, 0.0) + torch.log1p(torch.exp(torch.where(x >= 0, -x, x)))
+
+
+def _sigmoid(x: Array) -> Array:
+    e = torch.exp(torch.where(x >= 0, -x, x))
+    return torch.where(x >= 0, 1.0, e) / (1 + e)
+
+
+def _prepare(logits: Array) -> Array:
+    return logits if logits.dtype in (torch.float32, torch.float64) else logits.to(torch.float32)
