@@ -156,7 +156,7 @@ OBJECTS = [
     loss(
         "targets_of_strings",
         ArgumentTypeError,
-        "targets is a list that holds a str; pass one array (stack the list first)",
+        "targets is a list that holds a str; a list must hold numbers only",
         targets=Raw([["a", "b"]]),
     ),
     loss(
