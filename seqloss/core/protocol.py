@@ -18,7 +18,7 @@ The kernel contract
 7. Unknown static sizes and rank are legal (None in TensorFlow, SymInt in torch).
 8. Works eagerly and under the framework's transformations: jit, vmap, grad and their compositions, scan, checkpoint,
    hessian (JAX); compile(fullgraph, dynamic), torch.func, jacrev of jacrev, export (torch); tf.function with unknown
-   sizes, XLA, map_fn, vectorized_map (TensorFlow; with the tape outside of it the operations of the forward function are
+   sizes, XLA, map_fn, vectorized_map (TensorFlow; with the tape outside of it the operations of the forward kernel are
    differentiated, so they must be right too on finite rows). Forward mode (jvp) is refused loudly.
 
 The formula that keeps full relative accuracy at any confidence
