@@ -176,7 +176,7 @@ def _from_list(name: str, value: Any) -> Array:
         if isinstance(item, (list, tuple)):
             pending.extend(item)
         elif not is_host(item) or (load("numpy").owns(item) and load("numpy").dense_form(item)):
-            mend = "pass one array (stack the list first)" if hasattr(item, "shape") else "a list must hold numbers only"
+            mend = "stack it to one array first" if hasattr(item, "shape") else "a list must hold numbers only"
             raise ArgumentTypeError(f"{name} is a list that holds a {type(item).__qualname__}; {mend}")
     try:
         return np.asarray(value)

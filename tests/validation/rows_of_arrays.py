@@ -162,14 +162,14 @@ OBJECTS = [
     loss(
         "targets_list_of_arrays",
         ArgumentTypeError,
-        "targets is a list that holds a ARRAY; pass one array (stack the list first)",
+        "targets is a list that holds a ARRAY; stack it to one array first",
         {"numpy": "NumPy arrays are host values, in a list too"},
         targets=Listed(TARGETS),
     ),
     loss(
         "logits_list_of_arrays",
         ArgumentTypeError,
-        "logits is a list that holds a ARRAY; pass one array (stack the list first)",
+        "logits is a list that holds a ARRAY; stack it to one array first",
         {"numpy": "NumPy arrays are host values, in a list too"},
         logits=Listed(LOGITS),
     ),
