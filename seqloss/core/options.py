@@ -6,7 +6,7 @@ from typing import Any
 from seqloss.core.errors import ArgumentTypeError, OptionError, ShapeError
 
 
-def _flag(name: str, value: Any) -> None:
+def flag(name: str, value: Any) -> None:
     """A flag must be a real bool: old code passes a vocabulary size in these positions."""
     if not isinstance(value, bool):
         raise ArgumentTypeError(
@@ -17,10 +17,10 @@ def _flag(name: str, value: Any) -> None:
 def flags(
     average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
 ) -> None:
-    _flag("average_across_timesteps", average_across_timesteps)
-    _flag("average_across_batch", average_across_batch)
-    _flag("sum_over_timesteps", sum_over_timesteps)
-    _flag("sum_over_batch", sum_over_batch)
+    flag("average_across_timesteps", average_across_timesteps)
+    flag("average_across_batch", average_across_batch)
+    flag("sum_over_timesteps", sum_over_timesteps)
+    flag("sum_over_batch", sum_over_batch)
     if average_across_timesteps and sum_over_timesteps:
         _contradiction("average_across_timesteps", "sum_over_timesteps", "an axis has one denominator")
     if average_across_batch and sum_over_batch:
