@@ -92,7 +92,7 @@ FLOORS = [
     {"core.labels", "core.reduction", "backends.numpy", "backends.torch", "backends.tensorflow", "backends.jax"},
     {"core.dispatch"},
     {"core.arguments", "core.call"},
-    {"core.custom_loss", "core.builtin_loss", "core.entropies", "core.broadcasting"},
+    {"core.custom_loss", "core.builtin_loss", "core.entropies", "core.broadcasting", "core.sampled"},
     {"sequence", "cross_entropy", "masks", "samplers"},
     {"weighted", "legacy", "sampling"},
     {""},
