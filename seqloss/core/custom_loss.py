@@ -6,7 +6,7 @@ from typing import Any
 from seqloss.core import dtypes, reduction, shapes
 from seqloss.core.arguments import Sequence
 from seqloss.core.errors import ArgumentTypeError, BackendError
-from seqloss.core.protocol import Array
+from seqloss.core.protocol import Array, Backend
 
 
 def token_losses(call: Sequence, logits: Array, function: Callable[..., Any]) -> Array:
@@ -20,23 +20,33 @@ def token_losses(call: Sequence, logits: Array, function: Callable[..., Any]) ->
     labels = call.targets
     active = call.weights.active
     if active is not None:
-        labels = backend.where(active, labels, 0)
-        harmless = active | backend.all(backend.isfinite(logits), axis=-1)
-        logits = backend.where(backend.expand_dims(harmless, axis=-1), logits, 0.0)
+        labels, logits = backend.where(active, labels, 0), finite_rows(backend, logits, active)
     labels = backend.reshape(labels, (batch * time,))
     losses = function(labels=labels, logits=backend.reshape(logits, (batch * time, last)))
+    losses = checked(backend, losses, labels, "[batch * time]")
+    losses = backend.reshape(backend.astype(losses, backend.dtype(call.weights.values)), (batch, time))
+    return reduction.countable(backend, losses, active)
+
+
+def finite_rows(backend: Backend, logits: Array, active: Array) -> Array:
+    """The logits with zeros in place of those rows that do not count and are not finite."""
+    harmless = active | backend.all(backend.isfinite(logits), axis=-1)
+    return backend.where(backend.expand_dims(harmless, axis=-1), logits, 0.0)
+
+
+def checked(backend: Backend, losses: Any, like: Array, form: str) -> Array:
+    """What a custom loss returned, if it is one float for each entry of ``like``, of the shape ``form`` in words."""
     if not backend.owns(losses):
         raise ArgumentTypeError(
             "softmax_loss_function must return an array of the framework of its logits, "
             f"got a {type(losses).__qualname__}"
         )
-    is_open = shapes.custom_loss(backend.shape(losses), backend.shape(labels)[0])  # type: ignore[index]  # rank 1
+    is_open = shapes.custom_loss(backend.shape(losses), backend.shape(like)[0], form)  # type: ignore[index]  # rank 1
     dtypes.float_dtype("the result of softmax_loss_function", backend.dtype(losses))
-    if is_open:
-        agree, (_, losses) = backend.sizes_agree([labels, losses], shapes.CUSTOM_SIZES_DIFFER)
-        losses = backend.where(agree, losses, float("nan"))
-    losses = backend.reshape(backend.astype(losses, backend.dtype(call.weights.values)), (batch, time))
-    return reduction.countable(backend, losses, active)
+    if not is_open:
+        return losses
+    agree, (_, losses) = backend.sizes_agree([like, losses], shapes.custom_sizes_differ(form))
+    return backend.where(agree, losses, float("nan"))
 
 
 def differentiated(call: Sequence, function: Callable[..., Any]) -> tuple[Array, Callable[[Array], Array]]:

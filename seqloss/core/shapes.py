@@ -20,7 +20,6 @@ TOKEN_SIZES_DIFFER = (
     "runs; see that all come from the same padded batch"
 )
 COTANGENT_SIZES_DIFFER = "cotangent must have the shape of the loss, but its size differs when the graph runs"
-CUSTOM_SIZES_DIFFER = "softmax_loss_function must return one loss per token, [batch * time], but its size differs"
 
 
 def text(shape: Shape) -> str:
@@ -38,9 +37,25 @@ def is_open(*shapes: Shape) -> bool:
     return any(shape is None or None in shape for shape in shapes)
 
 
-def classes(logits: Shape) -> None:
-    if logits is not None and logits and logits[-1] == 0:
-        raise ShapeError(f"logits have no classes, got {text(logits)}; the last axis must hold at least one class")
+def classes(logits: Shape, axis: int = -1) -> None:
+    if logits is not None and logits and logits[axis] == 0:
+        which = "the last axis" if axis == -1 else f"axis {axis}"
+        raise ShapeError(f"logits have no classes, got {text(logits)}; {which} must hold at least one class")
+
+
+def class_axis(axis: int, logits: Shape) -> int:
+    """The class axis as -1, or as a place in front of the last one."""
+    if axis == -1 and (logits is None or logits):
+        return -1
+    rank = known_rank("logits", logits, "if axis is not -1")
+    if not -rank <= axis < rank:
+        raise ShapeError(f"axis must be an axis of logits, in [{-rank}, {rank}), got {axis}; logits are {text(logits)}")
+    return -1 if axis % rank == rank - 1 else int(axis) % rank
+
+
+def without(axis: int, shape: Shape) -> Shape:
+    """A shape without one of its axes, which is -1 or a place."""
+    return None if shape is None else tuple(size for i, size in enumerate(shape) if i != axis % len(shape))
 
 
 def sequence_logits(logits: Shape) -> None:
@@ -112,11 +127,15 @@ def token_argument(name: str, got: Shape, logits: Shape) -> bool:
     return is_open(got, expected)
 
 
-def custom_loss(got: Shape, tokens: int | None) -> bool:
-    """The result of a softmax_loss_function. Whether the comparison is left open."""
+def custom_sizes_differ(form: str) -> str:
+    return f"softmax_loss_function must return one loss per token, {form}, but its size differs"
+
+
+def custom_loss(got: Shape, tokens: int | None, form: str) -> bool:
+    """The result of a softmax_loss_function, whose shape is ``form`` in words. Whether the comparison is left open."""
     if got is not None and (len(got) != 1 or not _same_sizes(got, (tokens,))):
         raise ShapeError(
-            f"softmax_loss_function must return one loss per token, the shape [batch * time] = {text((tokens,))}, "
+            f"softmax_loss_function must return one loss per token, the shape {form} = {text((tokens,))}, "
             f"got {text(got)}; do not reduce or keep a class axis inside it"
         )
     return is_open(got, (tokens,))
@@ -161,6 +180,33 @@ def broadcastable(name: str, got: Shape, main: str, expected: Shape) -> None:
         raise ShapeError(
             f"{name} must be a scalar or have the shape {text(expected)} of {main} with any size 1, got {text(got)}; "
             "add axes of size 1 until the ranks are equal"
+        )
+
+
+def spread(name: str, got: Shape, main: str, expected: Shape) -> bool:
+    """``name`` must have the rank of ``main``, and each of its sizes or 1. Whether the comparison is left open."""
+    if got is None or expected is None:
+        return True
+    if len(got) != len(expected) or not all(
+        a in (1, None) or b is None or a == b for a, b in zip(got, expected, strict=True)
+    ):
+        raise ShapeError(
+            f"{name} must have the shape {text(expected)} of {main} with any size 1, got {text(got)}; "
+            "ranks must be equal, nothing is flattened"
+        )
+    return is_open(got, expected)
+
+
+def trailing(name: str, got: Shape, main: str, expected: Shape) -> None:
+    """``name`` must have sizes 1 or those of the last axes of ``main``."""
+    if got is None or expected is None:
+        return
+    if len(got) > len(expected) or not all(
+        a in (1, None) or b is None or a == b for a, b in zip(reversed(got), reversed(expected), strict=False)
+    ):
+        raise ShapeError(
+            f"{name} must have the sizes of the last axes of {main} {text(expected)}, or 1, got {text(got)}; "
+            "one weight per class has the shape [classes]"
         )
 
 
