@@ -17,8 +17,22 @@ from seqloss.core.errors import (
     UnreadableError,
 )
 from seqloss.cross_entropy import token_loss
+from seqloss.legacy import sequence_loss_by_example
 from seqloss.masks import sequence_mask
 from seqloss.sequence import sequence_loss, sequence_loss_and_grad
+from seqloss.weighted import (
+    Reduction,
+    compute_weighted_loss,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    sparse_softmax_cross_entropy,
+)
+from seqloss.with_logits import (
+    sigmoid_cross_entropy_with_logits,
+    softmax_cross_entropy_with_logits,
+    sparse_softmax_cross_entropy_with_logits,
+    weighted_cross_entropy_with_logits,
+)
 
 __version__ = "0.1.0.dev0"
 
@@ -30,12 +44,22 @@ __all__ = [
     "LabelError",
     "MixedBackendsError",
     "OptionError",
+    "Reduction",
     "SeqlossError",
     "ShapeError",
     "UnreadableError",
+    "compute_weighted_loss",
     "register_backend",
     "sequence_loss",
     "sequence_loss_and_grad",
+    "sequence_loss_by_example",
     "sequence_mask",
+    "sigmoid_cross_entropy",
+    "sigmoid_cross_entropy_with_logits",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_logits",
+    "sparse_softmax_cross_entropy",
+    "sparse_softmax_cross_entropy_with_logits",
     "token_loss",
+    "weighted_cross_entropy_with_logits",
 ]

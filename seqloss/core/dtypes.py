@@ -23,7 +23,7 @@ def lengths_dtype(dtype: str) -> None:
         raise DTypeError(f"lengths must be integers, got {dtype}; cast them to an integer dtype")
 
 
-def targets_dtype(dtype: str) -> None:
+def targets_dtype(dtype: str, name: str = "targets") -> None:
     if dtype in INTEGERS:
         return
     mend = (
@@ -31,12 +31,12 @@ def targets_dtype(dtype: str) -> None:
         if dtype == "bool"
         else "class probabilities belong in a soft-label cross entropy, class ids must be cast to an integer dtype"
     )
-    raise DTypeError(f"targets must be integer class labels, got {dtype}; {mend}")
+    raise DTypeError(f"{name} must be integer class labels, got {dtype}; {mend}")
 
 
-def weights_dtype(dtype: str) -> None:
+def weights_dtype(dtype: str, name: str = "weights") -> None:
     if dtype not in FLOATS and dtype not in INTEGERS and dtype != "bool":
-        raise DTypeError(f"weights must be a float, integer or bool array, got {dtype}; cast it first")
+        raise DTypeError(f"{name} must be a float, integer or bool array, got {dtype}; cast it first")
 
 
 def bool_dtype(name: str, dtype: str) -> None:

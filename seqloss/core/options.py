@@ -1,6 +1,6 @@
 """Checks of what is no array: flags, options, names and numbers of a call."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from seqloss.core.errors import ArgumentTypeError, OptionError, ShapeError
@@ -70,3 +70,41 @@ def maxlen(value: Any) -> None:
         raise ArgumentTypeError(f"maxlen must be a Python integer or None, got {value!r}; convert it with int(...)")
     if value < 0:
         raise ShapeError(f"maxlen must not be negative, got {value}; a mask has at least 0 columns")
+
+
+REDUCTIONS = (
+    "none",
+    "weighted_sum",
+    "weighted_mean",
+    "weighted_sum_over_batch_size",
+    "weighted_sum_by_nonzero_weights",
+)
+"""The keys of ``seqloss.Reduction``."""
+
+
+def reduction_key(value: Any) -> None:
+    if not isinstance(value, str) or value not in REDUCTIONS:
+        raise OptionError(
+            f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {value!r}; "
+            "take it from seqloss.Reduction, as in seqloss.Reduction.MEAN"
+        )
+
+
+def scope_name(option: str, value: Any) -> None:
+    """``name`` or ``scope``."""
+    if value is not None and not isinstance(value, str):
+        raise ArgumentTypeError(f"{option} must be a string or None, got {value!r}")
+
+
+def class_axis(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, Integral)):
+        raise ArgumentTypeError(f"axis must be a Python integer, got {value!r}; it is the class axis of logits")
+
+
+def label_smoothing(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
+        raise ArgumentTypeError(f"label_smoothing must be a Python number, got {value!r}; convert it with float(...)")
+    if not value <= 1:
+        raise OptionError(
+            f"label_smoothing must be at most 1, got {value}; it is a fraction, not per cent (0 and less switch it off)"
+        )

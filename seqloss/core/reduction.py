@@ -1,24 +1,36 @@
-"""What the four flags mean: numerators, denominators and 0/0, as a forward and an explicit pullback.
+"""What flags and keys mean: numerators, denominators and 0/0, as a forward and an explicit pullback.
 
-With weights w and token losses nll, both [batch, time]:
+With weights w and token losses nll, both [batch, time], the flags of the sequence loss mean:
 
 * averaging divides ``sum(w * nll)`` by ``sum(w)`` over the same axes (TensorFlow's rule: never by the batch size);
 * "summing" divides it by the number of non-zero weights;
 * with neither, ``w * nll`` is returned as it is.
 
-A denominator of 0 gives 0, and zero gradients.
+The keys of ``seqloss.Reduction`` reduce over all axes, and have two more denominators: the number of elements, and
+none at all. A denominator of 0 gives 0, and zero gradients.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Backend
 
+WEIGHTS, ACTIVE, ELEMENTS, NOTHING = "weights", "active", "elements", "nothing"
+"""Denominators: the sum of the weights, the number of those that are not 0, the number of losses, and 1."""
+
+DENOMINATORS = {
+    "weighted_sum": NOTHING,
+    "weighted_mean": WEIGHTS,
+    "weighted_sum_over_batch_size": ELEMENTS,
+    "weighted_sum_by_nonzero_weights": ACTIVE,
+}
+
 
 class Plan(NamedTuple):
-    """A legal combination of the flags: the axes that are reduced, and whether the tokens or the weights count."""
+    """The axes that are reduced, and what the sum over them is divided by. Without axes nothing is divided."""
 
     axis: tuple[int, ...]
-    counts_tokens: bool
+    denominator: str
 
 
 class Weights(NamedTuple):
@@ -37,7 +49,7 @@ def plan(
     """The meaning of flags that have passed :func:`seqloss.core.options.flags`."""
     batch = (0,) if average_across_batch or sum_over_batch else ()
     time = (1,) if average_across_timesteps or sum_over_timesteps else ()
-    return Plan(batch + time, sum_over_timesteps or sum_over_batch)
+    return Plan(batch + time, ACTIVE if sum_over_timesteps or sum_over_batch else WEIGHTS)
 
 
 def prepare(backend: Backend, values: Array, fixed: bool) -> Weights:
@@ -63,10 +75,13 @@ def countable(backend: Backend, nll: Array, active: Array | None) -> Array:
 
 
 class Reduced(NamedTuple):
-    """A loss with its denominator (1 in place of 0) and where that was 0; both None without a reduction."""
+    """A loss with its denominator (1 in place of 0) and where that was 0; None where there is nothing to divide by.
+
+    ``empty`` is None too where the sum over nothing is 0 by itself.
+    """
 
     loss: Array
-    safe: Array | None
+    safe: Any
     empty: Array | None
 
 
@@ -75,7 +90,12 @@ def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Re
     weighted = losses * weights.values
     if not plan.axis:
         return Reduced(weighted, None, None)
-    if plan.counts_tokens and weights.active is not None:
+    if plan.denominator == NOTHING:
+        return Reduced(backend.sum(weighted, axis=plan.axis), None, None)
+    if plan.denominator == ELEMENTS:
+        safe = _elements(backend, weighted, plan.axis)
+        return Reduced(backend.sum(weighted, axis=plan.axis) / safe, safe, None)
+    if plan.denominator == ACTIVE and weights.active is not None:
         count = backend.count_nonzero(weights.active, axis=plan.axis)
         denominator = backend.astype(count, backend.dtype(weights.values))
     else:
@@ -83,6 +103,16 @@ def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Re
     empty = denominator == 0.0
     safe = backend.where(empty, 1.0, denominator)
     return Reduced(backend.where(empty, 0.0, backend.sum(weighted, axis=plan.axis) / safe), safe, empty)
+
+
+def _elements(backend: Backend, x: Array, axis: tuple[int, ...]) -> Any:
+    """The number of elements along the axes, at least 1: a Python number where the sizes are known."""
+    shape = backend.shape(x)
+    sizes = [None] if shape is None else [shape[i] for i in axis]
+    if None not in sizes:
+        return max(math.prod(size for size in sizes if size is not None), 1)
+    count = backend.count_nonzero(backend.ones_like(x, dtype="bool"), axis=axis)
+    return backend.where(count == 0, 1.0, backend.astype(count, backend.dtype(x)))
 
 
 def pullback(
@@ -96,13 +126,15 @@ def pullback(
 ) -> tuple[Array, Array | None]:
     """d/dlosses, and d/dweights if it is wanted, for a cotangent of the shape of the loss."""
     loss = reduced.loss
+    if reduced.safe is not None:
+        cotangent = cotangent / reduced.safe
     if reduced.empty is not None:
-        cotangent = backend.where(reduced.empty, 0.0, cotangent / reduced.safe)
-        if plan.axis == (1,):
-            cotangent, loss = backend.expand_dims(cotangent, axis=1), backend.expand_dims(loss, axis=1)
+        cotangent = backend.where(reduced.empty, 0.0, cotangent)
+    if plan.axis == (1,):
+        cotangent, loss = backend.expand_dims(cotangent, axis=1), backend.expand_dims(loss, axis=1)
     to_losses = cotangent * weights.values
     if not wrt_weights:
         return to_losses, None
-    # The weights move their own sum, but not the number of tokens.
-    moves_denominator = bool(plan.axis) and not plan.counts_tokens
+    # The weights move their own sum, but no count.
+    moves_denominator = bool(plan.axis) and plan.denominator == WEIGHTS
     return to_losses, cotangent * (losses - loss) if moves_denominator else cotangent * losses

@@ -19,6 +19,18 @@ TOKEN_SIZES_DIFFER = (
     "targets and active must have the shape of logits without the class axis, but their sizes differ when the graph "
     "runs; see that all come from the same padded batch"
 )
+LABEL_SIZES_DIFFER = (
+    "labels must have the shape of logits without the class axis, but their sizes differ when the graph runs; "
+    "see that both come from the same padded batch"
+)
+SOFT_SIZES_DIFFER = "the labels must have the shape of logits, but their sizes differ when the graph runs"
+POS_WEIGHT_SIZES_DIFFER = (
+    "pos_weight must have the sizes of the last axes of logits, or 1, but its sizes differ when the graph runs"
+)
+WEIGHT_SIZES_DIFFER = (
+    "weights must be a scalar, or have the rank of the losses and each of their sizes or 1, but their sizes differ "
+    "when the graph runs"
+)
 COTANGENT_SIZES_DIFFER = "cotangent must have the shape of the loss, but its size differs when the graph runs"
 
 
@@ -214,3 +226,27 @@ def rank(name: str, got: Shape, expected: int, form: str) -> None:
     """``name`` must have so many axes, which ``form`` names, as in "[batch, classes]"."""
     if got is not None and len(got) != expected:
         raise ShapeError(f"{name} must have the shape {form}, got {text(got)}; see that the axes are these")
+
+
+def step_targets(name: str, got: Shape, batch: int | None) -> None:
+    """The labels of one timestep: any shape with one entry for each sequence."""
+    if got is None or batch is None or None in got:
+        return
+    count = 1
+    for size in got:
+        count *= size or 0
+    if count != batch:
+        raise ShapeError(
+            f"{name} must have one label for each of the {batch} sequences of logits[0], got {text(got)}; "
+            "lists have one array [batch] for each timestep"
+        )
+
+
+def step_weights(name: str, got: Shape, batch: int | None) -> None:
+    """The weights of one timestep: one for each sequence, or a single one for all."""
+    if got is None or len(got) == 0 or (len(got) == 1 and _same_sizes(got, (batch,))):
+        return
+    raise ShapeError(
+        f"{name} must be a scalar or have the shape {text((batch,))} of one weight for each sequence of logits[0], "
+        f"got {text(got)}; lists have one array [batch] for each timestep"
+    )
