@@ -92,6 +92,97 @@ def test_tokens_that_are_no_number(logits, target, nll):
     assert not np.isnan(slope).any() or np.isnan(nll)
 
 
+# --- soft labels and independent classes ---------------------------------------------------------------------------
+
+
+SOFT_LABELS = {
+    "normalised": lambda rng, n: rng.dirichlet(np.ones(n)),
+    "one-hot": lambda rng, n: np.eye(n)[rng.integers(n)],
+    "of any sum": lambda rng, n: rng.uniform(0, 2, n),
+    "of both signs": lambda rng, n: rng.normal(0, 1, n),
+    "none": lambda rng, n: np.zeros(n),
+}
+
+
+@pytest.mark.parametrize("kind", SOFT_LABELS)
+@pytest.mark.parametrize("mass", [None, 1.0])
+def test_soft_tokens(kind, mass):
+    for seed, margin in enumerate((-40, -3, 0, 0.5, 17, 40)):
+        rng = np.random.default_rng(seed)
+        z = rng.normal(0, 2, 7)
+        z[2] = np.delete(z, 2).max() + margin
+        y = SOFT_LABELS[kind](rng, 7)
+        got = oracle.soft_tokens(z, y, mass)
+        logits, labels = ([mpmath.mpf(float(x)) for x in array] for array in (z, y))
+        total = mpmath.fsum(mpmath.exp(x) for x in logits)
+        costs = [mpmath.log(total) - x for x in logits]
+        whole = mpmath.fsum(labels) if mass is None else mpmath.mpf(mass)
+        # The sum of the labels is a sum of wide floats.
+        rounding = mpmath.mpf(0 if mass else RELATIVE) * mpmath.fsum(abs(x) for x in labels)
+        assert near(got.nll, mpmath.fsum(a * b for a, b in zip(labels, costs, strict=True)), got.nll_scale)
+        assert max(map(error, got.dlabels, costs)) <= RELATIVE
+        for j in range(7):
+            p = mpmath.exp(logits[j]) / total
+            away = abs(mp(got.dlogits[j]) - (whole * p - labels[j]))
+            assert float(away - rounding * p) <= RELATIVE * float(got.dlogits_scale[j])
+
+
+def test_soft_tokens_of_one_hot_labels_are_tokens():
+    z, y = np.random.default_rng(0).normal(0, 3, (4, 6)), np.array([0, 5, 2, 2])
+    soft, hard = oracle.soft_tokens(z, np.eye(6)[y]), oracle.tokens(z, y)
+    np.testing.assert_allclose(soft.nll, hard.nll, rtol=1e-17)
+    np.testing.assert_allclose(soft.dlogits, hard.slope, rtol=1e-16)
+
+
+@pytest.mark.parametrize(
+    "logits, labels, nll",
+    [
+        ([0, -INF, 0], [0.5, 0, 0.5], np.log(2)),
+        ([0, -INF, 0], [0.5, 0.5, 0], INF),
+        ([0, NAN, 0], [1, 0, 0], NAN),
+        ([0, INF, 0], [0, 1, 0], NAN),
+        ([-INF, -INF, -INF], [0, 0, 1], NAN),
+        ([0, 0, 0], [0, 0, 0], 0),
+    ],
+)
+def test_soft_tokens_that_are_no_number(logits, labels, nll):
+    got = oracle.soft_tokens(np.array(logits, float), np.array(labels, float))
+    np.testing.assert_allclose(float(got.nll), nll, rtol=1e-15)
+    assert np.isnan(got.dlogits).all() == np.isnan(nll)
+    assert not np.isnan(got.dlogits).any() or np.isnan(nll)
+
+
+@pytest.mark.parametrize("q", [1.0, 2.5, 0.25, 0.0])
+@pytest.mark.parametrize("y", [0.0, 1.0, 0.25, 2.0, -0.5])
+def test_binary_entries(y, q):
+    for x in (0.0, 1e-6, -0.5, 3.0, -20.0, 20.0, -45.0, 90.0):
+        got = oracle.binary_entries(x, y, q)
+        z = mpmath.mpf(x)
+        up, down = 1 / (1 + mpmath.exp(-z)), 1 / (1 + mpmath.exp(z))
+        rise, fall = -mpmath.log(down), -mpmath.log(up)
+        assert near(got.nll, (1 - y) * rise + q * y * fall, got.nll_scale), x
+        assert near(got.dlogits, (1 - y) * up - q * y * down, got.dlogits_scale), x
+        assert near(got.dlabels, q * fall - rise, got.dlabels_scale), x
+        assert near(got.dpos_weight, y * fall, abs(got.dpos_weight)), x
+
+
+@pytest.mark.parametrize(
+    "x, y, q, nll, dlabels",
+    [
+        (INF, 1.0, 1.0, 0, -INF),
+        (INF, 0.0, 1.0, INF, -INF),
+        (-INF, 0.0, 1.0, 0, INF),
+        (-INF, 1.0, 0.25, INF, INF),
+        (-INF, 1.0, 0.0, 0, 0),
+        (INF, 1.0, 0.0, 0, -INF),
+        (NAN, 1.0, 0.0, NAN, NAN),
+    ],
+)
+def test_binary_entries_at_the_ends(x, y, q, nll, dlabels):
+    got = oracle.binary_entries(x, y, q)
+    np.testing.assert_array_equal([float(got.nll), float(got.dlabels)], [nll, dlabels])
+
+
 # --- reductions ----------------------------------------------------------------------------------------------------
 
 

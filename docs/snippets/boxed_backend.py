@@ -4,11 +4,15 @@ import numpy as np
 from boxed import Box
 
 from seqloss.backends import numpy as on_numpy
-from seqloss.core.protocol import TokenStatistics
+from seqloss.core.protocol import LabelStatistics, TokenStatistics
 
 
 def _held(x):
     return x.held if isinstance(x, Box) else x
+
+
+def _boxed(results):
+    return tuple(None if x is None else Box(x) for x in results)
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
@@ -104,6 +108,22 @@ def stop_gradient(x):
     return x
 
 
+def permute_dims(x, axes):
+    return Box(x.held.transpose(axes))
+
+
+def concat(arrays, *, axis):
+    return Box(np.concatenate([x.held for x in arrays], axis))
+
+
+def log(x):
+    return Box(np.log(x.held))
+
+
+def take(x, indices):
+    return Box(x.held[indices.held])
+
+
 # --- what only the framework can do ----------------------------------------------------------------------------------
 
 
@@ -117,6 +137,10 @@ def with_rank(x, rank):
 
 def sizes_agree(arrays, message):
     return Box(True), arrays  # sizes are always known, so this is never called
+
+
+def broadcast_like(x, like, message):
+    return None, Box(np.broadcast_to(x.held, like.held.shape))  # None: sizes are always known
 
 
 def vjp(function, x):
@@ -141,3 +165,30 @@ def token_nll_pullback(cotangent, logits, targets, active, statistics):
 
 def differentiable_token_nll(logits, targets, active):
     return token_nll(logits, targets, active).nll
+
+
+def softmax_nll(logits, labels):
+    return LabelStatistics(*map(Box, on_numpy.softmax_nll(logits.held, labels.held)))
+
+
+def softmax_nll_pullback(cotangent, logits, labels, mass, statistics, wrt_labels):
+    held = LabelStatistics(*map(_held, statistics))
+    arrays = map(_held, (cotangent, logits, labels, mass))
+    return _boxed(on_numpy.softmax_nll_pullback(*arrays, held, wrt_labels))
+
+
+def differentiable_softmax_nll(logits, labels, mass):
+    return softmax_nll(logits, labels).nll
+
+
+def sigmoid_nll(logits, labels, pos_weight):
+    return Box(on_numpy.sigmoid_nll(logits.held, labels.held, _held(pos_weight)))
+
+
+def sigmoid_nll_pullback(cotangent, logits, labels, pos_weight, wrt_labels):
+    arrays = map(_held, (cotangent, logits, labels, pos_weight))
+    return _boxed(on_numpy.sigmoid_nll_pullback(*arrays, wrt_labels))
+
+
+def differentiable_sigmoid_nll(logits, labels, pos_weight):
+    return sigmoid_nll(logits, labels, pos_weight)

@@ -53,7 +53,7 @@ With ``softplus(x) = max(x, 0) + log1p(exp(-|x|))``, the logistic function ``s``
 
     nll    = (1 - y) softplus(x) + q y softplus(-x)         where 0 times infinity is 0
     d/dx   = (1 - y) s(x) - q y s(-x)
-    d/dy   = (q - 1) softplus(-x) - x
+    d/dy   = (q - 1) log1p(exp(-|x|)) - (x if x >= 0 else q x)
     d/dq   = y softplus(-x)
 
 Never ``max(x, 0) - x y`` and never ``s(x) - y``: both cancel when the model is right and sure.

@@ -21,6 +21,28 @@ class Tokens(NamedTuple):
     slope: Array
 
 
+class SoftTokens(NamedTuple):
+    """Loss in nats of each token against soft labels, its derivatives, and the sizes of what was added up."""
+
+    nll: Array
+    dlogits: Array
+    dlabels: Array
+    nll_scale: Array
+    dlogits_scale: Array
+
+
+class BinaryEntries(NamedTuple):
+    """Loss in nats of each entry for itself, its derivatives, and the sizes of what was added up."""
+
+    nll: Array
+    dlogits: Array
+    dlabels: Array
+    dpos_weight: Array
+    nll_scale: Array
+    dlogits_scale: Array
+    dlabels_scale: Array
+
+
 class Reduced(NamedTuple):
     """A reduced loss with its gradients for a cotangent, and the sizes of the numbers that were added up.
 
@@ -52,6 +74,51 @@ def tokens(logits: Array, targets: Array) -> Tokens:
         nll = np.where(gap == 0, np.log1p(others[..., 0]), gap + np.log((others + own)[..., 0]))
         slope = np.where(at_target, -others, e) / (others + own)
     return Tokens(np.where(legal, nll, np.nan), np.where(legal[..., None], slope, np.nan))
+
+
+def soft_tokens(logits: Array, labels: Array, mass: Array | None = None) -> SoftTokens:
+    """nll = sum_j y_j (log(sum_k exp(z_k)) - z_j), with 0 times infinity = 0, and mass softmax - y for logits.
+
+    ``mass`` [...] is the sum of the labels unless it is given.
+    """
+    z, y = np.asarray(logits).astype(WIDE), np.asarray(labels).astype(WIDE)
+    mass = (y.sum(-1) if mass is None else np.asarray(mass).astype(WIDE))[..., None]
+    with np.errstate(all="ignore"):
+        highest = z.max(-1, keepdims=True)
+        legal = np.isfinite(highest) & ~np.isnan(z).any(-1, keepdims=True)
+        first = np.arange(z.shape[-1]) == z.argmax(-1)[..., None]
+        e = np.exp(z - highest)
+        others = np.where(first, 0, e).sum(-1, keepdims=True)
+        costs = (highest - z) + np.log1p(others)
+        terms = np.where(y == 0, 0, y * costs)
+        # At the highest class 1 - softmax is a ratio of its own, because the difference would cancel.
+        dlogits = np.where(first, (mass - y) - mass * others / (1 + others), mass * e / (1 + others) - y)
+        scale = np.where(
+            first, abs(mass - y) + abs(mass) * others / (1 + others), abs(mass) * e / (1 + others) + abs(y)
+        )
+    nll = np.where(legal[..., 0], terms.sum(-1), np.nan)
+    dlogits, dlabels = (np.where(legal, x, np.nan) for x in (dlogits, costs))
+    return SoftTokens(nll, dlogits, dlabels, abs(terms).sum(-1), scale)
+
+
+def binary_entries(logits: Array, labels: Array, pos_weight: Array = 1.0) -> BinaryEntries:
+    """nll = -(1 - y) log(1 - s) - q y log(s) with s = 1 / (1 + exp(-x)), and 0 times infinity = 0."""
+    x, y, q = (np.asarray(a).astype(WIDE) for a in (logits, labels, pos_weight))
+    with np.errstate(all="ignore"):
+        e = np.exp(-abs(x))
+        up, down = np.where(x >= 0, 1, e) / (1 + e), np.where(x >= 0, e, 1) / (1 + e)
+        rise, fall = np.maximum(x, 0) + np.log1p(e), np.maximum(-x, 0) + np.log1p(e)
+
+        def times(factor: Array, value: Array) -> Array:
+            return np.where((factor == 0) & ~np.isnan(value), 0, factor * value)
+
+        one, other = times(1 - y, rise), times(q * y, fall)
+        dlogits = (1 - y) * up - q * y * down
+        # q fall - rise, whose large parts cancel for every q, with the common log1p(e) taken out.
+        small, large = (q - 1) * np.log1p(e), times(np.where(x < 0, q, 1), x)
+        dlabels, dlabels_scale, dpos_weight = small - large, abs(small) + abs(large), times(y, fall)
+        scales = abs(one) + abs(other), abs(1 - y) * up + abs(q * y) * down, dlabels_scale
+    return BinaryEntries(one + other, dlogits, dlabels, dpos_weight, *scales)
 
 
 def sequence_loss(

@@ -6,19 +6,23 @@ import numpy as np
 from boxed import Box
 
 from seqloss.backends import numpy as inner
-from seqloss.core.protocol import Backend, TokenStatistics
+from seqloss.core.protocol import Backend
+
+
+def within(x, change):
+    """``change`` on what a list, a tuple or a named tuple holds."""
+    if isinstance(x, (list, tuple)):
+        held = [within(part, change) for part in x]
+        return type(x)(*held) if hasattr(x, "_fields") else type(x)(held)
+    return change(x)
 
 
 def opened(x):
-    if isinstance(x, TokenStatistics):
-        return TokenStatistics(*map(opened, x))
-    return x.array if isinstance(x, Box) else x
+    return within(x, lambda part: part.array if isinstance(part, Box) else part)
 
 
 def closed(x):
-    if isinstance(x, TokenStatistics):
-        return TokenStatistics(*map(closed, x))
-    return Box(x) if isinstance(x, (np.ndarray, np.generic)) else x
+    return within(x, lambda part: Box(part) if isinstance(part, (np.ndarray, np.generic)) else part)
 
 
 def boxed(function):

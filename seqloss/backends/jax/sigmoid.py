@@ -33,9 +33,10 @@ def sigmoid_nll_pullback(
         return to_logits, None, None
     if pos_weight is None:
         return to_logits, -g * x, None
-    tail = _softplus(jnp.where((pos_weight == 1) & jnp.isinf(x), 0, -x))
+    tail, slope = jnp.log1p(jnp.exp(jnp.where(x >= 0, -x, x))), jnp.where(x >= 0, 1, pos_weight)
+    to_labels = (pos_weight - 1) * tail - slope * jnp.where((slope == 0) & jnp.isinf(x), 0, x)
     asked = _softplus(jnp.where((labels == 0) & jnp.isinf(x), 0, -x))
-    return to_logits, g * ((pos_weight - 1) * tail - x), g * (labels * asked)
+    return to_logits, g * to_labels, g * (labels * asked)
 
 
 @jax.custom_vjp

@@ -31,10 +31,10 @@ def sigmoid_nll_pullback(
             return to_logits, None, None
         if pos_weight is None:
             return to_logits, np.where(g == 0, zero, -g * x), None
-        tail = np.maximum(-x, 0) + np.log1p(e)
-        extra = np.where(pos_weight == 1, zero, (pos_weight - 1) * tail)
-        to_pos_weight = np.where((g == 0) | (labels == 0), zero, g * labels * tail)
-        return to_logits, np.where(g == 0, zero, g * (extra - x)), to_pos_weight
+        tail, slope = np.log1p(e), np.where(x >= 0, 1, pos_weight)
+        to_labels = (pos_weight - 1) * tail - np.where((slope == 0) & np.isinf(x), zero, slope * x)
+        asked = np.where((labels == 0) & np.isinf(x), zero, labels * (np.maximum(-x, 0) + tail))
+        return to_logits, np.where(g == 0, zero, g * to_labels), np.where(g == 0, zero, g * asked)
 
 
 def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:

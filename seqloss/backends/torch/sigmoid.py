@@ -29,9 +29,10 @@ def sigmoid_nll_pullback(
         return to_logits, None, None
     if pos_weight is None:
         return to_logits, -g * x, None
-    tail = _softplus(torch.where((pos_weight == 1) & torch.isinf(x), 0.0, -x))
+    tail, slope = torch.log1p(torch.exp(torch.where(x >= 0, -x, x))), torch.where(x >= 0, 1.0, pos_weight)
+    to_labels = (pos_weight - 1) * tail - slope * torch.where((slope == 0) & torch.isinf(x), 0.0, x)
     asked = _softplus(torch.where((labels == 0) & torch.isinf(x), 0.0, -x))
-    return to_logits, g * ((pos_weight - 1) * tail - x), g * (labels * asked)
+    return to_logits, g * to_labels, g * (labels * asked)
 
 
 class _SigmoidNLL(torch.autograd.Function):

@@ -10,9 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from seqloss.core.protocol import Backend
-from seqloss.testing.conformance import facts, kernels, primitives, signatures
+from seqloss.testing.conformance import binary_kernels, facts, kernels, primitives, signatures, soft_kernels
 
-CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {**facts.CHECKS, **primitives.CHECKS, **kernels.CHECKS}
+CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
+    **facts.CHECKS,
+    **primitives.CHECKS,
+    **kernels.CHECKS,
+    **soft_kernels.CHECKS,
+    **binary_kernels.CHECKS,
+}
 """For each function of the protocol, what is wrong with it in a backend."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from seqloss.core.dtypes import compute_dtype
 from seqloss.core.protocol import Array, Backend
 from seqloss.testing import oracle, tolerances
+from seqloss.testing.conformance.comparing import float_dtypes, form, values, watched
 
 NAN, INF = float("nan"), float("inf")
 
@@ -39,15 +40,15 @@ def tokens(dtype: str) -> Tokens:
 
 
 def _token_nll(backend: Backend) -> Iterator[str]:
-    for dtype in _dtypes(backend):
+    for dtype in float_dtypes(backend):
         z, y, _ = tokens(dtype)
         for active in (None, _mask(y)):
             what = f"of {dtype} logits{'' if active is None else ' with active'}:"
             arrays = [backend.asarray(z), backend.asarray(y), None if active is None else backend.asarray(active)]
-            statistics, written = _watched(backend, backend.token_nll, arrays)
+            statistics, written = watched(backend, backend.token_nll, arrays)
             yield from (f"{what} {text}" for text in written)
             for name, got in zip(("nll", "shift", "total"), statistics, strict=True):
-                yield from _form(backend, f"{what} {name}", got, y.shape, compute_dtype(dtype))
+                yield from form(backend, f"{what} {name}", got, y.shape, compute_dtype(dtype))
             expected = oracle.tokens(z, y).nll
             expected = expected if active is None else np.where(active, expected, 0)
             yield from _values(backend, f"{what} nll", statistics[0], expected, z, dtype)
@@ -55,7 +56,7 @@ def _token_nll(backend: Backend) -> Iterator[str]:
 
 
 def _token_nll_pullback(backend: Backend) -> Iterator[str]:
-    for dtype in _dtypes(backend):
+    for dtype in float_dtypes(backend):
         z, y, g = tokens(dtype)
         for active in (None, _mask(y)):
             what = f"of {dtype} logits{'' if active is None else ' with active'}:"
@@ -63,14 +64,14 @@ def _token_nll_pullback(backend: Backend) -> Iterator[str]:
             arrays = [backend.asarray(z), backend.asarray(y), mask]
             with backend.scope(None):
                 statistics = backend.token_nll(arrays[0], arrays[1], mask)
-            got, written = _watched(backend, backend.token_nll_pullback, [backend.asarray(g), *arrays, statistics])
+            got, written = watched(backend, backend.token_nll_pullback, [backend.asarray(g), *arrays, statistics])
             yield from (f"{what} {text}" for text in written)
             used = g if active is None else np.where(active, g, 0)
             yield from _gradient(backend, what, got, z, y, used, dtype)
 
 
 def _differentiable_token_nll(backend: Backend) -> Iterator[str]:
-    for dtype in _dtypes(backend):
+    for dtype in float_dtypes(backend):
         z, y, g = tokens(dtype)
         for active in (None, _mask(y)):
             what = f"of {dtype} logits{'' if active is None else ' with active'}:"
@@ -83,18 +84,13 @@ def _differentiable_token_nll(backend: Backend) -> Iterator[str]:
                 value = operation(backend.asarray(z))
                 expected = oracle.tokens(z, y).nll
                 expected = expected if active is None else np.where(active, expected, 0)
-                yield from _form(backend, f"{what} nll", value, y.shape, compute_dtype(dtype))
+                yield from form(backend, f"{what} nll", value, y.shape, compute_dtype(dtype))
                 yield from _values(backend, f"{what} nll", value, expected, z, dtype)
                 differentiated = backend.vjp(operation, backend.asarray(z))
                 if differentiated is None:
                     continue
                 used = g if active is None else np.where(active, g, 0)
                 yield from _gradient(backend, what, differentiated[1](backend.asarray(g)), z, y, used, dtype)
-
-
-def _dtypes(backend: Backend) -> list[str]:
-    """The float dtypes that the framework keeps: JAX has no float64 unless it is told to."""
-    return [d for d in ("float32", "float16", "float64") if backend.dtype(backend.asarray(np.zeros(1, d))) == d]
 
 
 def _mask(targets: Array) -> Array:
@@ -112,42 +108,15 @@ def _narrow_labels(backend: Backend) -> Iterator[str]:
 
 
 def _gradient(backend: Backend, what: str, got: Any, z: Array, y: Array, g: Array, dtype: str) -> Iterator[str]:
-    yield from _form(backend, f"{what} the gradient", got, z.shape, dtype)
+    yield from form(backend, f"{what} the gradient", got, z.shape, dtype)
     # Where the cotangent is 0 so is the row, whatever it holds.
     rows = np.where(g[..., None] == 0, 0, g[..., None] * oracle.tokens(z, y).slope)
     yield from _values(backend, f"{what} the gradient", got, rows, z, dtype)
 
 
-def _form(backend: Backend, what: str, got: Any, shape: tuple[int, ...], dtype: str) -> Iterator[str]:
-    if not backend.owns(got):
-        yield f"{what} is a {type(got).__qualname__}, which the backend does not own"
-    elif (backend.dtype(got), backend.shape(got)) != (dtype, shape):
-        yield f"{what} is {backend.dtype(got)} of the shape {backend.shape(got)}, expected {dtype} of {shape}"
-
-
 def _values(backend: Backend, what: str, got: Any, expected: Array, z: Array, dtype: str) -> Iterator[str]:
-    """The first value that leaves the table of tolerances, and the first zero that is not exact."""
-    values = np.asarray(backend.to_numpy(got))
-    if values.shape != expected.shape:
-        return  # its form was reported
     bound = tolerances.token_bound(z).reshape(z.shape[:-1] + (1,) * (expected.ndim - z.ndim + 1))
-    distance = tolerances.excess(values, expected, values.dtype.name, bound, compute=compute_dtype(dtype))
-    bad = (distance > 1) | ((expected == 0) & (values != 0))
-    for place in np.argwhere(bad)[:1]:
-        at = tuple(int(i) for i in place)
-        yield f"{what} is {values[at]} at {list(at)}, expected {float(expected[at])}"
-
-
-def _watched(backend: Backend, function: Callable[..., Any], arguments: list[Any]) -> tuple[Any, list[str]]:
-    """The result of a call, and which arguments it wrote into."""
-    flat = [x for argument in arguments for x in (argument if isinstance(argument, tuple) else (argument,))]
-    arrays = [x for x in flat if x is not None]
-    before = [np.array(backend.to_numpy(x)) for x in arrays]
-    with backend.scope(None):
-        result = function(*arguments)
-    pairs = zip(arrays, before, strict=True)
-    changed = [not np.array_equal(backend.to_numpy(x), old, equal_nan=True) for x, old in pairs]
-    return result, ["writes into an argument"] if any(changed) else []
+    yield from values(backend, what, got, expected, bound, dtype)
 
 
 CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seqloss.core.protocol import Array, Backend
-from seqloss.testing.conformance.comparing import BOOLS, FINITE, FLOATS, INTS, different
+from seqloss.testing.conformance.comparing import BOOLS, FINITE, FLOATS, INTS, different, form, values
 
 
 def _sizes(backend: Backend) -> Iterator[str]:
@@ -105,6 +105,83 @@ def _stop_gradient(backend: Backend) -> Iterator[str]:
         yield from different(backend, "times the array, differentiated,", gradient, FINITE)
 
 
+def _permute_dims(backend: Backend) -> Iterator[str]:
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    for axes in ((2, 0, 1), [0, 2, 1], (1, 0, 2)):
+        got = backend.permute_dims(backend.asarray(x), axes)
+        yield from different(backend, f"to {list(axes)}", got, np.transpose(x, axes))
+
+
+def _concat(backend: Backend) -> Iterator[str]:
+    for axis in (0, 1, -1):
+        for x in (FINITE, INTS):
+            arrays = [backend.asarray(part) for part in (x, np.zeros_like(x), x)]
+            got = backend.concat(arrays, axis=axis)
+            yield from different(backend, f"along axis {axis}", got, np.concatenate([x, np.zeros_like(x), x], axis))
+    got = backend.concat((backend.asarray(FINITE), backend.asarray(FINITE[:, :1])), axis=1)
+    yield from different(backend, "of different sizes", got, np.concatenate([FINITE, FINITE[:, :1]], 1))
+
+
+def _log(backend: Backend) -> Iterator[str]:
+    x = np.array([1, 0, np.inf, np.nan, -1], np.float32)
+    numbers = np.array([0.25, 1e-30, 3.0, 1e30, 1.0000001], np.float32)
+    with backend.scope(None):
+        expected = np.array([0, -np.inf, np.inf, np.nan, np.nan], np.float32)
+        yield from different(backend, "of the ends", backend.log(backend.asarray(x)), expected)
+        got = backend.log(backend.asarray(numbers))
+        yield from form(backend, "of numbers", got, numbers.shape, "float32")
+        exact = np.log(numbers.astype(np.longdouble))
+        yield from values(backend, "of numbers", got, exact, np.asarray(4.0), "float32")
+
+
+def _take(backend: Backend) -> Iterator[str]:
+    matrix = np.arange(12, dtype=np.float32).reshape(4, 3) + 0.5
+    for x in (matrix, matrix[:, 0], matrix.astype(np.float16)):
+        for indices in (np.array([2, 0, 2]), np.array([3], np.int32), np.zeros(0, np.int64)):
+            got = backend.take(backend.asarray(x), backend.asarray(indices))
+            yield from different(backend, f"of {list(x.shape)} at {indices.tolist()}", got, x[indices])
+        indices = np.array([2, 0, 2])
+        cotangent = np.ones((3, *x.shape[1:]), x.dtype) * np.array([1, 2, 4], x.dtype).reshape(3, *[1] * (x.ndim - 1))
+        expected = np.zeros_like(x)
+        np.add.at(expected, indices, cotangent)
+
+        def rows(x: Array, at: Array = indices) -> Array:
+            return backend.take(x, backend.asarray(at))
+
+        differentiated = backend.vjp(rows, backend.asarray(x))
+        if differentiated is not None:
+            got = _densified(differentiated[1](backend.asarray(cotangent)), backend)
+            yield from different(backend, f"of {list(x.shape)}: the gradient", got, expected)
+
+
+def _densified(gradient: Any, backend: Backend) -> Any:
+    """A gradient of few rows as an array, in one of the forms that frameworks give it."""
+    if backend.owns(gradient):
+        return gradient if backend.dense_form(gradient) is None else gradient.to_dense()
+    rows = [np.asarray(backend.to_numpy(x)) for x in (gradient.values, gradient.indices, gradient.dense_shape)]
+    dense = np.zeros(rows[2], rows[0].dtype)
+    np.add.at(dense, rows[1], rows[0])
+    return backend.asarray(dense)
+
+
+def _broadcast_like(backend: Backend) -> Iterator[str]:
+    like = backend.asarray(FLOATS)
+    for x in (np.float32(2.5).reshape(()), FINITE[:, :1], FINITE[:1], FINITE[:1, :1], FINITE, BOOLS[:, :1]):
+        what = f"of {x.dtype.name}{list(x.shape)}"
+        agree, got = backend.broadcast_like(backend.asarray(x), like, "the sizes differ")
+        if agree is not None:
+            yield from different(backend, f"{what}: whether it fits", agree, np.asarray(True))
+        yield from different(backend, what, got, np.array(np.broadcast_to(x, FLOATS.shape)))
+    _, got = backend.broadcast_like(like, backend.asarray(np.zeros((2, 3), np.int32)), "the sizes differ")
+    yield from different(backend, "beside another dtype", got, FLOATS)
+    for x in (np.float32(2.5).reshape(()), FINITE[:, :1]):
+        differentiated = backend.vjp(lambda x: backend.broadcast_like(x, like, "")[1], backend.asarray(x))
+        if differentiated is not None:
+            got = differentiated[1](backend.asarray(FINITE))
+            expected = FINITE.sum(None if x.ndim == 0 else 1, keepdims=x.ndim > 0)
+            yield from different(backend, f"of {list(x.shape)}: the gradient", got, np.asarray(expected))
+
+
 def _scope(backend: Backend) -> Iterator[str]:
     array = backend.asarray(np.array([np.inf, 0, 1], np.float32))
     for name in ("loss", None):
@@ -181,6 +258,11 @@ CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
     "count_nonzero": _count_nonzero,
     "all": _all,
     "stop_gradient": _stop_gradient,
+    "permute_dims": _permute_dims,
+    "concat": _concat,
+    "log": _log,
+    "take": _take,
+    "broadcast_like": _broadcast_like,
     "scope": _scope,
     "with_rank": _with_rank,
     "sizes_agree": _sizes_agree,
