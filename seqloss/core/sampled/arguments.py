@@ -1,0 +1,255 @@
+"""From the arguments of a sampled loss to arrays of one backend that have passed every check."""
+
+from typing import Any, NamedTuple
+
+from seqloss.core import dispatch, dtypes, labels, options, shapes
+from seqloss.core.call import Call
+from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError, UnreadableError
+from seqloss.core.protocol import Argument, Array
+from seqloss.core.sampled import shards
+
+LABELS = "[batch, num_true]"
+IS_CLASS = "each must be one of the num_classes classes"
+SIZES_DIFFER = (
+    "inputs, labels and true_expected must have one batch, labels and true_expected num_true columns, sampled and "
+    "sampled_expected num_sampled entries, weights and biases num_classes rows, but sizes differ when the graph runs"
+)
+
+
+class Options(NamedTuple):
+    """What is no array."""
+
+    num_sampled: int
+    num_classes: int
+    num_true: int
+    removes_hits: bool
+    strategy: str
+    subtracts: bool
+
+
+class Given(NamedTuple):
+    """The arguments that do not depend on the candidates, checked and not yet placed."""
+
+    call: Call
+    shards: tuple[Argument, ...]
+    biases: Argument
+    labels: Argument
+
+
+class Problem(NamedTuple):
+    """The arrays of a sampled loss, placed in one backend, which is that of the call."""
+
+    call: Call
+    options: Options
+    dtype: str
+    """The compute dtype, that of ``inputs`` and the expected counts."""
+    inputs: Array
+    shards: tuple[Array, ...]
+    biases: Array
+    labels: Array
+    """int32 (int64 where there are more classes), as are the candidates; all legal."""
+    sampled: Array
+    counts: tuple[Array, Array]
+    good: Array | None
+    """Whether the labels of an example and all candidates are classes; None where they were read and are."""
+    known: tuple[Any, Any] | None
+    """Labels and candidates as NumPy arrays, where they can be read without waiting."""
+
+
+def check_options(given: Options) -> None:
+    options.flag("remove_accidental_hits", given.removes_hits)
+    options.flag("subtract_log_q", given.subtracts)
+    if not isinstance(given.strategy, str) or given.strategy not in shards.STRATEGIES:
+        raise OptionError(f"partition_strategy must be 'mod' or 'div', got {given.strategy!r}")
+
+
+def receive(options: Options, weights: Any, biases: Any, labels: Any, inputs: Any) -> Given:
+    """Find the backend of a call, which the inputs decide, and check what needs no values."""
+    call = Call("inputs", inputs)
+    is_list = isinstance(weights, (list, tuple)) and any(not isinstance(x, (list, tuple, int, float)) for x in weights)
+    parts = [(f"weights[{i}]", x) for i, x in enumerate(weights)] if is_list else [("weights", weights)]
+    given = Given(
+        call,
+        tuple(call.beside(name, value) for name, value in parts),
+        call.beside("biases", biases),
+        call.beside("labels", labels),
+    )
+    shapes.rank("inputs", call.main.shape, 2, "[batch, dim]")
+    dtypes.float_dtype("inputs", call.main.dtype)
+    _check_weights(given, options.num_classes)
+    _check_labels(given.labels, call.main.shape, options.num_true)
+    return given
+
+
+def _check_weights(given: Given, classes: int) -> None:
+    inputs = given.call.main.shape
+    dim = None if inputs is None else inputs[1]
+    several = len(given.shards)
+    for part, rows in zip(given.shards, shards.rows(classes, several), strict=True):
+        wants = f"num_classes = {classes} rows"
+        if several > 1:
+            wants = f"{rows} rows, its share of num_classes = {classes} among {several} shards"
+        if part.shape is not None and part.shape == (dim, rows) != (rows, dim):
+            raise ShapeError(
+                f"{part.name} must have the shape [num_classes, dim] = {shapes.text((rows, dim))}, "
+                f"got {shapes.text(part.shape)}; it is transposed: swap its two axes"
+            )
+        shapes.rank(part.name, part.shape, 2, "[num_classes, dim]")
+        _rows(part, rows, wants)
+        if part.shape is not None and None not in (part.shape[1], dim) and part.shape[1] != dim:
+            raise ShapeError(
+                f"{part.name} must have dim = {dim} columns, as inputs have, got {shapes.text(part.shape)}; "
+                "each class needs one weight for each input"
+            )
+        dtypes.float_dtype(part.name, part.dtype)
+    shapes.rank("biases", given.biases.shape, 1, "[num_classes]")
+    _rows(given.biases, classes, f"num_classes = {classes} entries")
+    dtypes.float_dtype("biases", given.biases.dtype)
+
+
+def _rows(argument: Argument, rows: int, wants: str) -> None:
+    if argument.shape is not None and argument.shape[0] not in (None, rows):
+        raise ShapeError(
+            f"{argument.name} must have {wants}, got {shapes.text(argument.shape)}; "
+            "see that num_classes is the size of the vocabulary that they were made for"
+        )
+
+
+def _check_labels(y: Argument, inputs: shapes.Shape, columns: int) -> None:
+    if y.shape is not None and len(y.shape) != 2:
+        mend = "add the axis of the true classes, as in labels[:, None]" if len(y.shape) == 1 else "flatten the batch"
+        raise ShapeError(f"labels must have the shape {LABELS}, got {shapes.text(y.shape)}; {mend}")
+    if y.shape is not None and y.shape[1] not in (None, columns):
+        raise ShapeError(
+            f"labels must have num_true = {columns} columns, got {shapes.text(y.shape)}; pass num_true={y.shape[1]}"
+        )
+    batch = None if inputs is None else inputs[0]
+    if y.shape is not None and None not in (y.shape[0], batch) and y.shape[0] != batch:
+        raise ShapeError(
+            f"labels must have one row for each of the {batch} rows of inputs, got {shapes.text(y.shape)}; "
+            "see that both come from the same batch"
+        )
+    _check_ids(y)
+
+
+def _check_ids(argument: Argument) -> None:
+    if argument.dtype not in dtypes.INTEGERS:
+        raise DTypeError(f"{argument.name} must be integer class ids, got {argument.dtype}; cast them to int64")
+
+
+def to_draw(given: Given, options: Options) -> Argument:
+    """The labels, which candidates can be drawn for: on the host, so that there is no way around reading them."""
+    y = given.labels
+    if not y.facts.readable(y.value, sync=True):
+        raise UnreadableError(
+            "labels have no values yet (traced, batched, or without storage), but candidates are drawn on the host; "
+            "draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, "
+            "and pass them as sampled_values"
+        )
+    labels.check(y, options.num_classes, None, True, mend=IS_CLASS)
+    if options.num_sampled > options.num_classes:
+        raise OptionError(
+            f"num_sampled is {options.num_sampled}, but the candidates that are drawn here are all different, and "
+            f"there are {options.num_classes} classes; lower num_sampled, or pass sampled_values"
+        )
+    return y
+
+
+def place(given: Given, options: Options, values: Any) -> Problem:
+    """Check the candidates and place all arrays."""
+    call, y = given.call, given.labels
+    backend = call.backend
+    ids, true_expected, sampled_expected = candidates = _candidates(given, options, values)
+    known = None
+    if all(x.facts.readable(x.value) for x in (y, ids)):
+        known = y.facts.to_numpy(y.value), ids.facts.to_numpy(ids.value)
+    dtype = dtypes.compute_dtype(call.main.dtype)
+    arrays = [
+        call.place(call.main, dtype, rank=2),
+        _placed_ids(call, y, options.num_classes, rank=2),
+        _placed_ids(call, ids, options.num_classes, rank=1),
+        backend.stop_gradient(call.place(true_expected, dtype, rank=2)),
+        backend.stop_gradient(call.place(sampled_expected, dtype, rank=1)),
+        call.place(given.biases, rank=1),
+        *(call.place(part, rank=2) for part in given.shards),
+    ]
+    if shapes.is_open(*(x.shape for x in (call.main, y, *candidates, given.biases, *given.shards))):
+        arrays = _compared(call, options, arrays)
+    inputs, true, sampled, of_true, of_sampled, biases, *parts = arrays
+    good = None
+    if known is None:
+        true, true_ok = _legal(call, true, options.num_classes)
+        sampled, sampled_ok = _legal(call, sampled, options.num_classes)
+        good = backend.all(true_ok, axis=-1) & backend.all(sampled_ok, axis=0)
+    index = "int32" if options.num_classes < 2**31 else "int64"
+    true, sampled = backend.astype(true, index), backend.astype(sampled, index)
+    counts = of_true, of_sampled
+    return Problem(call, options, dtype, inputs, tuple(parts), biases, true, sampled, counts, good, known)
+
+
+def _candidates(given: Given, options: Options, values: Any) -> tuple[Argument, Argument, Argument]:
+    if not isinstance(values, (tuple, list)) or len(values) != 3:
+        raise ArgumentTypeError(
+            "sampled_values must be the three arrays (sampled, true_expected, sampled_expected), "
+            f"got {f'{len(values)} of them' if isinstance(values, (tuple, list)) else f'a {type(values).__qualname__}'}"
+            "; pass what a function of seqloss.samplers returned"
+        )
+    ids, of_true, of_sampled = (
+        given.call.beside(name, value)
+        for name, value in zip(("sampled", "true_expected", "sampled_expected"), values, strict=True)
+    )
+    for argument in (ids, of_sampled):
+        if argument.shape is not None and (
+            len(argument.shape) != 1 or argument.shape[0] not in (None, options.num_sampled)
+        ):
+            raise ShapeError(
+                f"{argument.name} must have the shape [num_sampled] = [{options.num_sampled}], "
+                f"got {shapes.text(argument.shape)}; pass the num_sampled that the candidates were drawn with"
+            )
+    main = given.call.main.shape
+    shapes.same("true_expected", of_true.shape, "labels", (None if main is None else main[0], options.num_true))
+    _check_ids(ids)
+    for argument in (of_true, of_sampled):
+        if argument.dtype not in dtypes.FLOATS and argument.dtype not in dtypes.INTEGERS:
+            raise DTypeError(f"{argument.name} must hold expected counts, got {argument.dtype}; cast them to float32")
+    return ids, of_true, of_sampled
+
+
+def _placed_ids(call: Call, argument: Argument, classes: int, rank: int) -> Array:
+    """Ids in int32, or in int64 where they are of 64 bits or there are more classes; checked if that needs no waiting.
+
+    Unsigned ids that are too large turn negative, and so stay illegal.
+    """
+    labels.check(argument, classes, None, None, mend=IS_CLASS)
+    argument = labels.for_placing(argument, classes) if argument.is_host else argument
+    array = dispatch.place(call.backend, argument, call.main.value)
+    array = call.backend.with_rank(array, rank) if argument.shape is None else array
+    wide = call.backend.dtype(array) in ("int64", "uint64") or classes >= 2**31
+    return call.backend.astype(array, "int64" if wide else "int32")
+
+
+def _legal(call: Call, ids: Array, classes: int) -> tuple[Array, Array]:
+    """Ids with 0 for those that are no class, and where they are."""
+    is_class = (ids >= 0) & (ids < classes)
+    return call.backend.where(is_class, ids, 0), is_class
+
+
+def _compared(call: Call, options: Options, arrays: list[Array]) -> list[Array]:
+    """The arrays, compared when the graph runs."""
+    backend = call.backend
+    inputs, true, sampled, of_true, of_sampled, biases, *parts = arrays
+
+    def counted(size: int, *others: Array) -> list[Array]:
+        return call.compare([backend.arange(size, like=inputs), *others], SIZES_DIFFER)[1:]
+
+    def swapped(x: Array) -> Array:
+        return backend.permute_dims(x, (1, 0))
+
+    sampled, of_sampled = counted(options.num_sampled, sampled, of_sampled)
+    (columns,) = counted(options.num_true, swapped(true))
+    columns, of_true = call.compare_same(columns, swapped(of_true), SIZES_DIFFER)
+    true, _ = call.compare([swapped(columns), backend.sum(inputs, axis=(1,))], SIZES_DIFFER)
+    (biases,) = counted(options.num_classes, biases)
+    rows = shards.rows(options.num_classes, len(parts))
+    parts = [counted(size, part)[0] for size, part in zip(rows, parts, strict=True)]
+    return [inputs, true, sampled, swapped(of_true), of_sampled, biases, *parts]
