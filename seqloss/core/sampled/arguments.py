@@ -96,7 +96,7 @@ def _check_weights(given: Given, classes: int) -> None:
             )
         shapes.rank(part.name, part.shape, 2, "[num_classes, dim]")
         _rows(part, rows, wants)
-        if part.shape is not None and None not in (part.shape[1], dim) and part.shape[1] != dim:
+        if part.shape is not None and _differ(part.shape[1], dim):
             raise ShapeError(
                 f"{part.name} must have dim = {dim} columns, as inputs have, got {shapes.text(part.shape)}; "
                 "each class needs one weight for each input"
@@ -107,8 +107,13 @@ def _check_weights(given: Given, classes: int) -> None:
     dtypes.float_dtype("biases", given.biases.dtype)
 
 
+def _differ(one: int | None, other: int | None) -> bool:
+    # Not with "in": torch.compile finds no symbolic size in a tuple.
+    return one is not None and other is not None and one != other
+
+
 def _rows(argument: Argument, rows: int, wants: str) -> None:
-    if argument.shape is not None and argument.shape[0] not in (None, rows):
+    if argument.shape is not None and _differ(argument.shape[0], rows):
         raise ShapeError(
             f"{argument.name} must have {wants}, got {shapes.text(argument.shape)}; "
             "see that num_classes is the size of the vocabulary that they were made for"
@@ -119,12 +124,12 @@ def _check_labels(y: Argument, inputs: shapes.Shape, columns: int) -> None:
     if y.shape is not None and len(y.shape) != 2:
         mend = "add the axis of the true classes, as in labels[:, None]" if len(y.shape) == 1 else "flatten the batch"
         raise ShapeError(f"labels must have the shape {LABELS}, got {shapes.text(y.shape)}; {mend}")
-    if y.shape is not None and y.shape[1] not in (None, columns):
+    if y.shape is not None and _differ(y.shape[1], columns):
         raise ShapeError(
             f"labels must have num_true = {columns} columns, got {shapes.text(y.shape)}; pass num_true={y.shape[1]}"
         )
     batch = None if inputs is None else inputs[0]
-    if y.shape is not None and None not in (y.shape[0], batch) and y.shape[0] != batch:
+    if y.shape is not None and _differ(y.shape[0], batch):
         raise ShapeError(
             f"labels must have one row for each of the {batch} rows of inputs, got {shapes.text(y.shape)}; "
             "see that both come from the same batch"
@@ -199,12 +204,11 @@ def _candidates(given: Given, options: Options, values: Any) -> tuple[Argument, 
         for name, value in zip(("sampled", "true_expected", "sampled_expected"), values, strict=True)
     )
     for argument in (ids, of_sampled):
-        if argument.shape is not None and (
-            len(argument.shape) != 1 or argument.shape[0] not in (None, options.num_sampled)
-        ):
+        shape = argument.shape
+        if shape is not None and (len(shape) != 1 or _differ(shape[0], options.num_sampled)):
             raise ShapeError(
                 f"{argument.name} must have the shape [num_sampled] = [{options.num_sampled}], "
-                f"got {shapes.text(argument.shape)}; pass the num_sampled that the candidates were drawn with"
+                f"got {shapes.text(shape)}; pass the num_sampled that the candidates were drawn with"
             )
     main = given.call.main.shape
     shapes.same("true_expected", of_true.shape, "labels", (None if main is None else main[0], options.num_true))
