@@ -1,7 +1,8 @@
 """The one table of calls that must raise."""
 
 from rows_of_arrays import DTYPES, OBJECTS, SHAPES
+from rows_of_legacy import LEGACY
 from rows_of_options import CUSTOM, GRADIENTS, OPTIONS
 from rows_of_values import BACKENDS, LABELS, MASKS, TOKENS
 
-ROWS = (*SHAPES, *DTYPES, *OPTIONS, *OBJECTS, *LABELS, *CUSTOM, *GRADIENTS, *TOKENS, *MASKS, *BACKENDS)
+ROWS = (*SHAPES, *DTYPES, *OPTIONS, *OBJECTS, *LABELS, *CUSTOM, *GRADIENTS, *TOKENS, *MASKS, *BACKENDS, *LEGACY)

@@ -1,0 +1,169 @@
+"""From lists with one array for each timestep to arrays [time, batch].
+
+What is small is stacked: weights and the losses of tokens. The logits are stacked where a step of them is small,
+because one kernel call on all steps is quicker than one for each, eagerly and to compile. A step of many classes and
+sequences is worth a kernel call of its own, and is not copied.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from seqloss.core import custom_loss, dtypes, reduction, shapes
+from seqloss.core.call import Call
+from seqloss.core.errors import ArgumentTypeError, DTypeError, ShapeError
+from seqloss.core.protocol import Argument, Array
+
+LARGE = 2**18
+"""So many logits in one step (1 MiB of float32) take longer in the kernel than the call of the kernel does."""
+
+_SIZES_DIFFER = (
+    "each step must have logits of one shape [batch, classes], batch labels, and batch weights or a single one, "
+    "but their sizes differ when the graph runs"
+)
+
+
+class Steps(NamedTuple):
+    """Lists of one call, checked and placed in one backend."""
+
+    call: Call
+    logits: list[Array]
+    targets: list[Array]
+    """Of the shape [batch] each, or as they were given if they are for a custom loss."""
+    weights: Array
+    """[time, batch] in the compute dtype, exactly 0 where a token does not count."""
+    active: Array
+    """[time, batch]: which tokens count."""
+    fixed: bool
+    """Whether nobody asks for the gradient of the weights."""
+
+
+def lists(logits: Any, targets: Any, weights: Any) -> None:
+    """The checks of the lists themselves."""
+    named = {"logits": logits, "targets": targets, "weights": weights}
+    for name, value in named.items():
+        if value is None:
+            raise ArgumentTypeError(f"{name} is None; pass a list with one array for each timestep")
+        if not isinstance(value, (list, tuple)):
+            got = "a single array" if hasattr(value, "shape") else f"a {type(value).__qualname__}"
+            raise ArgumentTypeError(
+                f"{name} must be a list or tuple with one array for each timestep, got {got}; "
+                f"unstack an array of the shape [batch, time, ...], as in [{name}[:, t] for t in range(time)], "
+                "or pass all three as arrays to seqloss.sequence_loss"
+            )
+    lengths = [len(value) for value in named.values()]
+    if lengths.count(lengths[0]) != len(lengths):
+        raise ShapeError(
+            "logits, targets and weights must be lists of one length, with one array for each timestep, "
+            f"got lengths {lengths[0]}, {lengths[1]} and {lengths[2]}"
+        )
+    if lengths[0] == 0:
+        raise ShapeError("logits, targets and weights are empty lists; they need at least one timestep")
+
+
+def steps(logits: Any, targets: Any, weights: Any, *, ranged: bool) -> Steps:
+    """Check and place the arrays of each step. ``ranged``: targets must lie in [0, classes)."""
+    lists(logits, targets, weights)
+    call = Call("logits[0]", logits[0])
+    first = call.main
+    shapes.rank("logits[0]", first.shape, 2, "[batch, classes]")
+    shapes.classes(first.shape)
+    dtypes.float_dtype("logits[0]", first.dtype)
+    dtype = dtypes.compute_dtype(first.dtype)
+    rows, labels, values, fixed = [], [], [], True
+    for step, (z, y, w) in enumerate(zip(logits, targets, weights, strict=True)):
+        z = call.main if step == 0 else _more_logits(call, f"logits[{step}]", z)
+        y = call.beside(f"targets[{step}]", y)
+        w = call.beside(f"weights[{step}]", w)
+        given = w
+        _check_step(first, y, w)
+        w = w.holding(w.facts.astype(w.value, dtype))
+        row, label, value = _placed(call, z, y, w, ranged)
+        rows.append(row)
+        labels.append(label)
+        values.append(value)
+        fixed = fixed and (given.is_host or given.dtype not in dtypes.FLOATS or not call.backend.needs_grad(value))
+    batch = call.backend.sizes(rows[0])[0]
+    stacked = call.backend.reshape(call.backend.concat(values, axis=0), (len(rows), batch))
+    prepared = reduction.prepare(call.backend, stacked, fixed)
+    return Steps(call, rows, labels, prepared.values, prepared.active, fixed)
+
+
+def _more_logits(call: Call, name: str, value: Any) -> Argument:
+    first, more = call.main, call.beside(name, value)
+    shapes.same(name, more.shape, "logits[0]", first.shape)
+    if more.dtype != first.dtype:
+        raise DTypeError(f"{name} must have the dtype {first.dtype} of logits[0], got {more.dtype}; cast it first")
+    return more
+
+
+def _check_step(first: Argument, y: Argument, w: Argument) -> None:
+    batch = None if first.shape is None else first.shape[0]
+    shapes.step_targets(y.name, y.shape, batch)
+    shapes.step_weights(w.name, w.shape, batch)
+    dtypes.targets_dtype(y.dtype, y.name)
+    dtypes.weights_dtype(w.dtype, w.name)
+
+
+def _placed(call: Call, z: Argument, y: Argument, w: Argument, ranged: bool) -> tuple[Array, Array, Array]:
+    """One step of logits [batch, classes], labels, and weights [batch].
+
+    Labels for a custom loss keep their shape, if at least the number of axes is known.
+    """
+    backend, first = call.backend, call.main
+    row = call.place(z, rank=2)
+    labels = y.holding(y.facts.reshape(y.value, (-1,)))
+    if ranged:
+        classes = None if first.shape is None else first.shape[-1]
+        flat = kept = call.place_labels(labels, classes, "give such positions weight 0", w)
+    else:
+        flat = call.place(labels)
+        kept = flat if y.shape is None else call.place(y)
+    value = call.place(w)
+    if w.shape == ():
+        value = call.broadcast(value, flat, _SIZES_DIFFER)
+    elif w.shape is None:
+        value = backend.with_rank(call.broadcast(value, flat, _SIZES_DIFFER), 1)
+    batch = None if first.shape is None else first.shape[0]
+    if batch is None or shapes.is_open(z.shape, backend.shape(flat), backend.shape(value)):
+        # Against the first step, so that all agree with one another.
+        _, row, compared, value = call.compare([call.place(first, rank=2), row, flat, value], _SIZES_DIFFER)
+        kept = compared if kept is flat else kept
+    return row, kept, value
+
+
+def token_losses(steps: Steps, function: Callable[..., Any] | None) -> Array:
+    """The countable losses of all tokens, [time, batch]."""
+    backend, active = steps.call.backend, steps.active
+    if function is not None:
+        parts = [_custom(steps, step, function) for step in range(len(steps.logits))]
+    elif _are_small(steps):
+        skipped = backend.reshape(active, (-1,)) if steps.fixed else None
+        rows, labels = (backend.concat(arrays, axis=0) for arrays in (steps.logits, steps.targets))
+        parts = [backend.differentiable_token_nll(rows, labels, skipped)]
+    else:
+        parts = [
+            backend.differentiable_token_nll(row, label, active[step] if steps.fixed else None)
+            for step, (row, label) in enumerate(zip(steps.logits, steps.targets, strict=True))
+        ]
+    losses = parts[0] if len(parts) == 1 else backend.concat(parts, axis=0)
+    losses = backend.reshape(losses, backend.sizes(steps.weights))
+    return reduction.countable(backend, losses, active)
+
+
+def _are_small(steps: Steps) -> bool:
+    """Whether the logits of all steps are worth a copy. Labels of several dtypes could not be put in one array."""
+    backend = steps.call.backend
+    sizes = backend.shape(steps.logits[0])
+    known = [size for size in sizes or () if isinstance(size, int)]
+    is_large = len(known) == 2 and known[0] * known[1] >= LARGE
+    return not is_large and len({backend.dtype(labels) for labels in steps.targets}) == 1
+
+
+def _custom(steps: Steps, step: int, function: Callable[..., Any]) -> Array:
+    """The losses of one step from a caller's function, which gets the labels in the shape that they were given in."""
+    backend, labels = steps.call.backend, steps.targets[step]
+    active = steps.active[step]
+    labels = backend.where(backend.reshape(active, backend.sizes(labels)), labels, 0)
+    losses = function(labels=labels, logits=custom_loss.finite_rows(backend, steps.logits[step], active))
+    losses = custom_loss.checked(backend, losses, active, "[batch]")
+    return backend.astype(losses, backend.dtype(steps.weights))
