@@ -156,9 +156,8 @@ def sampled_softmax_loss(
         problem = arguments.place(given, options, _drawn(given, options, seed, sampled_values))
         z, y = logits.logits_and_labels(problem)
         # The labels add up to 1, whatever rounding makes of 1 / num_true.
-        return given.call.guard(
-            backend.differentiable_softmax_nll(z, y, backend.ones_like(z[:, 0], dtype=problem.dtype))
-        )
+        mass = backend.ones_like(z[:, 0], dtype=problem.dtype)
+        return logits.finished(problem, backend.differentiable_softmax_nll(z, y, mass))
 
 
 def nce_loss(
@@ -240,7 +239,7 @@ def nce_loss(
     with backend.scope(name):
         problem = arguments.place(given, options, _drawn(given, options, seed, sampled_values))
         z, y = logits.logits_and_labels(problem)
-        return given.call.guard(backend.sum(backend.differentiable_sigmoid_nll(z, y, None), axis=(1,)))
+        return logits.finished(problem, backend.sum(backend.differentiable_sigmoid_nll(z, y, None), axis=(1,)))
 
 
 def _options(

@@ -243,17 +243,17 @@ def _compared(call: Call, options: Options, arrays: list[Array]) -> list[Array]:
     backend = call.backend
     inputs, true, sampled, of_true, of_sampled, biases, *parts = arrays
 
-    def counted(size: int, *others: Array) -> list[Array]:
-        return call.compare([backend.arange(size, like=inputs), *others], SIZES_DIFFER)[1:]
+    def counted(x: Array, size: int) -> Array:
+        return call.compare([x, backend.arange(size, like=inputs)], SIZES_DIFFER)[0]
 
     def swapped(x: Array) -> Array:
         return backend.permute_dims(x, (1, 0))
 
-    sampled, of_sampled = counted(options.num_sampled, sampled, of_sampled)
-    (columns,) = counted(options.num_true, swapped(true))
-    columns, of_true = call.compare_same(columns, swapped(of_true), SIZES_DIFFER)
-    true, _ = call.compare([swapped(columns), backend.sum(inputs, axis=(1,))], SIZES_DIFFER)
-    (biases,) = counted(options.num_classes, biases)
-    rows = shards.rows(options.num_classes, len(parts))
-    parts = [counted(size, part)[0] for size, part in zip(rows, parts, strict=True)]
-    return [inputs, true, sampled, swapped(of_true), of_sampled, biases, *parts]
+    sampled, of_sampled = (counted(x, options.num_sampled) for x in (sampled, of_sampled))
+    true = swapped(counted(swapped(true), options.num_true))
+    true, of_true = call.compare_same(true, of_true, SIZES_DIFFER)
+    true, _ = call.compare([true, backend.sum(inputs, axis=(1,))], SIZES_DIFFER)
+    biases = counted(biases, options.num_classes)
+    sizes = shards.rows(options.num_classes, len(parts))
+    parts = [counted(part, size) for part, size in zip(parts, sizes, strict=True)]
+    return [inputs, true, sampled, of_true, of_sampled, biases, *parts]

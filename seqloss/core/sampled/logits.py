@@ -26,10 +26,7 @@ def logits_and_labels(problem: Problem) -> tuple[Array, Array]:
         of_sampled = backend.where(_hits(problem), float("-inf"), of_sampled)
     ones = backend.ones_like(of_true, dtype=problem.dtype)
     labels = [ones / options.num_true, backend.ones_like(of_sampled, dtype=problem.dtype) * 0.0]
-    logits = backend.concat([of_true, of_sampled], axis=1)
-    if problem.good is not None:
-        logits = _spoilt(problem, logits, problem.good)
-    return logits, backend.concat(labels, axis=1)
+    return backend.concat([of_true, of_sampled], axis=1), backend.concat(labels, axis=1)
 
 
 def _logits(problem: Problem) -> tuple[Array, Array]:
@@ -86,10 +83,13 @@ def _last(problem: Problem) -> Array | None:
     return backend.all(~again, axis=1)
 
 
-def _spoilt(problem: Problem, logits: Array, good: Array) -> Array:
-    """NaN in the rows of examples that are not good, with a gradient that flows to their inputs and nowhere else."""
-    backend = problem.call.backend
-    total = backend.sum(problem.inputs, axis=(1,))
-    nothing = backend.ones_like(total, dtype=problem.dtype) * 0.0
-    total = total + backend.where(good, nothing, float("nan"))
-    return backend.where(backend.expand_dims(good, axis=1), logits, backend.expand_dims(total, axis=1))
+def finished(problem: Problem, loss: Array) -> Array:
+    """The loss with NaN for examples that are not good, and with a NaN gradient that flows to their inputs alone."""
+    call, good = problem.call, problem.good
+    backend = call.backend
+    if good is not None:
+        # What a bad label gets from the kernel of tokens, with the inputs for logits: the rows of weights that stood
+        # in for the missing ones have nothing to do with it.
+        label = backend.astype(good, "int32") - 1
+        loss = backend.where(good, loss, backend.differentiable_token_nll(problem.inputs, label, None))
+    return call.guard(loss)
