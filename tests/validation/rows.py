@@ -3,6 +3,20 @@
 from rows_of_arrays import DTYPES, OBJECTS, SHAPES
 from rows_of_legacy import LEGACY
 from rows_of_options import CUSTOM, GRADIENTS, OPTIONS
+from rows_of_sampling import SAMPLING
 from rows_of_values import BACKENDS, LABELS, MASKS, TOKENS
 
-ROWS = (*SHAPES, *DTYPES, *OPTIONS, *OBJECTS, *LABELS, *CUSTOM, *GRADIENTS, *TOKENS, *MASKS, *BACKENDS, *LEGACY)
+ROWS = (
+    *SHAPES,
+    *DTYPES,
+    *OPTIONS,
+    *OBJECTS,
+    *LABELS,
+    *CUSTOM,
+    *GRADIENTS,
+    *TOKENS,
+    *MASKS,
+    *BACKENDS,
+    *LEGACY,
+    *SAMPLING,
+)
