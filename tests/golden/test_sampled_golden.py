@@ -237,6 +237,7 @@ def test_every_recorded_array_is_compared():
         for function, rm, sub in VARIANTS
         for dtype in DTYPES
         for quantity in ("val", *WRT)
+        if dtype == "f64" or quantity == "val" or name == "c0"
     }
     compared |= {
         f"{name}/logits__rm{rm}__sub{sub}__{dtype}/{quantity}"
