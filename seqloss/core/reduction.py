@@ -10,7 +10,6 @@ The keys of ``seqloss.Reduction`` reduce over all axes, and have two more denomi
 none at all. A denominator of 0 gives 0, and zero gradients.
 """
 
-import math
 from typing import Any, NamedTuple
 
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Backend
@@ -108,9 +107,12 @@ def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Re
 def _elements(backend: Backend, x: Array, axis: tuple[int, ...]) -> Any:
     """The number of elements along the axes, at least 1: a Python number where the sizes are known."""
     shape = backend.shape(x)
-    sizes = [None] if shape is None else [shape[i] for i in axis]
-    if None not in sizes:
-        return max(math.prod(size for size in sizes if size is not None), 1)
+    total = None if shape is None else 1
+    for i in axis:
+        size = None if shape is None else shape[i]
+        total = None if total is None or size is None else total * size
+    if total is not None:
+        return max(total, 1)
     count = backend.count_nonzero(backend.ones_like(x, dtype="bool"), axis=axis)
     return backend.where(count == 0, 1.0, backend.astype(count, backend.dtype(x)))
 

@@ -1,6 +1,7 @@
 """The one table of calls that must raise."""
 
 from rows_of_arrays import DTYPES, OBJECTS, SHAPES
+from rows_of_families import WEIGHTED, WITH_LOGITS
 from rows_of_legacy import LEGACY
 from rows_of_options import CUSTOM, GRADIENTS, OPTIONS
 from rows_of_sampling import SAMPLING
@@ -19,4 +20,6 @@ ROWS = (
     *BACKENDS,
     *LEGACY,
     *SAMPLING,
+    *WITH_LOGITS,
+    *WEIGHTED,
 )

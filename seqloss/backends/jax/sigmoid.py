@@ -34,9 +34,10 @@ def sigmoid_nll_pullback(
     if pos_weight is None:
         return to_logits, -g * x, None
     tail, slope = jnp.log1p(jnp.exp(jnp.where(x >= 0, -x, x))), jnp.where(x >= 0, 1, pos_weight)
-    to_labels = (pos_weight - 1) * tail - slope * jnp.where((slope == 0) & jnp.isinf(x), 0, x)
+    # The cotangent first: a product that overflows without it must not do so with a cotangent of 0.
+    to_labels = g * (pos_weight - 1) * tail - g * slope * jnp.where((slope == 0) & jnp.isinf(x), 0, x)
     asked = _softplus(jnp.where((labels == 0) & jnp.isinf(x), 0, -x))
-    return to_logits, g * to_labels, g * (labels * asked)
+    return to_logits, to_labels, g * (labels * asked)
 
 
 @jax.custom_vjp

@@ -19,7 +19,7 @@ def softmax_nll(logits: Array, labels: Array) -> LabelStatistics:
     shift = jnp.take_along_axis(z, index, axis=-1)
     rest = jnp.sum(jnp.where(at, 0, jnp.exp(z - shift)), axis=-1, keepdims=True)
     # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
-    possible = jnp.where((labels == 0) & jnp.isinf(z), shift, z)
+    possible = jnp.where((labels == 0) & jnp.isinf(shift - z), shift, z)
     nll = jnp.sum(labels * ((shift - possible) + jnp.log1p(rest)), axis=-1, keepdims=True)
     nll, rest = (jnp.where(good, x, jnp.nan) for x in (nll, rest))
     return LabelStatistics(nll[..., 0], shift[..., 0], rest[..., 0])
@@ -38,7 +38,7 @@ def softmax_nll_pullback(
     elsewhere = mass * (jnp.exp(z - shift) / (1 + rest)) - labels
     to_logits = g * jnp.where(at, (mass - labels) - mass * (rest / (1 + rest)), elsewhere)
     # A class that cannot happen has an infinite cost, which 0 must remove as well.
-    possible = jnp.where((g == 0) & jnp.isinf(z), shift, z)
+    possible = jnp.where((g == 0) & jnp.isinf(shift - z), shift, z)
     to_labels = g * ((shift - possible) + jnp.log1p(rest)) if wrt_labels else None
     return to_logits.astype(logits.dtype), to_labels
 

@@ -32,9 +32,10 @@ def sigmoid_nll_pullback(
         if pos_weight is None:
             return to_logits, np.where(g == 0, zero, -g * x), None
         tail, slope = np.log1p(e), np.where(x >= 0, 1, pos_weight)
-        to_labels = (pos_weight - 1) * tail - np.where((slope == 0) & np.isinf(x), zero, slope * x)
+        # The cotangent first, which may bring back what overflows without it.
+        to_labels = g * (pos_weight - 1) * tail - np.where((slope == 0) & np.isinf(x), zero, g * slope * x)
         asked = np.where((labels == 0) & np.isinf(x), zero, labels * (np.maximum(-x, 0) + tail))
-        return to_logits, np.where(g == 0, zero, g * to_labels), np.where(g == 0, zero, g * asked)
+        return to_logits, np.where(g == 0, zero, to_labels), np.where(g == 0, zero, g * asked)
 
 
 def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:

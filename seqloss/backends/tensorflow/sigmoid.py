@@ -33,9 +33,10 @@ def sigmoid_nll_pullback(
         return to_logits, -g * x, None
     tail = tf.math.log1p(tf.exp(tf.where(x >= 0, -x, x)))
     slope = tf.where(x >= 0, tf.ones_like(pos_weight), pos_weight)
-    to_labels = (pos_weight - 1) * tail - slope * tf.where((slope == 0) & tf.math.is_inf(x), zero, x)
+    # The cotangent first: a product that overflows without it must not do so with a cotangent of 0.
+    to_labels = g * (pos_weight - 1) * tail - g * slope * tf.where((slope == 0) & tf.math.is_inf(x), zero, x)
     asked = _softplus(tf.where((labels == 0) & tf.math.is_inf(x), zero, -x))
-    return to_logits, g * to_labels, g * (labels * asked)
+    return to_logits, to_labels, g * (labels * asked)
 
 
 def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:

@@ -19,7 +19,7 @@ def softmax_nll(logits: Array, labels: Array) -> LabelStatistics:
     shift = tf.gather(z, index, batch_dims=1)
     rest = tf.reduce_sum(tf.where(at, tf.zeros_like(z), tf.exp(z - shift[:, None])), -1)
     # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
-    possible = tf.where((y == 0) & tf.math.is_inf(z), shift[:, None], z)
+    possible = tf.where((y == 0) & tf.math.is_inf(shift[:, None] - z), shift[:, None], z)
     nll = tf.reduce_sum(y * ((shift[:, None] - possible) + tf.math.log1p(rest)[:, None]), -1)
     nan = tf.constant(float("nan"), z.dtype)
     statistics = (tf.where(good, nll, nan), shift, tf.where(good, rest, nan))
@@ -42,7 +42,7 @@ def softmax_nll_pullback(
     if not wrt_labels:
         return to_logits, None
     # A class that cannot happen has an infinite cost, which 0 must remove as well.
-    possible = tf.where((g == 0) & tf.math.is_inf(z), shift, z)
+    possible = tf.where((g == 0) & tf.math.is_inf(shift - z), shift, z)
     return to_logits, _like(g * ((shift - possible) + tf.math.log1p(rest)), labels)
 
 

@@ -20,7 +20,7 @@ def softmax_nll(logits: Array, labels: Array) -> LabelStatistics:
     shift = z.gather(-1, index)
     rest = torch.exp(z - shift).scatter(-1, index, 0.0).sum(-1, keepdim=True)
     # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
-    possible = torch.where((labels == 0) & torch.isinf(z), shift, z)
+    possible = torch.where((labels == 0) & torch.isinf(shift - z), shift, z)
     nll = (labels * ((shift - possible) + torch.log1p(rest))).sum(-1, keepdim=True)
     nll, rest = (torch.where(good, x, torch.nan) for x in (nll, rest))
     return LabelStatistics(nll.squeeze(-1), shift.squeeze(-1), rest.squeeze(-1))
@@ -42,7 +42,7 @@ def softmax_nll_pullback(
     if not wrt_labels:
         return to_logits, None
     # A class that cannot happen has an infinite cost, which 0 must remove as well.
-    possible = torch.where((g == 0) & torch.isinf(z), shift, z)
+    possible = torch.where((g == 0) & torch.isinf(shift - z), shift, z)
     return to_logits, g * ((shift - possible) + torch.log1p(rest))
 
 
