@@ -19,6 +19,7 @@ from seqloss.core.errors import (
 from seqloss.cross_entropy import token_loss
 from seqloss.legacy import sequence_loss_by_example
 from seqloss.masks import sequence_mask
+from seqloss.sampling import nce_loss, sampled_softmax_loss
 from seqloss.sequence import sequence_loss, sequence_loss_and_grad
 from seqloss.weighted import (
     Reduction,
@@ -49,7 +50,9 @@ __all__ = [
     "ShapeError",
     "UnreadableError",
     "compute_weighted_loss",
+    "nce_loss",
     "register_backend",
+    "sampled_softmax_loss",
     "sequence_loss",
     "sequence_loss_and_grad",
     "sequence_loss_by_example",

@@ -12,6 +12,8 @@ PACKAGE = Path(seqloss.__file__).parent
 HEAVY = ("numpy", "torch", "tensorflow", "jax", "keras", "scipy")
 
 PUBLIC = {
+    "nce_loss",
+    "sampled_softmax_loss",
     "sequence_loss",
     "sequence_loss_and_grad",
     "sequence_loss_by_example",

@@ -41,7 +41,7 @@ def test_sparse_gradients_have_the_dtype_of_the_parameter(half):
     assert (weights.grad.dtype, weights.grad.is_sparse) == (half, True)
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.SparseAdam, torch.optim.Adagrad])
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.SparseAdam])
 def test_optimizers_step_with_them_and_leave_the_other_rows(optimizer):
     weights, biases, *rest = parameters()
     before = weights.detach().clone()
@@ -89,13 +89,31 @@ def test_gradients_are_dense_elsewhere(run):
     np.testing.assert_allclose(weights.grad, oracle("softmax", ARRAYS).dweights, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("function", [sampling.sampled_softmax_loss, sampling.nce_loss])
-def test_second_derivatives(function):
+def doubles(function):
+    """A loss of three leaves, in float64."""
     weights, biases, labels, inputs, *values = (torch.from_numpy(x) for x in draw(dtype="float64"))
-    leaves = [x.requires_grad_() for x in (weights, biases, inputs)]
 
     def total(weights, biases, inputs):
         options = {"sampled_values": tuple(values), "remove_accidental_hits": True}
-        return function(weights, biases, labels, inputs, **SIZES, **options)
+        return function(weights, biases, labels, inputs, **SIZES, **options).sum()
 
-    assert torch.autograd.gradgradcheck(total, leaves)
+    return total, [x.requires_grad_() for x in (weights, biases, inputs)]
+
+
+@pytest.mark.parametrize("function", [sampling.sampled_softmax_loss, sampling.nce_loss])
+def test_second_derivatives(function):
+    total, leaves = doubles(function)
+    # gradgradcheck wants dense gradients.
+    assert torch.autograd.gradgradcheck(lambda *views: total(*map(dense_view, views)), leaves)
+
+
+def test_second_derivatives_of_parameters():
+    """A sparse gradient could not be differentiated again, so that here it is dense."""
+    total, leaves = doubles(sampling.sampled_softmax_loss)
+
+    def penalty(*arrays):
+        gradients = torch.autograd.grad(total(*arrays), leaves, create_graph=True)
+        return torch.autograd.grad(sum((g * g).sum() for g in gradients), leaves)
+
+    for own, wanted in zip(penalty(*leaves), penalty(*map(dense_view, leaves)), strict=True):
+        torch.testing.assert_close(own.to_dense(), wanted)
