@@ -4,20 +4,28 @@ A case that is deselected, skipped, or lost in a refactoring is noticed. So is a
 failures that is no longer one, because it must fail strictly and does not count as declared.
 """
 
+import re
+
+import family_suite
 import pytest
 import suite
+
+# Every declared case is the only parameter of one of these two.
+CASE = re.compile(r"::test_(?:case|family)\[(.*)\]$")
 
 
 class Census:
     """A pytest plugin; with workers it runs in the controlling process, where the reports of all arrive."""
 
     def __init__(self, names):
-        self.declared = {suite.identity(*row) for row in suite.declared(names)} - set(suite.XFAIL)
+        rows = [*suite.declared(names), *family_suite.declared(names)]
+        self.declared = {suite.identity(*row) for row in rows} - set(suite.XFAIL)
         self.passed = set()
 
     def pytest_runtest_logreport(self, report):
-        if report.when == "call" and report.passed and "::test_case[" in report.nodeid:
-            self.passed.add(report.nodeid.partition("::test_case[")[2].removesuffix("]"))
+        case = CASE.search(report.nodeid)
+        if report.when == "call" and report.passed and case:
+            self.passed.add(case[1])
 
     def missing(self):
         return sorted(self.declared - self.passed)

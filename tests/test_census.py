@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CASE = "tests/conformance/test_sequence_loss.py::test_case[numpy-eager-float32-flags_none]"
+FAMILY = "tests/conformance/test_families.py::test_family[numpy-eager-float16-nce_loss-plain]"
 
 
 def session(*arguments):
@@ -20,6 +21,7 @@ def session(*arguments):
         "-p",
         "no:cacheprovider",
         "tests/conformance/test_sequence_loss.py",
+        "tests/conformance/test_families.py",
     ]
     done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -32,11 +34,11 @@ def test_a_full_session_passes(workers):
     assert "declared conformance cases passed" in output
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_deselected_case_fails_the_session(workers):
-    status, output = session("--backends", "numpy", "--census", "-n", workers, "--deselect", CASE)
+@pytest.mark.parametrize(("workers", "case"), [("0", CASE), ("2", CASE), ("2", FAMILY)])
+def test_a_deselected_case_fails_the_session(workers, case):
+    status, output = session("--backends", "numpy", "--census", "-n", workers, "--deselect", case)
     assert status == pytest.ExitCode.TESTS_FAILED, output
-    assert "census: missing: numpy-eager-float32-flags_none" in output
+    assert f"census: missing: {case.partition('[')[2].removesuffix(']')}" in output
 
 
 def test_a_missing_backend_is_an_error():

@@ -76,8 +76,8 @@ def compute_accidental_hits(
     import numpy as np
 
     checks.scope(name)
-    checks.generator(seed)
     given, true = checks.true_classes(true_classes, num_true, None)
+    checks.generator(seed)  # last, because torch.compile cannot trace it
     candidates = dispatch.beside(given, "sampled_candidates", sampled_candidates)
     if candidates.shape is not None and (len(candidates.shape) != 1 or candidates.shape[0] == 0):
         raise ShapeError(

@@ -1,13 +1,15 @@
 """The declared product of backends, modes, dtypes and cases becomes parameters here."""
 
+import family_suite
 import pytest
 import suite
 
 
 def pytest_generate_tests(metafunc):
-    if "conformance" in metafunc.fixturenames:
-        rows = suite.declared(metafunc.config.getoption("--backends").split(","))
-        metafunc.parametrize("conformance", [marked(row) for row in rows])
+    for fixture, table in (("conformance", suite), ("family", family_suite)):
+        if fixture in metafunc.fixturenames:
+            rows = table.declared(metafunc.config.getoption("--backends").split(","))
+            metafunc.parametrize(fixture, [marked(row) for row in rows])
 
 
 def marked(row):

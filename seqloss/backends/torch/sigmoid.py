@@ -9,11 +9,15 @@ from seqloss.core.protocol import Array
 
 def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
     x = _prepare(logits)
+    # An entry without a loss is NaN in the end; 0 meanwhile keeps NaN out of the derivatives of what follows, which
+    # exported programs go through: a mask must remove it there too.
+    bad = torch.isnan(x)
+    x = torch.where(bad, 0.0, x)
     against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
     # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
     one = against * _softplus(torch.where((against == 0) & torch.isinf(x), 0.0, x))
     other = along * _softplus(torch.where((along == 0) & torch.isinf(x), 0.0, -x))
-    return one + other
+    return torch.where(bad, torch.nan, one + other)
 
 
 def sigmoid_nll_pullback(
@@ -30,9 +34,10 @@ def sigmoid_nll_pullback(
     if pos_weight is None:
         return to_logits, -g * x, None
     tail, slope = torch.log1p(torch.exp(torch.where(x >= 0, -x, x))), torch.where(x >= 0, 1.0, pos_weight)
-    to_labels = (pos_weight - 1) * tail - slope * torch.where((slope == 0) & torch.isinf(x), 0.0, x)
+    # The cotangent first: a product that overflows without it must not do so with a cotangent of 0.
+    to_labels = g * (pos_weight - 1) * tail - g * slope * torch.where((slope == 0) & torch.isinf(x), 0.0, x)
     asked = _softplus(torch.where((labels == 0) & torch.isinf(x), 0.0, -x))
-    return to_logits, g * to_labels, g * (labels * asked)
+    return to_logits, to_labels, g * (labels * asked)
 
 
 class _SigmoidNLL(torch.autograd.Function):

@@ -1,9 +1,10 @@
 """One module per framework, all with the same names: how to make arrays, compile and differentiate there.
 
-``array``, ``to_numpy``, ``dtype``, ``is_array`` and ``precision`` move data; ``MODES`` maps the name of a way to run a
-function (eagerly, compiled, ...) to ``run(function, arrays, wrt, cotangent) -> (value, gradients)``. ``EXPLICIT`` maps
-names to ways to call a function that returns its own gradients: ``run(function, arrays) -> results``. ``DTYPES`` are
-the float dtypes to test, ``FEWER_DTYPES`` those of the modes for which a choice is enough.
+``array``, ``to_numpy``, ``dtype``, ``is_array``, ``dense`` (of a gradient of few rows) and ``precision`` move data;
+``MODES`` maps the name of a way to run a function (eagerly, compiled, ...) to ``run(function, arrays, wrt, cotangent)
+-> (value, gradients)``. ``EXPLICIT`` maps names to ways to call a function that returns its own gradients:
+``run(function, arrays) -> results``. ``DTYPES`` are the float dtypes to test, ``FEWER_DTYPES`` those of the modes for
+which a choice is enough.
 """
 
 import importlib

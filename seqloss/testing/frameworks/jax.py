@@ -27,6 +27,10 @@ def is_array(x: Any) -> bool:
     return isinstance(x, jax.Array)
 
 
+def dense(x: Any) -> Any:
+    return x
+
+
 def device(x: Any) -> str:
     return str(next(iter(x.devices())))
 

@@ -28,6 +28,10 @@ def is_array(x: Any) -> bool:
     return isinstance(x, (np.ndarray, np.generic))
 
 
+def dense(x: Any) -> Any:
+    return x
+
+
 def device(x: Any) -> str:
     return "cpu"
 

@@ -28,6 +28,10 @@ def is_array(x: Any) -> bool:
     return isinstance(x, tf.Tensor)
 
 
+def dense(x: Any) -> Any:
+    return tf.convert_to_tensor(x) if isinstance(x, tf.IndexedSlices) else x
+
+
 def device(x: Any) -> str:
     return x.device.rpartition("device:")[2]
 

@@ -28,6 +28,10 @@ def is_array(x: Any) -> bool:
     return isinstance(x, torch.Tensor)
 
 
+def dense(x: Any) -> Any:
+    return x.to_dense() if x.layout is torch.sparse_coo else x
+
+
 def device(x: Any) -> str:
     return str(x.device)
 
