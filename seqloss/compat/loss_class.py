@@ -1,0 +1,118 @@
+"""The class SequenceLoss: its flags, its call, and what makes it a loss of Keras where Keras is loaded."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from seqloss.core import options
+from seqloss.core.protocol import Array
+
+FLAGS = ("average_across_timesteps", "average_across_batch", "sum_over_timesteps", "sum_over_batch")
+
+
+class SequenceLoss:
+    """What both SequenceLoss classes share; they differ in the function that they call."""
+
+    _keras_classes: dict[type, type] = {}  # noqa: RUF012  # one for the process, filled when Keras is seen
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "SequenceLoss":
+        """An instance of a real ``keras.losses.Loss`` if Keras is loaded.
+
+        ``compile`` wraps every other callable, and what wraps it applies weights and a reduction of its own.
+        """
+        keras = sys.modules.get("keras")
+        # Half of Keras is loaded while it imports itself.
+        base = getattr(getattr(keras, "losses", None), "Loss", None)
+        return object.__new__(cls if base is None or issubclass(cls, base) else _with_keras(cls, base))
+
+    def __init__(
+        self,
+        average_across_timesteps: bool = False,
+        average_across_batch: bool = False,
+        sum_over_timesteps: bool = True,
+        sum_over_batch: bool = True,
+        softmax_loss_function: Callable[..., Array] | None = None,
+        name: str | None = None,
+    ) -> None:
+        flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
+        for flag, value in zip(FLAGS, flags, strict=True):
+            options.flag(flag, value)
+        options.loss_options(softmax_loss_function, name, None)
+        self._start(name)
+        self.average_across_timesteps = average_across_timesteps
+        self.average_across_batch = average_across_batch
+        self.sum_over_timesteps = sum_over_timesteps
+        self.sum_over_batch = sum_over_batch
+        self.softmax_loss_function = softmax_loss_function
+        self._scope = name
+
+    def _start(self, name: str | None) -> None:
+        self.name = name
+
+    def __call__(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> Array:
+        """The loss of targets [batch, time], logits [batch, time, classes] and weights [batch, time].
+
+        Parameters
+        ----------
+        y_true : array
+            The targets. They come first, unlike those of the function.
+        y_pred : array
+            The logits.
+        sample_weight : array, optional
+            The weights; None stands for all ones.
+
+        Returns
+        -------
+        array
+            What the function returns.
+        """
+        flags = [getattr(self, flag) for flag in FLAGS]
+        return self._loss(y_pred, y_true, sample_weight, *flags, self.softmax_loss_function, self._scope)
+
+    @staticmethod
+    def _loss(*arguments: Any) -> Array:
+        """The function of the module, whose weights may be None here."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor, from which :meth:`from_config` makes the same loss.
+
+        Returns
+        -------
+        dict
+            The four flags, the custom loss if there is one, and the name.
+        """
+        config: dict[str, Any] = {flag: getattr(self, flag) for flag in FLAGS}
+        if self.softmax_loss_function is not None:
+            config["softmax_loss_function"] = self.softmax_loss_function
+        return {**config, "name": self._scope}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SequenceLoss":
+        """The loss that :meth:`get_config` describes.
+
+        Parameters
+        ----------
+        config : dict
+            Arguments of the constructor.
+
+        Returns
+        -------
+        SequenceLoss
+            A new one.
+        """
+        return cls(**config)
+
+
+def _with_keras(cls: type, base: type) -> type:
+    """The class as a subclass of ``keras.losses.Loss`` that keeps its own call and configuration."""
+    found = SequenceLoss._keras_classes.get(cls)
+    if found is None or not issubclass(found, base):
+
+        def start(self: Any, name: str | None) -> None:
+            base.__init__(self, name=name)  # type: ignore[misc]  # the class of an instance of its subclass
+
+        # Saved models name the class by its module: there it is found, and makes instances of this one.
+        names = {"_start": start, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+        found = SequenceLoss._keras_classes[cls] = type(cls.__name__, (cls, base), names)
+    return found

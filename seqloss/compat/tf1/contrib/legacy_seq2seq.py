@@ -1,0 +1,161 @@
+"""``tf.contrib.legacy_seq2seq`` of TensorFlow 1.15: the losses of lists with one array for each timestep."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from seqloss import legacy
+from seqloss.compat import results
+from seqloss.core import options
+from seqloss.core.errors import ShapeError
+from seqloss.core.protocol import Array
+
+__all__ = ["model_with_buckets", "sequence_loss", "sequence_loss_by_example"]
+
+
+def sequence_loss_by_example(
+    logits: Sequence[Array],
+    targets: Sequence[Array],
+    weights: Sequence[Array],
+    average_across_timesteps: bool = True,
+    softmax_loss_function: Callable[..., Array] | None = None,
+    name: str | None = None,
+) -> Array:
+    """:func:`seqloss.sequence_loss_by_example` with the result in the dtype of the logits.
+
+    Parameters
+    ----------
+    logits, targets, weights, average_across_timesteps, softmax_loss_function, name
+        As there.
+
+    Returns
+    -------
+    array of shape [batch]
+        The losses, in nats.
+    """
+    result = legacy.sequence_loss_by_example(
+        logits, targets, weights, average_across_timesteps, softmax_loss_function, name
+    )
+    return results.like("logits[0]", logits[0], result)
+
+
+def sequence_loss(
+    logits: Sequence[Array],
+    targets: Sequence[Array],
+    weights: Sequence[Array],
+    average_across_timesteps: bool = True,
+    average_across_batch: bool = True,
+    softmax_loss_function: Callable[..., Array] | None = None,
+    name: str | None = None,
+) -> Array:
+    """:func:`seqloss.legacy.sequence_loss` with the result in the dtype of the logits.
+
+    Parameters
+    ----------
+    logits, targets, weights, average_across_timesteps, average_across_batch, softmax_loss_function, name
+        As there.
+
+    Returns
+    -------
+    array of shape []
+        The loss, in nats.
+    """
+    result = legacy.sequence_loss(
+        logits, targets, weights, average_across_timesteps, average_across_batch, softmax_loss_function, name
+    )
+    return results.like("logits[0]", logits[0], result)
+
+
+def model_with_buckets(
+    encoder_inputs: Sequence[Any],
+    decoder_inputs: Sequence[Any],
+    targets: Sequence[Array],
+    weights: Sequence[Array],
+    buckets: Sequence[tuple[int, int]],
+    seq2seq: Callable[[Sequence[Any], Sequence[Any]], tuple[Sequence[Array], Any]],
+    softmax_loss_function: Callable[..., Array] | None = None,
+    per_example_loss: bool = False,
+    name: str | None = None,
+) -> tuple[list[Sequence[Array]], list[Array]]:
+    """The outputs and the loss of a model for each of several lengths.
+
+    For each bucket (source, target) it calls ``seq2seq(encoder_inputs[:source], decoder_inputs[:target])`` and
+    computes the loss of the first of the two results, a list of logits, against ``targets[:target]`` and
+    ``weights[:target]``.
+
+    Parameters
+    ----------
+    encoder_inputs : list
+        One input for each timestep, at least as many as the longest source.
+    decoder_inputs : list
+        One input for each timestep, at least as many as the longest target.
+    targets : list of arrays
+        As in :func:`sequence_loss`; at least as many as the longest target.
+    weights : list of arrays
+        As in :func:`sequence_loss`; at least as many as the longest target.
+    buckets : list of pairs of int
+        The number of source and target timesteps of each bucket.
+    seq2seq : callable
+        The model: from two lists of inputs to the list of logits, and anything else.
+    softmax_loss_function : callable, optional
+        As in :func:`sequence_loss`.
+    per_example_loss : bool, default False
+        Whether losses are those of :func:`sequence_loss_by_example`.
+    name : str, optional
+        As in :func:`sequence_loss`.
+
+    Returns
+    -------
+    outputs : list
+        The logits of each bucket.
+    losses : list
+        The loss of each bucket, in nats.
+
+    Raises
+    ------
+    ShapeError
+        If a list is shorter than a bucket. (TensorFlow looked at the last bucket alone, and not at decoder_inputs.)
+
+    References
+    ----------
+    ``tf.contrib.legacy_seq2seq.model_with_buckets`` of TensorFlow 1.15.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from seqloss.compat import tf1 as tf
+    >>> def model(encoder_inputs, decoder_inputs):
+    ...     return [np.zeros((2, 8))] * len(decoder_inputs), None
+    >>> inputs, targets, weights = [np.ones(2)] * 4, [np.array([1, 2])] * 4, [1.0] * 4
+    >>> outputs, losses = tf.contrib.legacy_seq2seq.model_with_buckets(
+    ...     inputs, inputs, targets, weights, [(2, 3), (4, 4)], model
+    ... )
+    >>> print([len(bucket) for bucket in outputs], [f"{loss:.4f}" for loss in losses])
+    [3, 4] ['2.0794', '2.0794']
+    """
+    options.flag("per_example_loss", per_example_loss)
+    longest = [max((bucket[side] for bucket in buckets), default=0) for side in (0, 1)]
+    for list_name, given, needed in (
+        ("encoder_inputs", encoder_inputs, longest[0]),
+        ("targets", targets, longest[1]),
+        ("weights", weights, longest[1]),
+        ("decoder_inputs", decoder_inputs, longest[1]),
+    ):
+        if len(given) < needed:
+            raise ShapeError(
+                f"{list_name} has {len(given)} timesteps, but a bucket needs {needed}; pad it to the longest bucket"
+            )
+    loss = sequence_loss_by_example if per_example_loss else sequence_loss
+    outputs, losses = [], []
+    for source, target in buckets:
+        logits, _ = seq2seq(encoder_inputs[:source], decoder_inputs[:target])
+        outputs.append(logits)
+        losses.append(
+            loss(
+                logits,
+                targets[:target],
+                weights[:target],
+                softmax_loss_function=softmax_loss_function,
+                name=name,
+            )
+        )
+    return outputs, losses
