@@ -114,6 +114,11 @@ MODES = {
 }
 
 
+# What is compiled is the same program in both dtypes, and c0 and c1 differ from c2 and c3 in their sizes alone.
+FEW = (("c1", "f64"), ("c1", "f32"), ("c2", "f64"))
+COMPILED = {"function": (*FEW, ("c0", "f64"), ("c3", "f64")), "compile": FEW, "xla": FEW, "jit": FEW}
+
+
 def pytest_generate_tests(metafunc):
     if "mode" in metafunc.fixturenames:
         names = metafunc.config.getoption("--backends").split(",")
@@ -123,8 +128,7 @@ def pytest_generate_tests(metafunc):
             for mode in MODES[name]
             for case in CASES
             for dtype in DTYPES
-            # What is compiled is the same program in both dtypes: one case tells enough.
-            if dtype == "f64" or case == "c1" or mode == "eager"
+            if mode == "eager" or (case, dtype) in COMPILED[mode]
         ]
         metafunc.parametrize("driver_name, mode, name, dtype", rows, ids=["-".join(row) for row in rows])
 
