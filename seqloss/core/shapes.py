@@ -25,7 +25,8 @@ LABEL_SIZES_DIFFER = (
 )
 SOFT_SIZES_DIFFER = "the labels must have the shape of logits, but their sizes differ when the graph runs"
 POS_WEIGHT_SIZES_DIFFER = (
-    "pos_weight must have the sizes of the last axes of logits, or 1, but its sizes differ when the graph runs"
+    "pos_weight must have the sizes of the last axes of logits, or 1, but its sizes differ when the graph runs; "
+    "where the rank of logits is unknown, it must be a scalar or have that rank"
 )
 WEIGHT_SIZES_DIFFER = (
     "weights must be a scalar, or have the rank of the losses and each of their sizes or 1, but their sizes differ "
