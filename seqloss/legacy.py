@@ -127,7 +127,7 @@ def sequence_loss(
 ) -> Array:
     """Weighted cross entropy of a batch of sequences, from lists with one array for each timestep.
 
-    With the losses of the sequences as in :func:`sequence_loss_by_example`, the result with the default flags is ::
+    With the losses of :func:`seqloss.sequence_loss_by_example`, the result with the default flags is ::
 
         loss = sum_b(loss_by_example[b]) / batch
 
@@ -137,19 +137,19 @@ def sequence_loss(
     Parameters
     ----------
     logits : list or tuple of arrays of shape [batch, classes]
-        As in :func:`sequence_loss_by_example`.
+        As in :func:`seqloss.sequence_loss_by_example`.
     targets : list or tuple of arrays with batch entries
-        As in :func:`sequence_loss_by_example`.
+        As in :func:`seqloss.sequence_loss_by_example`.
     weights : list or tuple of arrays of shape [batch], or of numbers
-        As in :func:`sequence_loss_by_example`.
+        As in :func:`seqloss.sequence_loss_by_example`.
     average_across_timesteps : bool, default True
         Divide the weighted sum of each sequence by the sum of its weights, plus 1e-12.
     average_across_batch : bool, default True
         Divide the sum over the batch by the number of sequences.
     softmax_loss_function : callable, optional
-        As in :func:`sequence_loss_by_example`.
+        As in :func:`seqloss.sequence_loss_by_example`.
     name : str, optional
-        As in :func:`sequence_loss_by_example`.
+        As in :func:`seqloss.sequence_loss_by_example`.
 
     Returns
     -------
@@ -159,16 +159,16 @@ def sequence_loss(
     Raises
     ------
     SeqlossError
-        What :func:`sequence_loss_by_example` raises.
+        What :func:`seqloss.sequence_loss_by_example` raises.
 
     See Also
     --------
-    sequence_loss_by_example : One loss for each sequence.
+    seqloss.sequence_loss_by_example : One loss for each sequence.
     seqloss.sequence_loss : The loss of arrays [batch, time, ...].
 
     Notes
     -----
-    Gradients, and what holds under tracing, are those of :func:`sequence_loss_by_example`.
+    Gradients, and what holds under tracing, are those of :func:`seqloss.sequence_loss_by_example`.
 
     References
     ----------

@@ -1,5 +1,6 @@
 """The class SequenceLoss: its flags, its call, and what makes it a loss of Keras where Keras is loaded."""
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,9 @@ class SequenceLoss:
         self.sum_over_batch = sum_over_batch
         self.softmax_loss_function = softmax_loss_function
         self._scope = name
+
+    # What inspect and the documentation show, in place of the arguments of __new__.
+    __signature__ = inspect.Signature(list(inspect.signature(__init__).parameters.values())[1:])
 
     def _start(self, name: str | None) -> None:
         self.name = name

@@ -1,8 +1,9 @@
 """The losses of the compat modules that the main entrance does not have, in every framework, eager and compiled.
 
 ``tfa_sequence_loss_rank3_*`` holds targets [batch, time, classes]: one-hot and soft. The mixed tags of
-``sequence_loss_*``, an average of one axis with a sum over the other one, were legal in TensorFlow 1.15 alone. What runs compiled are the vectors of one shape: a program
-of seven losses takes long to compile, and the other shapes would tell no more.
+``sequence_loss_*``, an average of one axis with a sum over the other one, were legal in TensorFlow 1.15 alone. What
+runs compiled are the vectors of one shape: a program of seven losses takes long to compile, and the other shapes would
+tell no more.
 """
 
 import functools

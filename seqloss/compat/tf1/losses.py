@@ -3,11 +3,11 @@
 from typing import Any
 
 import seqloss
-from seqloss import Reduction
 from seqloss.compat import results
 from seqloss.core import broadcasting, entropies, options, shapes
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.weighted import Reduction
 
 __all__ = [
     "Reduction",
@@ -29,8 +29,16 @@ def compute_weighted_loss(
 
     Parameters
     ----------
-    losses, weights, scope, loss_collection, reduction
-        As there. There are no collections, so loss_collection is ignored.
+    losses : array of shape [...]
+        As there.
+    weights : array or float, default 1.0
+        As there.
+    scope : str, optional
+        As there.
+    loss_collection : object, default "losses"
+        Ignored: there are no collections.
+    reduction : str, default Reduction.SUM_BY_NONZERO_WEIGHTS
+        As there.
 
     Returns
     -------
@@ -55,8 +63,20 @@ def softmax_cross_entropy(
 
     Parameters
     ----------
-    onehot_labels, logits, weights, label_smoothing, scope, loss_collection, reduction
-        As there. There are no collections, so loss_collection is ignored.
+    onehot_labels : array of shape [..., classes]
+        As there.
+    logits : array of shape [..., classes]
+        As there.
+    weights : array or float, default 1.0
+        As there.
+    label_smoothing : float, default 0
+        As there.
+    scope : str, optional
+        As there.
+    loss_collection : object, default "losses"
+        Ignored: there are no collections.
+    reduction : str, default Reduction.SUM_BY_NONZERO_WEIGHTS
+        As there.
 
     Returns
     -------
@@ -95,8 +115,18 @@ def sparse_softmax_cross_entropy(
 
     Parameters
     ----------
-    labels, logits, weights, scope, loss_collection, reduction
-        As there. There are no collections, so loss_collection is ignored.
+    labels : array
+        As there.
+    logits : array of shape [..., classes]
+        As there.
+    weights : array or float, default 1.0
+        As there.
+    scope : str, optional
+        As there.
+    loss_collection : object, default "losses"
+        Ignored: there are no collections.
+    reduction : str, default Reduction.SUM_BY_NONZERO_WEIGHTS
+        As there.
 
     Returns
     -------
@@ -120,8 +150,20 @@ def sigmoid_cross_entropy(
 
     Parameters
     ----------
-    multi_class_labels, logits, weights, label_smoothing, scope, loss_collection, reduction
-        As there. There are no collections, so loss_collection is ignored.
+    multi_class_labels : array of shape [...]
+        As there.
+    logits : array of shape [..., classes]
+        As there.
+    weights : array or float, default 1.0
+        As there.
+    label_smoothing : float, default 0
+        As there.
+    scope : str, optional
+        As there.
+    loss_collection : object, default "losses"
+        Ignored: there are no collections.
+    reduction : str, default Reduction.SUM_BY_NONZERO_WEIGHTS
+        As there.
 
     Returns
     -------

@@ -47,8 +47,12 @@ def sparse_softmax_cross_entropy_with_logits(
     ----------
     _sentinel : None
         Keeps labels and logits from being passed by position.
-    labels, logits, name
+    labels : array
         As there, by keyword.
+    logits : array of shape [..., classes]
+        As there, by keyword.
+    name : str, optional
+        As there.
 
     Returns
     -------
@@ -73,10 +77,14 @@ def softmax_cross_entropy_with_logits(
     ----------
     _sentinel : None
         Keeps labels and logits from being passed by position.
-    labels, logits, name
+    labels : array
+        As there, by keyword.
+    logits : array of shape [..., classes]
         As there, by keyword.
     dim : int, default -1
         Another name of axis.
+    name : str, optional
+        As there.
     axis : int, optional
         The axis of the classes.
 
@@ -96,7 +104,13 @@ def softmax_cross_entropy_with_logits_v2(
 
     Parameters
     ----------
-    labels, logits, axis, name
+    labels : array
+        As there.
+    logits : array of shape [..., classes]
+        As there.
+    axis : int, optional
+        As there.
+    name : str, optional
         As there.
     dim : int, optional
         Another name of axis.
@@ -131,8 +145,12 @@ def sigmoid_cross_entropy_with_logits(
     ----------
     _sentinel : None
         Keeps labels and logits from being passed by position.
-    labels, logits, name
+    labels : array
         As there, by keyword.
+    logits : array of shape [..., classes]
+        As there, by keyword.
+    name : str, optional
+        As there.
 
     Returns
     -------
@@ -154,8 +172,14 @@ def weighted_cross_entropy_with_logits(
 
     Parameters
     ----------
-    labels, logits, pos_weight, name
-        As there; pos_weight is required.
+    labels : array
+        As there.
+    logits : array of shape [..., classes]
+        As there.
+    pos_weight : array or float
+        As there, but required.
+    name : str, optional
+        As there.
     targets : array, optional
         Another name of labels.
 
@@ -191,9 +215,29 @@ def sampled_softmax_loss(
 
     Parameters
     ----------
-    weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values
+    weights : array of shape [num_classes, dim], or a list of shards of it
         As there.
-    remove_accidental_hits, partition_strategy, name, seed
+    biases : array of shape [num_classes]
+        As there.
+    labels : array of shape [batch, num_true]
+        As there.
+    inputs : array of shape [batch, dim]
+        As there.
+    num_sampled : int
+        As there.
+    num_classes : int
+        As there.
+    num_true : int, default 1
+        As there.
+    sampled_values : tuple of three arrays, optional
+        As there.
+    remove_accidental_hits : bool, default True
+        As there.
+    partition_strategy : str, default "mod"
+        As there.
+    name : str, default "sampled_softmax_loss"
+        As there.
+    seed : int or numpy.random.Generator, optional
         As there.
 
     Returns
@@ -235,9 +279,27 @@ def nce_loss(
 
     Parameters
     ----------
-    weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values
+    weights : array of shape [num_classes, dim], or a list of shards of it
         As there.
-    remove_accidental_hits, partition_strategy, name
+    biases : array of shape [num_classes]
+        As there.
+    labels : array of shape [batch, num_true]
+        As there.
+    inputs : array of shape [batch, dim]
+        As there.
+    num_sampled : int
+        As there.
+    num_classes : int
+        As there.
+    num_true : int, default 1
+        As there.
+    sampled_values : tuple of three arrays, optional
+        As there.
+    remove_accidental_hits : bool, default False
+        As there.
+    partition_strategy : str, default "mod"
+        As there.
+    name : str, default "nce_loss"
         As there.
 
     Returns

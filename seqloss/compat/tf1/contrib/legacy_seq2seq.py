@@ -24,7 +24,17 @@ def sequence_loss_by_example(
 
     Parameters
     ----------
-    logits, targets, weights, average_across_timesteps, softmax_loss_function, name
+    logits : list or tuple of arrays of shape [batch, classes]
+        As there.
+    targets : list or tuple of arrays with batch entries
+        As there.
+    weights : list or tuple of arrays of shape [batch], or of numbers
+        As there.
+    average_across_timesteps : bool, default True
+        As there.
+    softmax_loss_function : callable, optional
+        As there.
+    name : str, optional
         As there.
 
     Returns
@@ -51,7 +61,19 @@ def sequence_loss(
 
     Parameters
     ----------
-    logits, targets, weights, average_across_timesteps, average_across_batch, softmax_loss_function, name
+    logits : list or tuple of arrays of shape [batch, classes]
+        As there.
+    targets : list or tuple of arrays with batch entries
+        As there.
+    weights : list or tuple of arrays of shape [batch], or of numbers
+        As there.
+    average_across_timesteps : bool, default True
+        As there.
+    average_across_batch : bool, default True
+        As there.
+    softmax_loss_function : callable, optional
+        As there.
+    name : str, optional
         As there.
 
     Returns
