@@ -34,11 +34,11 @@ def explicit(driver):
     return run
 
 
-def eager(driver, of=lambda name, case: case.function):
+def eager(driver):
     def run(cases, arrays):
         return {
             name: driver.MODES["eager"](
-                of(name, case), [arrays[i] for i in case.inputs], case.wrt, arrays.get(case.cotangent)
+                case.function, [arrays[i] for i in case.inputs], case.wrt, arrays.get(case.cotangent)
             )
             for name, case in cases.items()
         }
@@ -58,14 +58,15 @@ def torch_compile(driver):
             given = dict(zip(names, inputs, strict=True))
             return {name: case.function(*[given[i] for i in case.inputs]) for name, case in cases.items()}
 
-        def of(name, case):
-            def function(*inputs):
-                given = {**arrays, **dict(zip(case.inputs, inputs, strict=True))}
-                return values(*[given[i] for i in names])[name]
-
-            return function
-
-        return eager(driver, of)(cases, arrays)
+        # The same leaves for every case: another choice of them would be another program.
+        leaves = {i: arrays[i].detach().requires_grad_(arrays[i].is_floating_point()) for i in names}
+        results = {}
+        for name, case in cases.items():
+            value = values(*leaves.values())[name]
+            cotangent = torch.ones_like(value) if case.cotangent is None else arrays[case.cotangent]
+            wrt = [leaves[case.inputs[i]] for i in case.wrt]
+            results[name] = value.detach(), torch.autograd.grad(value, wrt, cotangent)
+        return results
 
     return run
 
