@@ -16,7 +16,8 @@ def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array
     # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
     one = against * _softplus(jnp.where((against == 0) & jnp.isinf(x), 0, x))
     other = along * _softplus(jnp.where((along == 0) & jnp.isinf(x), 0, -x))
-    return one + other
+    # XLA may lose a NaN on its way through an exponential.
+    return jnp.where(jnp.isnan(x), x, one + other)
 
 
 @functools.partial(jax.jit, static_argnums=4)
@@ -28,7 +29,7 @@ def sigmoid_nll_pullback(
     x = jnp.where((g == 0) & ~jnp.isfinite(x), 0, x)
     up, down = _sigmoid(x), _sigmoid(-x)
     along = labels if pos_weight is None else pos_weight * labels
-    to_logits = (g * ((1 - labels) * up - along * down)).astype(logits.dtype)
+    to_logits = (g * jnp.where(jnp.isnan(x), x, (1 - labels) * up - along * down)).astype(logits.dtype)
     if not wrt_labels:
         return to_logits, None, None
     if pos_weight is None:

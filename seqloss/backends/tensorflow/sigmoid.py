@@ -14,7 +14,8 @@ def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array
     # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
     one = against * _softplus(tf.where((against == 0) & tf.math.is_inf(x), zero, x))
     other = along * _softplus(tf.where((along == 0) & tf.math.is_inf(x), zero, -x))
-    return one + other
+    # XLA may lose a NaN on its way through an exponential.
+    return tf.where(tf.math.is_nan(x), x, one + other)
 
 
 def sigmoid_nll_pullback(
@@ -26,7 +27,7 @@ def sigmoid_nll_pullback(
     x = tf.where((g == 0) & ~tf.math.is_finite(x), zero, x)
     up, down = _sigmoid(x), _sigmoid(-x)
     along = labels if pos_weight is None else pos_weight * labels
-    to_logits = tf.cast(g * ((1 - labels) * up - along * down), logits.dtype)
+    to_logits = tf.cast(g * tf.where(tf.math.is_nan(x), x, (1 - labels) * up - along * down), logits.dtype)
     if not wrt_labels:
         return to_logits, None, None
     if pos_weight is None:
