@@ -14,7 +14,7 @@ import pytest
 import seqloss
 from seqloss.__main__ import main
 from seqloss.core.errors import OptionError
-from seqloss.parity import batch, bigram, cli, judge, launch, text
+from seqloss.parity import batch, bigram, cli, functions, inputs, judge, launch, text
 from seqloss.testing import tolerances
 
 BACKENDS = Path(__file__).with_name("parity_backends")
@@ -257,6 +257,100 @@ def test_the_table_says_what_is_wrong_in_one_line_each(parity):
     assert "0 of 1 backend agree with the reference" in done.stdout
 
 
+# --- other functions -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", functions.FUNCTIONS)
+def test_every_function_agrees(parity, name):
+    done = parity("--backends", "numpy", "--json", "--function", name)
+    content = json.loads(done.stdout, parse_constant=not_a_number)
+    assert (done.returncode, done.stderr) == (0, PROGRESS)
+    assert content["function"] == name and content["inputs"]
+    (line,) = content["backends"]
+    assert (line["status"], line["problems"], line["gradient_ulp"]) == ("agrees", [], None)
+    assert 0 < line["tokens_ulp"] <= line["tokens_bound"]
+    assert line["loss"] == pytest.approx(content["reference"]["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "legacy.sequence_loss", "nce_loss"])
+def test_gradients_by_autodiff(framework_name, parity, name):
+    """Of three functions with inputs of each kind; all others are in the table of families too."""
+    done = parity("--backends", framework_name, "--json", "--function", name)
+    (line,) = json.loads(done.stdout)["backends"]
+    assert (done.returncode, line["status"], line["problems"]) == (0, "agrees", [])
+    assert framework_name == "numpy" or 0 < line["gradient_ulp"] <= line["gradient_bound"]
+
+
+def test_the_table_of_another_function(parity):
+    done = parity("--backends", "numpy", "--function", "nce_loss")
+    assert done.returncode == 0
+    assert "function  nce_loss of weights [256, 16], biases [256], labels [512, 1], inputs" in done.stdout
+    assert "1 of 1 backend agrees with the reference" in done.stdout
+
+
+def test_the_help_lists_every_function(capsys):
+    with pytest.raises(SystemExit):
+        main(["parity", "--help"])
+    words = set(re.findall(r"[\w.]+", capsys.readouterr().out.replace("\n", " ")))
+    assert set(functions.NAMES) <= words
+
+
+def test_an_unknown_function_is_one_line_and_status_2(parity):
+    check_refused(
+        parity("--function", "softmax"), "unknown function 'softmax'; known are sequence_loss, sparse_softmax"
+    )
+
+
+@pytest.mark.parametrize(
+    ("adapter", "name", "status", "problem"),
+    [
+        ("boxed_right", "sequence_loss_by_example", "agrees", None),
+        ("boxed_right", "sampled_softmax_loss", "agrees", None),
+        ("boxed_naive", "sparse_softmax_cross_entropy_with_logits", "disagrees", "value["),
+        ("boxed_naive", "softmax_cross_entropy_with_logits", "disagrees", "value["),
+        ("boxed_wide", "sparse_softmax_cross_entropy", "disagrees", "value has dtype float64, expected float32"),
+        ("boxed_raises", "softmax_cross_entropy", "crashed", "ZeroDivisionError: the first line"),
+    ],
+)
+def test_a_wrong_backend_is_named_in_other_functions(boxed, adapter, name, status, problem):
+    lines, code = boxed(adapter, "--function", name)
+    assert (code, lines["boxed"]["status"], lines["numpy"]["status"]) == (int(problem is not None), status, "agrees")
+    assert problem is None or any(line.startswith(problem) for line in lines["boxed"]["problems"])
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "value", "problem"),
+    [
+        ("value", (), 1.001, "value is"),
+        ("gradient of logits", (1, 3, 200), 1.001, "gradient of logits[1, 3, 200] is"),
+        ("gradient of logits", (1, -1, 7), None, "gradient of logits[1, 255, 7] is 1e-30, expected 0"),
+        ("gradient of weights", (2, 3), np.nan, "gradient of weights[2, 3] is nan"),
+    ],
+)
+def test_one_wrong_number_of_another_function_is_found(masked, name, index, value, problem):
+    wrong = masked.values[name].astype(np.float32)
+    wrong[index] = 1e-30 if value is None else wrong[index] * np.float32(value)
+    verdict = judge.judge(outcome(masked, **{name: wrong}), masked)
+    assert verdict.status == "disagrees"
+    assert len(verdict.problems) == 1 and verdict.problems[0].startswith(problem)
+
+
+@pytest.fixture(scope="module")
+def masked(shipped):
+    row = functions.FUNCTIONS["sparse_softmax_cross_entropy"]
+    return judge.reference_of(row, row.inputs(shipped))
+
+
+def test_what_a_function_is_given_holds_the_confident_tokens_and_traps(shipped):
+    packed, padded = inputs.tokens(shipped), inputs.masked(shipped)
+    for given in (packed["logits"], padded["logits"][0]):
+        top = np.sort(given[: len(batch.MARGINS)], -1)
+        np.testing.assert_array_equal(top[:, -1] - top[:, -2], batch.MARGINS)
+    assert np.isfinite(packed["logits"]).all() and (packed["labels"] >= 0).all()
+    hidden = padded["weights"] == 0
+    assert np.isnan(padded["logits"][hidden]).all() and (padded["labels"][hidden] == -100).all()
+
+
 # --- the parts -------------------------------------------------------------------------------------------------------
 
 
@@ -414,4 +508,5 @@ def test_help_needs_no_numpy():
 
 def test_the_help_states_the_numbers_in_force():
     numbers = [len(batch.MARGINS), batch.MARGINS[0], batch.MARGINS[-1], text.LONGEST_SENTENCE, batch.MOST_POSITIONS]
+    numbers += [inputs.POSITIONS, inputs.STEPS, inputs.DIM, inputs.EXAMPLES, inputs.CANDIDATES]
     assert {f"{number:,}" for number in numbers} <= set(re.findall(r"[\d,]*\d", cli.DESCRIPTION))

@@ -30,6 +30,12 @@ class Batch(NamedTuple):
         return np.concatenate([self.lengths[:-1], [0]]).astype(np.int32)
 
     @property
+    def inputs(self) -> dict[str, Array]:
+        """What the workers of the sequence loss are given."""
+        names = ("logits", "targets", "lengths", "text_lengths")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def padding(self) -> int:
         return int(self.targets.size - self.lengths.sum())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seqloss.core import dispatch
 from seqloss.core.errors import BackendError, OptionError
+from seqloss.parity import functions
 
 LONGEST_TIMEOUT = 86400
 """A day, in seconds."""
@@ -24,6 +25,12 @@ logits and label -100. A last row has 41 confident tokens, margins 20 to 60, whe
 entropy returns exactly 0; it is not part of the loss, the bits per byte and the perplexity that are reported.
 White space is collapsed, sentences continue in a new row after 256 bytes, and of a long text the first sentences are
 used, as many as fit 16,384 positions.
+
+With --function another function is compared on the same text: the value and, where a framework differentiates, the
+gradient by each argument. Functions with weights are given padded rows, with NaN logits and label -100 in the padding,
+the others the tokens packed; at most 4,096 positions, the confident ones among them. Lists have the first 16 bytes of
+each sentence. Sampled losses have hidden states of size 16, a random projection of the logits of 512 tokens, and 32
+candidates.
 
 loss         mean over the bytes of the text, in nats
 token ULP    worst difference of a token loss from the reference, in units of the last place, of what is allowed there
@@ -42,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add = parser.add_argument
     add("--text", type=Path, metavar="FILE", help="a UTF-8 text (default: a page of Alice's Adventures in Wonderland)")
+    add(
+        "--function",
+        default=functions.DEFAULT,
+        metavar="NAME",
+        help=f"what to compute: {', '.join(functions.NAMES)} (default: {functions.DEFAULT})",
+    )
     add("--backends", metavar="A,B", help="only these (default: all that are installed)")
     add(
         "--register",
@@ -56,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compute, compare, print; the exit status."""
+    if options.function not in functions.NAMES:
+        raise OptionError(f"unknown function {options.function!r}; known are {', '.join(functions.NAMES)}")
     registered = _register(options.register)
     chosen, missing = _select(options.backends)
     if not _is_installed("numpy"):
@@ -65,15 +80,18 @@ def run(options: argparse.Namespace) -> int:
 
     content = text.read(options.text)
     made = batch.build(content.sentences)
-    expected = judge.reference(made)
+    row = functions.FUNCTIONS.get(options.function)
+    inputs = made.inputs if row is None else row.inputs(made)
+    expected = judge.reference(made) if row is None else judge.reference_of(row, inputs)
     verdicts: list[judge.Verdict] = []
-    with launch.workplace(made) as folder:
+    with launch.workplace(inputs) as folder:
         for framework in chosen:
             _progress(f"{framework}: loading and computing ...")
-            verdicts.append(judge.judge(launch.run(folder, framework, registered, options.timeout), expected))
+            outcome = launch.run(folder, framework, options.function, registered, options.timeout)
+            verdicts.append(judge.judge(outcome, expected))
             _progress("")
     verdicts += [judge.Verdict(name, "not installed", [], install=_install(name)) for name in missing]
-    result = report.Report(content, made, expected, verdicts)
+    result = report.Report(content, made, expected, verdicts, options.function, inputs)
     print(report.as_json(result) if options.json else report.as_text(result))
     return 0 if result.agree else 1
 

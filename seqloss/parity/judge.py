@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqloss.parity.batch import Batch
+from seqloss.parity.functions import Function
 from seqloss.parity.launch import Outcome
 from seqloss.testing import oracle, tolerances
 
@@ -15,11 +16,16 @@ GRADIENTS = ("gradient", "gradient by autodiff")
 
 
 class Expected(NamedTuple):
-    """The results of the reference by name, what each entry may differ by in ULP, and where tokens are."""
+    """The results of the reference by name, what each entry may differ by in ULP, and where tokens are.
+
+    The results of another function than the sequence loss have scales in place of lengths: the sizes of what was added
+    up, in whose ULP a difference counts.
+    """
 
     values: dict[str, Array]
     bounds: dict[str, Array]
-    lengths: Array
+    lengths: Array | None
+    scales: dict[str, Array] = {}  # noqa: RUF012  # never written into
 
 
 class Worst(NamedTuple):
@@ -73,6 +79,19 @@ def reference(batch: Batch) -> Expected:
     return Expected({name: np.asarray(value) for name, value in values.items()}, bounds, batch.lengths)
 
 
+def reference_of(function: Function, inputs: dict[str, Array]) -> Expected:
+    """The value and gradients of another function than the sequence loss."""
+    got = function.reference(**inputs)
+    names = ("value", *(f"gradient of {name}" for name in function.wrt))
+    values, scales = (got.value, *got.gradients), (got.scale, *got.scales)
+    return Expected(
+        {name: np.asarray(value, np.float64) for name, value in zip(names, values, strict=True)},
+        dict.fromkeys(names, np.asarray(got.bound)),
+        None,
+        {name: np.asarray(scale, np.float64) for name, scale in zip(names, scales, strict=True)},
+    )
+
+
 def judge(outcome: Outcome, expected: Expected) -> Verdict:
     """The verdict on what a worker left."""
     if outcome.failure is not None:
@@ -83,7 +102,11 @@ def judge(outcome: Outcome, expected: Expected) -> Verdict:
     for name, actual in outcome.arrays.items():
         wrong = _wrong_kind(facts, name, actual, expected.values[name])
         if wrong is None:
-            worst[name], wrong = _compare(actual, expected.values[name], expected.bounds[name], expected.lengths)
+            values, bounds = expected.values[name], expected.bounds[name]
+            if expected.lengths is None:
+                worst[name], wrong = _compare_scaled(actual, values, bounds, expected.scales[name])
+            else:
+                worst[name], wrong = _compare(actual, values, bounds, expected.lengths)
         if wrong is not None:
             problems.append(f"{name}{wrong}")
     return Verdict(
@@ -92,9 +115,9 @@ def judge(outcome: Outcome, expected: Expected) -> Verdict:
         problems,
         facts["version"],
         facts["device"],
-        float(outcome.arrays["text loss"]) if "text loss" in worst else None,
-        worst.get("token loss"),
-        max((worst[name] for name in GRADIENTS if name in worst), default=None),
+        next((float(np.mean(outcome.arrays[name])) for name in ("text loss", "value") if name in worst), None),
+        worst.get("token loss", worst.get("value")),
+        max((worst[name] for name in worst if name.startswith("gradient")), default=None),
         facts["seconds"],
     )
 
@@ -130,6 +153,18 @@ def _compare(actual: Array, expected: Array, bound: Array, lengths: Array) -> tu
             here = (row, *(int(index) for index in at))
             problem = _describe(here, actual[here], expected[here], Worst(float(distance[at]), float(allowed[at])))
     return worst, problem
+
+
+def _compare_scaled(actual: Array, expected: Array, bound: Array, scale: Array) -> tuple[Worst, str | None]:
+    """The same for results whose summands may cancel: zeros must be exact where there were none to add up."""
+    distance = np.where(
+        (expected == 0) & (scale == 0) & (actual != 0), np.inf, tolerances.ulps(actual, expected, DTYPE, scale)
+    )
+    if not distance.size:
+        return Worst(0.0, float(bound)), None
+    at = tuple(int(index) for index in np.unravel_index(distance.argmax(), distance.shape))
+    worst = Worst(float(distance[at]), float(bound))
+    return worst, None if worst.ulp <= worst.bound else _describe(at, actual[at], expected[at], worst)
 
 
 def _describe(index: tuple[int, ...], actual: Any, expected: Any, distance: Worst) -> str:

@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqloss.parity.batch import Batch
-
 Array = Any
 
 
@@ -30,24 +28,18 @@ class Outcome(NamedTuple):
 
 
 @contextmanager
-def workplace(batch: Batch) -> Iterator[Path]:
+def workplace(inputs: dict[str, Array]) -> Iterator[Path]:
     """A folder with the inputs of the workers, for as long as they work."""
     with tempfile.TemporaryDirectory(prefix="seqloss-") as folder:
-        np.savez(
-            Path(folder, "inputs.npz"),
-            logits=batch.logits,
-            targets=batch.targets,
-            lengths=batch.lengths,
-            text_lengths=batch.text_lengths,
-        )
+        np.savez(Path(folder, "inputs.npz"), **inputs)
         yield Path(folder)
 
 
-def run(folder: Path, framework: str, registered: Mapping[str, str], timeout: float) -> Outcome:
+def run(folder: Path, framework: str, function: str, registered: Mapping[str, str], timeout: float) -> Outcome:
     """Start the worker of one backend and wait for it. Never two at once: each is to be timed alone."""
     pairs = [f"{name}={module}" for name, module in registered.items()]
     # -P and the path of this process: the worker must find the very modules that were found here.
-    command = [sys.executable, "-P", "-m", "seqloss.parity.worker", str(folder), framework, *pairs]
+    command = [sys.executable, "-P", "-m", "seqloss.parity.worker", str(folder), framework, function, *pairs]
     log = folder / f"{framework}.log"
     try:
         # Into a file: a pipe would stay open, and be waited for, if a killed worker leaves children.

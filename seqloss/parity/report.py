@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import seqloss
 from seqloss.parity import bigram
 from seqloss.parity.batch import MARGINS, Batch
+from seqloss.parity.functions import DEFAULT
 from seqloss.parity.judge import DTYPE, Expected, Verdict, Worst
 from seqloss.parity.text import Text
 from seqloss.testing import tolerances
@@ -23,6 +24,9 @@ class Report(NamedTuple):
     batch: Batch
     expected: Expected
     verdicts: Sequence[Verdict]
+    function: str
+    inputs: dict[str, Any]
+    """The arrays that the backends were given, by name."""
 
     @property
     def ran(self) -> list[Verdict]:
@@ -39,7 +43,9 @@ class Report(NamedTuple):
 
     @property
     def scores(self) -> dict[str, float]:
-        """The loss of the text by the reference, in the three units people know."""
+        """The loss of the text by the reference, in the three units people know; of another function the mean."""
+        if self.function != DEFAULT:
+            return {"loss": float(self.expected.values["value"].mean())}
         loss = float(self.expected.values["text loss"])
         return {"loss": loss, "bits_per_byte": loss / math.log(2), "perplexity": math.exp(loss)}
 
@@ -49,6 +55,7 @@ def as_json(report: Report) -> str:
     text, batch = report.text, report.batch
     content = {
         "seqloss": seqloss.__version__,
+        "function": report.function,
         "agree": report.agree,
         "text": {
             "source": text.source,
@@ -62,6 +69,7 @@ def as_json(report: Report) -> str:
             "confident_tokens": len(MARGINS),
             "padding": batch.padding,
         },
+        "inputs": {name: list(x.shape) for name, x in report.inputs.items()},
         "reference": report.scores,
         "bounds_ulp": {"tight": tolerances.TIGHT_ULPS, "wide": tolerances.WIDE_ULPS, "range": tolerances.TIGHT_RANGE},
         "backends": [_as_dict(verdict) for verdict in report.verdicts],
@@ -95,14 +103,27 @@ def as_text(report: Report) -> str:
     lines += [
         f"{good} of {all_of} backend{'s' * (all_of != 1)} agree{'s' * (good == 1)} with the reference "
         "(float64 or wider, NumPy, independent of the library).",
-        f"ULP: the worst difference, of what is allowed there: {tolerances.TIGHT_ULPS:g} where the logits of a token "
-        f"span at most {tolerances.TIGHT_RANGE:g}, else {tolerances.WIDE_ULPS:g}; padding must be exactly 0.",
+        _what_ulp_is(report),
     ]
     return "\n".join(" ".join(line.splitlines()).encode("ascii", "backslashreplace").decode() for line in lines)
 
 
+def _what_ulp_is(report: Report) -> str:
+    if report.function != DEFAULT:
+        return (
+            "ULP: the worst difference, of what is allowed, in units of the last place of what was added up; "
+            "what weight 0 removes must be exactly 0."
+        )
+    return (
+        f"ULP: the worst difference, of what is allowed there: {tolerances.TIGHT_ULPS:g} where the logits of a token "
+        f"span at most {tolerances.TIGHT_RANGE:g}, else {tolerances.WIDE_ULPS:g}; padding must be exactly 0."
+    )
+
+
 def _heading(report: Report) -> list[str]:
     batch, scores = report.batch, report.scores
+    if report.function != DEFAULT:
+        return _heading_of_function(report)
     first = "the first " if report.truncated else ""
     return [
         f"text    {report.text.source}: {first}{batch.sentences} sentences, {batch.bytes:,} bytes",
@@ -111,6 +132,15 @@ def _heading(report: Report) -> list[str]:
         f"model   byte bigrams fitted on this text, {bigram.CLASSES} classes",
         f"loss    {scores['loss']:.6f} nats per byte = {scores['bits_per_byte']:.4f} bits per byte, "
         f"perplexity {scores['perplexity']:.4f} (of the text, without the confident tokens)",
+    ]
+
+
+def _heading_of_function(report: Report) -> list[str]:
+    shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in report.inputs.items())
+    return [
+        f"text      {report.text.source}",
+        f"function  {report.function} of {shapes}",
+        f"loss      {report.scores['loss']:.6f}, the mean of what the reference returns",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The computation of one backend, in a process of its own: ``python -m seqloss.parity.worker FOLDER FRAMEWORK ...``.
+"""The computation of one backend: ``python -m seqloss.parity.worker FOLDER FRAMEWORK FUNCTION ...``.
 
 One process each, because TensorFlow loaded before parts of torch aborts the process, and because a backend that
 crashes must not take the others with it. Reads FOLDER/inputs.npz; writes FOLDER/FRAMEWORK.npz and, when all is done,
@@ -18,17 +18,19 @@ import numpy as np
 import seqloss
 from seqloss.core import dispatch
 from seqloss.core.protocol import Array, Backend
+from seqloss.parity.functions import DEFAULT, FUNCTIONS
+from seqloss.testing.conformance.comparing import densified
 
 
 def main(arguments: list[str]) -> None:
     """Compute and write; an exception becomes part of what is written."""
-    folder, framework, *registered = arguments
+    folder, framework, function, *registered = arguments
     for pair in registered:
         seqloss.register_backend(*pair.split("=", 1))
     try:
         with np.load(Path(folder, "inputs.npz"), allow_pickle=False) as file:
             inputs = {name: _read_only(file[name]) for name in file.files}
-        facts, arrays = _compute(framework, inputs)
+        facts, arrays = _compute(framework, function, inputs)
         np.savez(Path(folder, f"{framework}.npz"), **arrays)
     except Exception as error:
         facts = {"error": _describe(error)}
@@ -41,19 +43,20 @@ def _read_only(array: Array) -> Array:
     return array
 
 
-def _compute(framework: str, inputs: dict[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
+def _compute(framework: str, function: str, inputs: dict[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
     """What the backend makes of the inputs: facts about it, and its results as NumPy arrays."""
     module = importlib.import_module(framework)
     backend = dispatch.load(framework)
     given = {name: backend.asarray(value) for name, value in inputs.items()}
-    _loss_and_gradient(backend, given)
+    timed = _loss_and_gradient if function == DEFAULT else lambda *arrays: _read(function, *arrays)
+    timed(backend, given)
     started = time.perf_counter()
-    _loss_and_gradient(backend, given)
+    timed(backend, given)
     seconds = time.perf_counter() - started
-    results = _results(backend, given)
+    results = _results(backend, given) if function == DEFAULT else _value_and_gradients(function, backend, given)
     facts = {
         "version": str(getattr(module, "__version__", "unknown")),
-        "device": _device(backend, given["logits"]),
+        "device": _device(backend, next(iter(results.values()))),
         "seconds": seconds,
         "dtypes": {name: backend.dtype(value) for name, value in results.items()},
         "foreign": [name for name, value in results.items() if not backend.owns(value)],
@@ -66,6 +69,28 @@ def _loss_and_gradient(backend: Backend, given: dict[str, Array]) -> None:
     weights = _mask(backend, given, "lengths", "float32")
     for result in seqloss.sequence_loss_and_grad(given["logits"], given["targets"], weights):
         backend.to_numpy(result)
+
+
+def _read(function: str, backend: Backend, given: dict[str, Array]) -> None:
+    for result in _value_and_gradients(function, backend, given).values():
+        backend.to_numpy(result)
+
+
+def _value_and_gradients(function: str, backend: Backend, given: dict[str, Array]) -> dict[str, Array]:
+    """The value of a function, and its gradient by each argument where the framework differentiates."""
+    row = FUNCTIONS[function]
+    results = {"value": row.call(backend, **given)}
+    for name in row.wrt:
+
+        def of_one(x: Array, name: str = name) -> Array:
+            return row.call(backend, **{**given, name: x})
+
+        differentiated = backend.vjp(of_one, given[name])
+        if differentiated is not None:
+            value, pull = differentiated
+            gradient = pull(backend.ones_like(value, dtype=backend.dtype(value)))
+            results[f"gradient of {name}"] = densified(gradient, backend)
+    return results
 
 
 def _results(backend: Backend, given: dict[str, Array]) -> dict[str, Array]:

@@ -11,6 +11,9 @@ class Box:
     def __init__(self, array):
         self.array = array
 
+    def __getitem__(self, places):
+        return Box(self.array[places])
+
     __hash__ = None
 
 
@@ -26,7 +29,7 @@ def _unary(function):
     return lambda self: Box(function(self.array))
 
 
-for _name in ("add", "sub", "mul", "truediv", "and", "or"):
+for _name in ("add", "sub", "mul", "truediv", "matmul", "and", "or"):
     _function = getattr(operator, f"__{_name}__")
     setattr(Box, f"__{_name}__", _binary(_function))
     setattr(Box, f"__r{_name}__", _binary(_function, swapped=True))

@@ -5,3 +5,7 @@ from boxed_right import *  # noqa: F403  # every function of the right one that 
 
 def token_nll(logits, targets, active):
     raise ZeroDivisionError("the first line\nand the second")
+
+
+def differentiable_softmax_nll(logits, labels, mass):
+    raise ZeroDivisionError("the first line\nand the second")

@@ -72,3 +72,13 @@ def watched(backend: Backend, function: Callable[..., Any], arguments: list[Any]
     pairs = zip(arrays, before, strict=True)
     changed = [not np.array_equal(backend.to_numpy(x), old, equal_nan=True) for x, old in pairs]
     return result, ["writes into an argument"] if any(changed) else []
+
+
+def densified(gradient: Any, backend: Backend) -> Any:
+    """A gradient of few rows as an array, in one of the forms that frameworks give it."""
+    if backend.owns(gradient):
+        return gradient if backend.dense_form(gradient) is None else gradient.to_dense()
+    rows = [np.asarray(backend.to_numpy(x)) for x in (gradient.values, gradient.indices, gradient.dense_shape)]
+    dense = np.zeros(rows[2], rows[0].dtype)
+    np.add.at(dense, rows[1], rows[0])
+    return backend.asarray(dense)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seqloss.core.protocol import Array, Backend
-from seqloss.testing.conformance.comparing import BOOLS, FINITE, FLOATS, INTS, different, form, values
+from seqloss.testing.conformance.comparing import BOOLS, FINITE, FLOATS, INTS, densified, different, form, values
 
 
 def _sizes(backend: Backend) -> Iterator[str]:
@@ -150,18 +150,8 @@ def _take(backend: Backend) -> Iterator[str]:
 
         differentiated = backend.vjp(rows, backend.asarray(x))
         if differentiated is not None:
-            got = _densified(differentiated[1](backend.asarray(cotangent)), backend)
+            got = densified(differentiated[1](backend.asarray(cotangent)), backend)
             yield from different(backend, f"of {list(x.shape)}: the gradient", got, expected)
-
-
-def _densified(gradient: Any, backend: Backend) -> Any:
-    """A gradient of few rows as an array, in one of the forms that frameworks give it."""
-    if backend.owns(gradient):
-        return gradient if backend.dense_form(gradient) is None else gradient.to_dense()
-    rows = [np.asarray(backend.to_numpy(x)) for x in (gradient.values, gradient.indices, gradient.dense_shape)]
-    dense = np.zeros(rows[2], rows[0].dtype)
-    np.add.at(dense, rows[1], rows[0])
-    return backend.asarray(dense)
 
 
 def _broadcast_like(backend: Backend) -> Iterator[str]:

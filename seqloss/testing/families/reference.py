@@ -139,8 +139,8 @@ def soft(logits: Array, labels: Array, axis: int = -1, smoothing: float = 0.0) -
     with np.errstate(all="ignore"):
         softmax = np.exp(-got.dlabels.astype(oracle.WIDE))
     # Zeros and ones are added up without rounding, other labels are not.
-    is_exact = smoothing == 0 and bool(np.isin(given, (0, 1)).all())
-    size = got.dlogits_scale + (0 if is_exact else abs(y).sum(-1, keepdims=True) * softmax + abs(y))
+    is_rounded = (smoothing != 0) | ~np.isin(y, (0, 1)).all(-1, keepdims=True)
+    size = got.dlogits_scale + is_rounded * (abs(y).sum(-1, keepdims=True) * softmax + abs(y))
     to_labels = got.dlabels * (1 - oracle.WIDE(smoothing))
     arrays = [np.moveaxis(x, -1, axis) for x in (got.dlogits, size, to_labels)]
     slopes = (
