@@ -90,6 +90,19 @@ def test_every_mode(name, mode, custom):
         np.testing.assert_array_equal(result[WEIGHTS == 0], 0)
 
 
+def test_the_gradient_of_the_weights_beside_masked_junk(framework):
+    """A token of weight 0 has the gradient of the formula, with a loss that is not finite counted as 0."""
+    arrays = [framework.array(x) for x in (*masked(), WEIGHTS)]
+    function = of_lists(seqloss.sequence_loss_by_example)
+    loss, found = framework.MODES["eager"](function, arrays, (0, 2), None)
+    np.testing.assert_allclose(framework.to_numpy(loss), EXPECTED, rtol=1e-6)
+    if found is not None:
+        rows, slopes = (framework.to_numpy(x) for x in found)
+        counted = np.where(WEIGHTS == 0, 0, NLL)
+        np.testing.assert_allclose(slopes, (counted - EXPECTED) / (WEIGHTS.sum(0) + 1e-12), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(rows[WEIGHTS == 0], 0)
+
+
 def test_large_steps_are_not_copied(framework, monkeypatch):
     """Each gets a kernel call of its own, with the same result."""
     small = value(framework, seqloss.sequence_loss_by_example, *lists(framework))
