@@ -112,6 +112,9 @@ _MODES = (
 TRACED = dict.fromkeys(_MODES, ("UnreadableError", "no values"))
 """What draws on the host, or returns as many entries as there are hits, must see values."""
 
+UNIGRAMS_TRACED = TRACED | dict.fromkeys(("compile", "compile-dynamic"), ("Unsupported", "ndarray|non-Tensor"))
+"""torch.compile(fullgraph=True) gives up at the table of frequencies already, in its own words."""
+
 
 def _masked(lengths: Array, x: Array) -> Any:
     return x * seqloss.sequence_mask(lengths, 4, dtype=x.dtype)
@@ -123,7 +126,9 @@ def _of_mask(lengths: Array, x: Array, cotangent: Array | None = None) -> Expect
     return Expected(mask * x, np.zeros(x.shape), (mask * up,), (np.zeros(x.shape),))
 
 
-def _sampler(name: str, draw: Any, probability: Any, num_sampled: int = 6) -> Family:
+def _sampler(
+    name: str, draw: Any, probability: Any, num_sampled: int = 6, refusals: dict[str, tuple[str, str]] = TRACED
+) -> Family:
     return Family(
         name,
         f"samplers.{name}",
@@ -132,7 +137,7 @@ def _sampler(name: str, draw: Any, probability: Any, num_sampled: int = 6) -> Fa
         _certain(probability, num_sampled),
         (),
         "float64",
-        TRACED,
+        refusals,
     )
 
 
@@ -194,11 +199,13 @@ ROWS = (
         "fixed_unigram_candidate_sampler",
         lambda y: samplers.fixed_unigram_candidate_sampler(y, 2, 6, False, CLASSES, unigrams=UNIGRAMS, seed=0),
         lambda k: (k + 1) / oracle.WIDE(sum(UNIGRAMS)),
+        refusals=UNIGRAMS_TRACED,
     ),
     _sampler(
         "learned_unigram_candidate_sampler",
         lambda y: samplers.learned_unigram_candidate_sampler(y, 2, 6, False, CLASSES, seed=0),
         lambda k: k * 0 + oracle.WIDE(1) / CLASSES,
+        refusals=UNIGRAMS_TRACED,
     ),
 )
 """The sampled losses in every mode; what must read values in eager code alone."""
