@@ -99,7 +99,7 @@ def sampled_softmax_loss(
     --------
     nce_loss : Tells true classes from candidates one by one.
     sequence_loss : Takes this loss as its ``softmax_loss_function``, with hidden states for logits.
-    samplers.log_uniform_candidate_sampler : Draws the candidates.
+    seqloss.samplers.log_uniform_candidate_sampler : Draws the candidates.
 
     Notes
     -----
@@ -189,12 +189,32 @@ def nce_loss(
 
     Parameters
     ----------
-    weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values
+    weights : array of shape [num_classes, dim], or a list or tuple of shards of it
+        As in :func:`sampled_softmax_loss`.
+    biases : array of shape [num_classes]
+        As in :func:`sampled_softmax_loss`.
+    labels : array of shape [batch, num_true]
+        As in :func:`sampled_softmax_loss`.
+    inputs : array of shape [batch, dim]
+        As in :func:`sampled_softmax_loss`.
+    num_sampled : int
+        As in :func:`sampled_softmax_loss`.
+    num_classes : int
+        As in :func:`sampled_softmax_loss`.
+    num_true : int, default 1
+        As in :func:`sampled_softmax_loss`.
+    sampled_values : tuple of three arrays, optional
         As in :func:`sampled_softmax_loss`.
     remove_accidental_hits : bool, default False
         As in :func:`sampled_softmax_loss`. With True this is negative sampling rather than noise-contrastive
         estimation, which wants the noise to be what it is.
-    partition_strategy, name, subtract_log_q, seed
+    partition_strategy : {"mod", "div"}, default "mod"
+        As in :func:`sampled_softmax_loss`.
+    name : str, optional
+        As in :func:`sampled_softmax_loss`.
+    subtract_log_q : bool, default True
+        As in :func:`sampled_softmax_loss`.
+    seed : None, int or numpy.random.Generator, optional
         As in :func:`sampled_softmax_loss`.
 
     Returns

@@ -9,14 +9,21 @@ from seqloss.samplers.distributions import Distribution, LogUniform, Uniform
 
 
 class SampledValues(NamedTuple):
-    """The candidates of a sampled loss with their expected counts, which such a loss takes as ``sampled_values``."""
+    """The candidates of a sampled loss with their expected counts, which such a loss takes as ``sampled_values``.
+
+    Parameters
+    ----------
+    sampled : array of shape [num_sampled]
+        The ids of the candidates, int64.
+    true_expected : array of shape [batch, num_true]
+        How often each true class is expected among the candidates, float64.
+    sampled_expected : array of shape [num_sampled]
+        How often each candidate is expected among the candidates, float64.
+    """
 
     sampled: Array
-    """The ids of the candidates: int64 [num_sampled]."""
     true_expected: Array
-    """How often each true class is expected among the candidates: float64 [batch, num_true]."""
     sampled_expected: Array
-    """How often each candidate is expected among the candidates: float64 [num_sampled]."""
 
 
 def log_uniform_candidate_sampler(
@@ -115,7 +122,19 @@ def uniform_candidate_sampler(
 
     Parameters
     ----------
-    true_classes, num_true, num_sampled, unique, range_max, seed, name
+    true_classes : array of shape [batch, num_true]
+        As in :func:`log_uniform_candidate_sampler`.
+    num_true : int
+        As in :func:`log_uniform_candidate_sampler`.
+    num_sampled : int
+        As in :func:`log_uniform_candidate_sampler`.
+    unique : bool
+        As in :func:`log_uniform_candidate_sampler`.
+    range_max : int
+        As in :func:`log_uniform_candidate_sampler`.
+    seed : None, int or numpy.random.Generator, optional
+        As in :func:`log_uniform_candidate_sampler`.
+    name : str, optional
         As in :func:`log_uniform_candidate_sampler`.
 
     Returns

@@ -31,7 +31,15 @@ def fixed_unigram_candidate_sampler(
 
     Parameters
     ----------
-    true_classes, num_true, num_sampled, unique, range_max, seed, name
+    true_classes : array of shape [batch, num_true]
+        As in :func:`log_uniform_candidate_sampler`.
+    num_true : int
+        As in :func:`log_uniform_candidate_sampler`.
+    num_sampled : int
+        As in :func:`log_uniform_candidate_sampler`.
+    unique : bool
+        As in :func:`log_uniform_candidate_sampler`.
+    range_max : int
         As in :func:`log_uniform_candidate_sampler`.
     vocab_file : str or os.PathLike, optional
         A plain text file in UTF-8 with the frequency of one id per line, in the order of the ids, behind the last
@@ -44,6 +52,10 @@ def fixed_unigram_candidate_sampler(
         Must be 1 and 0: see Notes.
     unigrams : list of numbers or NumPy array, optional
         The frequencies or probabilities of the ids num_reserved_ids … range_max - 1: finite, at least 0, not all 0.
+    seed : None, int or numpy.random.Generator, optional
+        As in :func:`log_uniform_candidate_sampler`.
+    name : str, optional
+        As in :func:`log_uniform_candidate_sampler`.
 
     Returns
     -------
@@ -112,7 +124,19 @@ def learned_unigram_candidate_sampler(
 
     Parameters
     ----------
-    true_classes, num_true, num_sampled, unique, range_max, seed, name
+    true_classes : array of shape [batch, num_true]
+        As in :func:`log_uniform_candidate_sampler`.
+    num_true : int
+        As in :func:`log_uniform_candidate_sampler`.
+    num_sampled : int
+        As in :func:`log_uniform_candidate_sampler`.
+    unique : bool
+        As in :func:`log_uniform_candidate_sampler`.
+    range_max : int
+        As in :func:`log_uniform_candidate_sampler`.
+    seed : None, int or numpy.random.Generator, optional
+        As in :func:`log_uniform_candidate_sampler`.
+    name : str, optional
         As in :func:`log_uniform_candidate_sampler`.
 
     Returns
@@ -200,9 +224,16 @@ class LearnedUnigram:
 
         Parameters
         ----------
-        true_classes, num_true, num_sampled, unique, seed
-            As in :func:`log_uniform_candidate_sampler`. An integer seed on each call repeats the same random numbers;
-            pass a generator to have new ones.
+        true_classes : array of shape [batch, num_true]
+            As in :func:`log_uniform_candidate_sampler`.
+        num_true : int
+            As in :func:`log_uniform_candidate_sampler`.
+        num_sampled : int
+            As in :func:`log_uniform_candidate_sampler`.
+        unique : bool
+            As in :func:`log_uniform_candidate_sampler`.
+        seed : None, int or numpy.random.Generator, optional
+            An integer on each call repeats the same random numbers; pass a generator to have new ones.
 
         Returns
         -------
