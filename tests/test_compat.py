@@ -282,6 +282,17 @@ def test_two_names_of_the_labels_and_no_weight(framework):
         tf1.nn.weighted_cross_entropy_with_logits(labels, logits)
 
 
+@pytest.mark.parametrize("name", [name for name in tf1.nn.__all__ if name.endswith("_candidate_sampler")])
+def test_expected_counts_are_float32(framework, name):
+    options = {"unigrams": [1.0] * 5} if name.startswith("fixed") else {}
+    numbers = (3, True) if name.startswith("all") else (3, True, 5)
+    arguments = (framework.array(np.array([[1]])), 1, *numbers)
+    sampled, *counts = getattr(tf1.nn, name)(*arguments, **options)
+    assert framework.dtype(sampled) in ("int64", "int32" if framework.name == "jax" else "int64")
+    assert [framework.dtype(count) for count in counts] == ["float32", "float32"]
+    assert [framework.is_array(count) for count in counts] == [True, True]
+
+
 def test_sequence_mask(framework):
     mask = tf1.sequence_mask(framework.array(np.array([1, 3])), 3, "float32", "mask")
     close(framework, mask, [[1, 0, 0], [1, 1, 1]])

@@ -1,25 +1,20 @@
 """``tf.nn`` of TensorFlow 1.15: cross entropies, sampled losses and candidate samplers.
 
-The candidate samplers are those of :mod:`seqloss.samplers`, whose signatures are the same.
+The candidate samplers are those of ``seqloss.samplers``, with expected counts in float32.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 import seqloss
-from seqloss import sampling
+from seqloss import samplers, sampling
 from seqloss.compat import results
-from seqloss.core import entropies
+from seqloss.core import dispatch, entropies
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, OptionError
 from seqloss.core.protocol import Array
-from seqloss.samplers import (
-    all_candidate_sampler,
-    compute_accidental_hits,
-    fixed_unigram_candidate_sampler,
-    learned_unigram_candidate_sampler,
-    log_uniform_candidate_sampler,
-    uniform_candidate_sampler,
-)
+from seqloss.samplers import SampledValues, compute_accidental_hits
 
 __all__ = [
     "all_candidate_sampler",
@@ -36,6 +31,26 @@ __all__ = [
     "uniform_candidate_sampler",
     "weighted_cross_entropy_with_logits",
 ]
+
+
+P = ParamSpec("P")
+
+
+def _with_float32_counts(sampler: Callable[P, SampledValues]) -> Callable[P, SampledValues]:
+    @functools.wraps(sampler)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> SampledValues:
+        sampled, *counts = sampler(*args, **kwargs)
+        facts = dispatch.argument("sampled", sampled).facts
+        return SampledValues(sampled, *(facts.astype(count, "float32") for count in counts))
+
+    return wrapped
+
+
+all_candidate_sampler = _with_float32_counts(samplers.all_candidate_sampler)
+fixed_unigram_candidate_sampler = _with_float32_counts(samplers.fixed_unigram_candidate_sampler)
+learned_unigram_candidate_sampler = _with_float32_counts(samplers.learned_unigram_candidate_sampler)
+log_uniform_candidate_sampler = _with_float32_counts(samplers.log_uniform_candidate_sampler)
+uniform_candidate_sampler = _with_float32_counts(samplers.uniform_candidate_sampler)
 
 
 def sparse_softmax_cross_entropy_with_logits(
