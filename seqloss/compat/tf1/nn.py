@@ -1,20 +1,23 @@
-"""``tf.nn`` of TensorFlow 1.15: cross entropies, sampled losses and candidate samplers.
+"""``tf.nn`` of TensorFlow 1.15: cross entropies, sampled losses and candidate samplers."""
 
-The candidate samplers are those of ``seqloss.samplers``, with expected counts in float32.
-"""
-
-import functools
-from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any
 
 import seqloss
-from seqloss import samplers, sampling
 from seqloss.compat import results
-from seqloss.core import dispatch, entropies
+from seqloss.compat.tf1.sampled import (
+    all_candidate_sampler,
+    compute_accidental_hits,
+    fixed_unigram_candidate_sampler,
+    learned_unigram_candidate_sampler,
+    log_uniform_candidate_sampler,
+    nce_loss,
+    sampled_softmax_loss,
+    uniform_candidate_sampler,
+)
+from seqloss.core import entropies
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, OptionError
 from seqloss.core.protocol import Array
-from seqloss.samplers import SampledValues, compute_accidental_hits
 
 __all__ = [
     "all_candidate_sampler",
@@ -31,26 +34,6 @@ __all__ = [
     "uniform_candidate_sampler",
     "weighted_cross_entropy_with_logits",
 ]
-
-
-P = ParamSpec("P")
-
-
-def _with_float32_counts(sampler: Callable[P, SampledValues]) -> Callable[P, SampledValues]:
-    @functools.wraps(sampler)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> SampledValues:
-        sampled, *counts = sampler(*args, **kwargs)
-        facts = dispatch.argument("sampled", sampled).facts
-        return SampledValues(sampled, *(facts.astype(count, "float32") for count in counts))
-
-    return wrapped
-
-
-all_candidate_sampler = _with_float32_counts(samplers.all_candidate_sampler)
-fixed_unigram_candidate_sampler = _with_float32_counts(samplers.fixed_unigram_candidate_sampler)
-learned_unigram_candidate_sampler = _with_float32_counts(samplers.learned_unigram_candidate_sampler)
-log_uniform_candidate_sampler = _with_float32_counts(samplers.log_uniform_candidate_sampler)
-uniform_candidate_sampler = _with_float32_counts(samplers.uniform_candidate_sampler)
 
 
 def sparse_softmax_cross_entropy_with_logits(
@@ -210,132 +193,6 @@ def weighted_cross_entropy_with_logits(
     labels = targets if labels is None else labels
     result = seqloss.weighted_cross_entropy_with_logits(labels, logits, pos_weight, name)
     return results.like("logits", logits, result)
-
-
-def sampled_softmax_loss(
-    weights: Array | list[Array] | tuple[Array, ...],
-    biases: Array,
-    labels: Array,
-    inputs: Array,
-    num_sampled: int,
-    num_classes: int,
-    num_true: int = 1,
-    sampled_values: tuple[Array, Array, Array] | None = None,
-    remove_accidental_hits: bool = True,
-    partition_strategy: str = "mod",
-    name: str = "sampled_softmax_loss",
-    seed: Any = None,
-) -> Array:
-    """:func:`seqloss.sampled_softmax_loss` with the result in the dtype of the inputs.
-
-    Parameters
-    ----------
-    weights : array of shape [num_classes, dim], or a list of shards of it
-        As there.
-    biases : array of shape [num_classes]
-        As there.
-    labels : array of shape [batch, num_true]
-        As there.
-    inputs : array of shape [batch, dim]
-        As there.
-    num_sampled : int
-        As there.
-    num_classes : int
-        As there.
-    num_true : int, default 1
-        As there.
-    sampled_values : tuple of three arrays, optional
-        As there.
-    remove_accidental_hits : bool, default True
-        As there.
-    partition_strategy : str, default "mod"
-        As there.
-    name : str, default "sampled_softmax_loss"
-        As there.
-    seed : int or numpy.random.Generator, optional
-        As there.
-
-    Returns
-    -------
-    array of shape [batch]
-        The losses, in nats.
-    """
-    result = sampling.sampled_softmax_loss(
-        weights,
-        biases,
-        labels,
-        inputs,
-        num_sampled,
-        num_classes,
-        num_true,
-        sampled_values,
-        remove_accidental_hits,
-        partition_strategy,
-        name,
-        seed,
-    )
-    return results.like("inputs", inputs, result)
-
-
-def nce_loss(
-    weights: Array | list[Array] | tuple[Array, ...],
-    biases: Array,
-    labels: Array,
-    inputs: Array,
-    num_sampled: int,
-    num_classes: int,
-    num_true: int = 1,
-    sampled_values: tuple[Array, Array, Array] | None = None,
-    remove_accidental_hits: bool = False,
-    partition_strategy: str = "mod",
-    name: str = "nce_loss",
-) -> Array:
-    """:func:`seqloss.nce_loss` with the result in the dtype of the inputs.
-
-    Parameters
-    ----------
-    weights : array of shape [num_classes, dim], or a list of shards of it
-        As there.
-    biases : array of shape [num_classes]
-        As there.
-    labels : array of shape [batch, num_true]
-        As there.
-    inputs : array of shape [batch, dim]
-        As there.
-    num_sampled : int
-        As there.
-    num_classes : int
-        As there.
-    num_true : int, default 1
-        As there.
-    sampled_values : tuple of three arrays, optional
-        As there.
-    remove_accidental_hits : bool, default False
-        As there.
-    partition_strategy : str, default "mod"
-        As there.
-    name : str, default "nce_loss"
-        As there.
-
-    Returns
-    -------
-    array of shape [batch]
-        The losses, in nats.
-    """
-    result = sampling.nce_loss(
-        weights,
-        biases,
-        labels,
-        inputs,
-        num_sampled,
-        num_classes,
-        num_true,
-        sampled_values,
-        remove_accidental_hits,
-        partition_strategy,
-        name,
-    )
-    return results.like("inputs", inputs, result)
 
 
 def _by_keyword(function: str, sentinel: Any) -> None:
