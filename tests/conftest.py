@@ -14,6 +14,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--backends", default="numpy", help=f"comma-separated frameworks to test: {', '.join(frameworks.NAMES)}"
     )
+    parser.addoption(
+        "--every-vector", action="store_true", help="compare every recorded vector in compiled modes too: takes minutes"
+    )
     parser.addoption("--census", action="store_true", help="fail unless every declared conformance case has passed")
 
 

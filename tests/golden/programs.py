@@ -1,6 +1,9 @@
 """Ways to run many losses with their gradients at once: one program for all, because tracing is slow.
 
-``WAYS[framework][mode](driver)`` is a function of cases and arrays by name, to the value and the gradients of each.
+``WAYS[framework][mode](driver, cases)`` is a function of arrays by name, to the value and the gradients of each case.
+It can be called again with other arrays; where a mode compiles, those of the same shapes and dtypes cost no program.
+
+What is compiled runs a choice of the recorded vectors. ``pytest --every-vector`` runs all of them.
 """
 
 import functools
@@ -20,65 +23,65 @@ class Case(NamedTuple):
     cotangent: str | None
 
 
-def explicit(driver):
+def each(run, cases):
+    """Case by case, with a function like those of ``MODES`` of a driver."""
+
+    def step(arrays):
+        return {
+            name: run(case.function, [arrays[i] for i in case.inputs], case.wrt, arrays.get(case.cotangent))
+            for name, case in cases.items()
+        }
+
+    return step
+
+
+def explicit(driver, cases):
     """Through the pullbacks of NumPy's kernels, since it has no automatic differentiation."""
-
-    def run(cases, arrays):
-        return {
-            name: pulled.value_and_gradients(
-                case.function, [arrays[i] for i in case.inputs], case.wrt, arrays.get(case.cotangent)
-            )
-            for name, case in cases.items()
-        }
-
-    return run
+    return each(pulled.value_and_gradients, cases)
 
 
-def eager(driver):
-    def run(cases, arrays):
-        return {
-            name: driver.MODES["eager"](
-                case.function, [arrays[i] for i in case.inputs], case.wrt, arrays.get(case.cotangent)
-            )
-            for name, case in cases.items()
-        }
-
-    return run
+def eager(driver, cases):
+    return each(driver.MODES["eager"], cases)
 
 
-def torch_compile(driver):
+def torch_compile(driver, cases):
     torch = importlib.import_module("torch")
+    # The programs of another test count towards the limit on recompilations.
+    torch.compiler.reset()
+    names = sorted({i for case in cases.values() for i in case.inputs})
+    # The same leaves for every case: another choice of them would be another program.
+    differentiable = {case.inputs[i] for case in cases.values() for i in case.wrt}
 
-    def run(cases, arrays):
-        torch.compiler.reset()
-        names = sorted({i for case in cases.values() for i in case.inputs})
+    @functools.partial(torch.compile, fullgraph=True, dynamic=False, backend="aot_eager")
+    def values(*inputs):
+        given = dict(zip(names, inputs, strict=True))
+        return {name: case.function(*[given[i] for i in case.inputs]) for name, case in cases.items()}
 
-        @functools.partial(torch.compile, fullgraph=True, backend="aot_eager")
-        def values(*inputs):
-            given = dict(zip(names, inputs, strict=True))
-            return {name: case.function(*[given[i] for i in case.inputs]) for name, case in cases.items()}
-
-        # The same leaves for every case: another choice of them would be another program.
-        leaves = {i: arrays[i].detach().requires_grad_(arrays[i].is_floating_point()) for i in names}
-        results = {}
+    def step(arrays):
+        leaves = {i: arrays[i].detach().requires_grad_(i in differentiable) for i in names}
+        results, found = {}, values(*leaves.values())
         for name, case in cases.items():
-            value = values(*leaves.values())[name]
-            cotangent = torch.ones_like(value) if case.cotangent is None else arrays[case.cotangent]
+            cotangent = torch.ones_like(found[name]) if case.cotangent is None else arrays[case.cotangent]
             wrt = [leaves[case.inputs[i]] for i in case.wrt]
-            results[name] = value.detach(), torch.autograd.grad(value, wrt, cotangent)
+            gradients = torch.autograd.grad(found[name], wrt, cotangent, retain_graph=True, materialize_grads=True)
+            results[name] = found[name].detach(), gradients
         return results
 
-    return run
+    return step
 
 
-def tf_function(driver, **options):
-    tensorflow = importlib.import_module("tensorflow")
-    return lambda cases, arrays: tensorflow.function(lambda x: eager(driver)(cases, x), **options)(arrays)
+def tf_function(driver, cases, **options):
+    run = eager(driver, cases)
+
+    def step(arrays):
+        # A program with XLA returns no sparse gradients.
+        return {name: (x, [driver.dense(dx) for dx in gradients]) for name, (x, gradients) in run(arrays).items()}
+
+    return importlib.import_module("tensorflow").function(step, **options)
 
 
-def jax_jit(driver):
-    jax = importlib.import_module("jax")
-    return lambda cases, arrays: jax.jit(lambda x: eager(driver)(cases, x))(arrays)
+def jax_jit(driver, cases):
+    return importlib.import_module("jax").jit(eager(driver, cases))
 
 
 WAYS = {
@@ -89,6 +92,14 @@ WAYS = {
 }
 
 
-def chosen(config):
-    """The rows of WAYS for the backends of a session."""
-    return [(name, mode) for name in config.getoption("--backends").split(",") for mode in WAYS[name]]
+def parametrize(metafunc, names, every, few):
+    """Rows of a framework, a mode of WAYS and a vector; ``few`` has the vectors of modes that do not run every one."""
+    if "mode" in metafunc.fixturenames:
+        few = {} if metafunc.config.getoption("--every-vector") else few
+        rows = [
+            (name, mode, *vector)
+            for name in metafunc.config.getoption("--backends").split(",")
+            for mode in WAYS[name]
+            for vector in few.get(mode, every)
+        ]
+        metafunc.parametrize(("driver_name", "mode", *names), rows, ids=["-".join(row) for row in rows])

@@ -5,14 +5,17 @@ called with which averages.
 """
 
 import functools
-import importlib
 
 import numpy as np
+import programs
+import pulled
 import pytest
 import vectors
+from programs import Case
 
 import seqloss
 from seqloss import legacy
+from seqloss.backends import numpy
 from seqloss.testing import frameworks
 
 SHAPES = ("1_1_1", "2_3_5", "2_5_10", "4_7_11", "5_10_2")
@@ -30,59 +33,80 @@ TAGS = {
     },
 }
 
-# --- ways to run: a function of stacked logits, targets, weights and a cotangent for each tag, to loss and gradients --
+# --- running: each timestep is an array of its own, as it is for users -----------------------------------------------
 
 
-def of_lists(tag):
+def thirds(function):
+    """A function of three lists as one of all their arrays."""
+
     def loss(*arrays):
-        return TAGS[tag](*([x[step] for step in range(x.shape[0])] for x in arrays))
+        time = len(arrays) // 3
+        return function(list(arrays[:time]), list(arrays[time : 2 * time]), list(arrays[2 * time :]))
 
     return loss
 
 
-def autodiff(driver, loss=of_lists):
-    def step(arrays, cotangents):
-        return {tag: driver.MODES["eager"](loss(tag), arrays, (0, 2), g) for tag, g in cotangents.items()}
-
-    return step
-
-
-def torch_compile(driver):
-    def losses(*arrays):
-        return {tag: of_lists(tag)(*arrays) for tag in TAGS}
-
-    # One program for all tags, because tracing takes seconds.
-    compiled = importlib.import_module("torch").compile(losses, fullgraph=True, backend="aot_eager")
-    return autodiff(driver, lambda tag: lambda *arrays: compiled(*arrays)[tag])
+def cases(time):
+    steps = [f"{name}{step}" for name in ("logits", "targets", "weights") for step in range(time)]
+    wrt = (*range(time), *range(2 * time, 3 * time))
+    cotangent = {tag: "gy_B" if "by_example" in tag else None for tag in TAGS}
+    return {tag: Case(thirds(function), tuple(steps), wrt, cotangent[tag]) for tag, function in TAGS.items()}
 
 
-def tf_function(driver, **options):
-    return importlib.import_module("tensorflow").function(autodiff(driver), **options)
+def by_hand(driver, cases):
+    """On NumPy: the pullback of the kernel, and the derivative of the average written down once more."""
+
+    def run(tag, arrays):
+        case = cases[tag]
+        with pulled.recording() as seen:
+            value = case.function(*[arrays[i] for i in case.inputs])
+        ((logits, targets, _), _) = seen["token_nll"]
+        weights = np.stack([arrays[i] for i in case.inputs[2 * len(case.inputs) // 3 :]]).astype("float64")
+        # The gradient to a weight of 0 needs the loss of its token.
+        statistics = driver.token_nll(logits, targets, None)
+        nll = statistics.nll.reshape(weights.shape).astype("float64")
+        cotangent = arrays["gy_B"].astype("float64") if case.cotangent else 1 / nll.shape[1] if "aB1" in tag else 1.0
+        mean = 0.0
+        if "aT1" in tag:
+            total = weights.sum(0) + 1e-12
+            mean, cotangent = (weights * nll).sum(0) / total, cotangent / total
+        slope = (cotangent * weights).reshape(-1).astype(logits.dtype)
+        to_logits = driver.token_nll_pullback(slope, logits, targets, None, statistics)
+        to_weights = (cotangent * (nll - mean)).astype(logits.dtype)
+        return value, [*to_logits.reshape(*nll.shape, -1), *to_weights]
+
+    return lambda arrays: {tag: run(tag, arrays) for tag in cases}
 
 
-def jax_jit(driver):
-    return importlib.import_module("jax").jit(autodiff(driver))
-
-
-MODES = {
-    "numpy": {"eager": autodiff},
-    "torch": {"eager": autodiff, "compile": torch_compile},
-    "tensorflow": {"eager": autodiff, "function": tf_function, "xla": functools.partial(tf_function, jit_compile=True)},
-    "jax": {"eager": autodiff, "jit": jax_jit},
-}
-
-
-COMPILED = (("2_3_5", "f32"), ("2_3_5", "f64"), ("4_7_11", "f32"))
-"""What runs compiled. Every number of timesteps is a program of its own, and takes seconds to compile."""
+EVERY = [(shape, dtype) for shape in SHAPES for dtype in vectors.DTYPES]
+# Every number of timesteps is a program of its own, and takes seconds to compile.
+SOME = [("2_3_5", "f32"), ("2_3_5", "f64"), ("4_7_11", "f32")]
+FEW = {"compile": SOME, "function": SOME, "xla": SOME, "jit": SOME}
 
 
 def pytest_generate_tests(metafunc):
-    if "mode" in metafunc.fixturenames:
-        names = metafunc.config.getoption("--backends").split(",")
-        every = [(shape, dtype) for shape in SHAPES for dtype in vectors.DTYPES]
-        modes = [(name, mode, every if mode == "eager" else COMPILED) for name in names for mode in MODES[name]]
-        rows = [(name, mode, *row) for name, mode, some in modes for row in some]
-        metafunc.parametrize(("driver_name", "mode", "shape", "dtype"), rows, ids=["-".join(row) for row in rows])
+    programs.parametrize(metafunc, ("shape", "dtype"), EVERY, FEW)
+
+
+def outcomes(driver_name, mode, shape, dtype):
+    """For each kind of weights: from tags to value, dlogits and dweights."""
+    driver, name = frameworks.load(driver_name), vectors.DTYPES[dtype]
+    stored = vectors.load(f"legacy_{shape}")
+    time = len(stored["logits"])
+    with driver.precision(name):
+        way = by_hand if driver_name == "numpy" else programs.WAYS[driver_name][mode]
+        step = way(numpy if driver_name == "numpy" else driver, cases(time))
+        arrays = {"gy_B": driver.array(stored["gy_B"], name)}
+        arrays |= {f"logits{i}": driver.array(x, name) for i, x in enumerate(stored["logits"])}
+        arrays |= {f"targets{i}": driver.array(x) for i, x in enumerate(stored["targets"])}
+        for weights in stored["weights"]:
+            arrays |= {f"weights{i}": driver.array(x, name) for i, x in enumerate(weights)}
+            found = {}
+            for tag, (value, gradients) in step(arrays).items():
+                assert all(driver.is_array(x) for x in (value, *gradients))
+                dz, dw = (np.stack([driver.to_numpy(x) for x in part]) for part in (gradients[:time], gradients[time:]))
+                found[tag] = {"val": driver.to_numpy(value), "dlogits": dz, "dweights": dw}
+            yield found
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------
@@ -128,23 +152,11 @@ def close(result, vector, kind, shape, tag, dtype):
 
 
 def test_vectors(driver_name, mode, shape, dtype):
-    driver, name = frameworks.load(driver_name), vectors.DTYPES[dtype]
-    stored = vectors.load(f"legacy_{shape}")
-    with driver.precision(name):
-        step = MODES[driver_name][mode](driver)
-        logits, targets = driver.array(stored["logits"], name), driver.array(stored["targets"])
-        gy = driver.array(stored["gy_B"], name)
-        cotangents = {tag: gy if "by_example" in tag else driver.array(np.ones(()), name) for tag in TAGS}
-        results = [step((logits, targets, driver.array(w, name)), cotangents) for w in stored["weights"]]
+    results = list(outcomes(driver_name, mode, shape, dtype))
+    assert len(results) == len(vectors.KINDS)
     for tag, vector in recorded(shape, dtype):
         for kind, by_tag in enumerate(results):
-            loss, gradients = by_tag[tag]
-            if vector.quantity != "val" and gradients is None:
-                continue  # NumPy has no automatic differentiation
-            index = ("dlogits", "dweights").index(vector.quantity) if vector.quantity != "val" else None
-            result = loss if index is None else gradients[index]
-            assert driver.is_array(result)
-            close(driver.to_numpy(result), vector, kind, shape, tag, dtype)
+            close(by_tag[tag][vector.quantity], vector, kind, shape, tag, dtype)
 
 
 # --- tests of the test ------------------------------------------------------------------------------------------------

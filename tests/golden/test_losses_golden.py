@@ -41,7 +41,7 @@ def smoothings(file):
     return ("ls0",) if file.startswith("sparse") else ("ls0", "ls0.1")
 
 
-def cases(file, weights):
+def cases(file):
     """From what the recorded keys end in to calls, whose inputs are labels, logits and weights."""
     found = {}
     for reduction in REDUCTIONS:
@@ -50,29 +50,29 @@ def cases(file, weights):
             if not file.startswith("sparse"):
                 options["label_smoothing"] = float(smoothing[2:])
             function = functools.partial(LOSSES[file.partition("_")[0]], **options)
-            inputs, cotangent = ("labels", "logits", weights), "gy_NONE" if reduction == "NONE" else None
-            found[f"{weights[2:]}__{reduction}__{smoothing}"] = Case(function, inputs, (1, 2), cotangent)
+            inputs, cotangent = ("labels", "logits", "weights"), "gy_NONE" if reduction == "NONE" else None
+            found[f"{reduction}__{smoothing}"] = Case(function, inputs, (1, 2), cotangent)
     return found
 
 
 def expectations(file, weights, dtype):
     """For each case and quantity: the key, the numbers, and the dtype to return; of float32 if there are no others."""
     arrays = load(file)
-    for name in cases(file, weights):
+    for name in cases(file):
         for quantity in QUANTITIES:
-            own, other = (f"{quantity}_{t}__{name}" for t in (dtype, "f32"))
+            own, other = (f"{quantity}_{t}__{weights[2:]}__{name}" for t in (dtype, "f32"))
             if own in arrays:
                 assert arrays[own].dtype == DTYPES[dtype]
             yield name, quantity, own if own in arrays else other, arrays[own if own in arrays else other]
 
 
-def summands(file, name, quantity):
+def summands(file, weights, name, quantity):
     """The size of the largest number that was added up, for all entries of a result."""
     arrays = load(file)
-    weights, reduction, smoothing = name.split("__")
+    reduction, smoothing = name.split("__")
     nll = arrays[f"val_f64__full_ones__NONE__{smoothing}"]
-    w = arrays[f"w_{weights}"].astype("float64")
-    w = np.broadcast_to(w[..., 0] if weights == "full_squeezable" else w, nll.shape)
+    w = arrays[weights].astype("float64")
+    w = np.broadcast_to(w[..., 0] if weights == "w_full_squeezable" else w, nll.shape)
     denominators = {
         "NONE": 1.0,
         "SUM": 1.0,
@@ -86,7 +86,7 @@ def summands(file, name, quantity):
         return np.abs(w * nll).max() / denominator
     if quantity == "dlogits":
         return cotangent * np.abs(w).max() / denominator
-    spread = w.size / arrays[f"w_{weights}"].size  # so many are added up for each weight
+    spread = w.size / arrays[weights].size  # so many are added up for each weight
     return spread * cotangent * nll.max() / denominator * (1 + np.abs(w).sum() / denominator)
 
 
@@ -104,38 +104,33 @@ def compare(driver, results, file, weights, dtype):
         value, gradients = results[name]
         result = {"val": value, "dlogits": gradients[0], "dweights": gradients[1]}[quantity]
         assert driver.is_array(result)
-        close(driver.to_numpy(result), expected, summands(file, name, quantity), dtype, f"{file}: {key}")
+        close(driver.to_numpy(result), expected, summands(file, weights, name, quantity), dtype, f"{file}: {key}")
 
 
 def inputs(driver, file, weights, dtype):
     arrays = load(file)
-    floats = {name: driver.array(arrays[name], DTYPES[dtype]) for name in ("logits", "gy_NONE", weights)}
-    return {**floats, "labels": driver.array(arrays["labels"])}
+    floats = {"logits": arrays["logits"], "gy_NONE": arrays["gy_NONE"], "weights": arrays[weights]}
+    return {"labels": driver.array(arrays["labels"])} | {k: driver.array(x, DTYPES[dtype]) for k, x in floats.items()}
 
 
-EAGER = ("eager", "explicit")
+EVERY = [(file, dtype) for file in FILES for dtype in DTYPES]
+SOME = [("softmax_2d", "f32"), ("sparse_3d", "f32"), ("sigmoid_3d", "f32")]
+FEW = {"compile": SOME, "function": SOME, "xla": SOME, "jit": SOME}
 # One array of weights for each way to broadcast it; all values go through the same program.
-COMPILED = {"softmax_2d": ("w_scalar_0.7",), "sparse_3d": ("w_full_squeezable",), "sigmoid_3d": ("w_row_1x",)}
+FEW_WEIGHTS = {"softmax_2d": ["w_scalar_0.7"], "sparse_3d": ["w_full_squeezable"], "sigmoid_3d": ["w_row_1x"]}
 
 
 def pytest_generate_tests(metafunc):
-    if "mode" in metafunc.fixturenames:
-        rows = []
-        for name, mode in programs.chosen(metafunc.config):
-            if mode in EAGER:
-                rows += [(name, mode, file, dtype) for file in FILES for dtype in DTYPES]
-            else:
-                rows += [(name, mode, file, "f32") for file in COMPILED]
-        metafunc.parametrize(("driver_name", "mode", "file", "dtype"), rows, ids=["-".join(row) for row in rows])
+    programs.parametrize(metafunc, ("file", "dtype"), EVERY, FEW)
 
 
-def test_vectors(driver_name, mode, file, dtype):
+def test_vectors(driver_name, mode, file, dtype, pytestconfig):
     driver = frameworks.load(driver_name)
+    some = mode in FEW and not pytestconfig.getoption("--every-vector")
     with driver.precision(DTYPES[dtype]):
-        run = programs.WAYS[driver_name][mode](driver)
-        for weights in weights_of(file) if mode in EAGER else COMPILED[file]:
-            results = run(cases(file, weights), inputs(driver, file, weights, dtype))
-            compare(driver, results, file, weights, dtype)
+        step = programs.WAYS[driver_name][mode](driver, cases(file))
+        for weights in FEW_WEIGHTS[file] if some else weights_of(file):
+            compare(driver, step(inputs(driver, file, weights, dtype)), file, weights, dtype)
 
 
 # --- tests of the test ------------------------------------------------------------------------------------------------
@@ -161,7 +156,7 @@ def test_every_reduction_is_recorded():
 @pytest.mark.parametrize("file", FILES)
 def test_a_perturbed_result_is_noticed(file, dtype):
     for name, quantity, key, expected in expectations(file, "w_full_mixed", dtype):
-        result, scale = expected.astype(DTYPES[dtype]), summands(file, name, quantity)
+        result, scale = expected.astype(DTYPES[dtype]), summands(file, "w_full_mixed", name, quantity)
         close(result, expected, scale, dtype, key)
         with pytest.raises(AssertionError, match=key):
             close((result + np.abs(result).max() * result.dtype.type(1e-3)), expected, scale, dtype, key)

@@ -118,25 +118,20 @@ def inputs(driver_name, shape, dtype):
     return {name: driver.array(stored(shape, name), None if name == "labels" else DTYPES[dtype]) for name in names}
 
 
-EVERYTHING = [(shape, dtype) for shape in SHAPES for dtype in DTYPES]
+EVERY = [(shape, dtype) for shape in SHAPES for dtype in DTYPES]
 # A program takes many seconds to compile. The extreme rows, the class axes and the largest rank are enough there.
-COMPILED = [("5x7", "f32"), ("2x3x5", "f64"), ("4x2x3x6", "f32")]
+SOME = [("5x7", "f32"), ("2x3x5", "f64"), ("4x2x3x6", "f32")]
+FEW = {"compile": SOME, "function": SOME, "xla": SOME, "jit": SOME}
 
 
 def pytest_generate_tests(metafunc):
-    if "mode" in metafunc.fixturenames:
-        rows = [
-            (*row, *vector)
-            for row in programs.chosen(metafunc.config)
-            for vector in (EVERYTHING if row[1] in ("eager", "explicit") else COMPILED)
-        ]
-        metafunc.parametrize(("driver_name", "mode", "shape", "dtype"), rows, ids=["-".join(row) for row in rows])
+    programs.parametrize(metafunc, ("shape", "dtype"), EVERY, FEW)
 
 
 def test_vectors(driver_name, mode, shape, dtype):
-    driver, table = frameworks.load(driver_name), cases(shape)
+    driver = frameworks.load(driver_name)
     with driver.precision(DTYPES[dtype]):
-        results = programs.WAYS[driver_name][mode](driver)(table, inputs(driver_name, shape, dtype))
+        results = programs.WAYS[driver_name][mode](driver, cases(shape))(inputs(driver_name, shape, dtype))
     for name, quantity, key, expected in expectations(shape, dtype):
         value, gradients = results[name]
         result = value if quantity == "val" else gradients[("dlogits", "dlabels").index(quantity)]

@@ -10,6 +10,7 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+import programs
 import pytest
 from packed import unpack
 
@@ -19,6 +20,7 @@ from seqloss.testing import frameworks
 
 PATH = pathlib.Path(__file__).parent / "sampled_losses.npz"
 FUNCTIONS = {"sampled_softmax": sampling.sampled_softmax_loss, "nce": sampling.nce_loss}
+NAMES = ("weights", "biases", "labels", "inputs", "sampled", "true_expected", "sampled_expected")
 CASES = ("c0", "c1", "c2", "c3")
 SHARDED = ("c0", "c1")
 DTYPES = {"f64": "float64", "f32": "float32"}
@@ -39,16 +41,15 @@ def recorded(key):
 
 
 def case(driver, name, dtype):
-    """weights, biases, labels, inputs, sampled, true_expected, sampled_expected"""
+    """The arrays have the order of NAMES."""
 
     def array(key):
         x = recorded(f"{name}/{key}")
         return driver.array(x, dtype if x.dtype == np.float32 else None)
 
-    names = ("weights", "biases", "labels", "inputs", "sampled", "true_expected", "sampled_expected")
     _, classes, _, sampled, true = (int(size) for size in recorded(f"{name}/cfg"))
     options = {"num_sampled": sampled, "num_classes": classes, "num_true": true}
-    return Case([array(key) for key in names], array("gy"), options)
+    return Case([array(key) for key in NAMES], array("gy"), options)
 
 
 def function(name, rm, sub, options):
@@ -59,86 +60,28 @@ def function(name, rm, sub, options):
     return loss
 
 
-# --- ways to run all variants of a case at once: from arrays and cotangent to value and gradients by variant ---
-
-
-def eager(driver, options, wrap=lambda function: function):
-    def step(arrays, cotangent):
-        return {
-            variant: driver.MODES["eager"](wrap(function(*variant, options)), arrays, tuple(WRT.values()), cotangent)
-            for variant in VARIANTS
-        }
-
-    return step
-
-
-def torch_compile(driver, options):
-    torch = importlib.import_module("torch")
-
-    def losses(*arrays):
-        return torch.stack([function(*variant, options)(*arrays) for variant in VARIANTS])
-
-    torch.compiler.reset()
-    compiled = torch.compile(losses, fullgraph=True, backend="aot_eager")
-
-    def step(arrays, cotangent):
-        def run(row):
-            return driver.MODES["eager"](lambda *a: compiled(*a)[row], arrays, tuple(WRT.values()), cotangent)
-
-        return {variant: run(row) for row, variant in enumerate(VARIANTS)}
-
-    return step
-
-
-def tf_function(driver, options, **flags):
-    step = eager(driver, options)
-
-    def dense(arrays, cotangent):
-        return {
-            k: (value, [convert(x) for x in gradients]) for k, (value, gradients) in step(arrays, cotangent).items()
-        }
-
-    convert = importlib.import_module("tensorflow").convert_to_tensor
-    return importlib.import_module("tensorflow").function(dense, **flags)
-
-
-def jax_jit(driver, options):
-    return importlib.import_module("jax").jit(eager(driver, options))
-
-
-MODES = {
-    "numpy": {"eager": eager},
-    "torch": {"eager": eager, "compile": torch_compile},
-    "tensorflow": {"eager": eager, "function": tf_function, "xla": functools.partial(tf_function, jit_compile=True)},
-    "jax": {"eager": eager, "jit": jax_jit},
-}
-
-
+EVERY = [(name, dtype) for name in CASES for dtype in DTYPES]
 # What is compiled is the same program in both dtypes, and c0 and c1 differ from c2 and c3 in their sizes alone.
-FEW = (("c1", "f64"), ("c1", "f32"), ("c2", "f64"))
-COMPILED = {"function": (*FEW, ("c0", "f64"), ("c3", "f64")), "compile": FEW, "xla": FEW, "jit": FEW}
+SOME = [("c1", "f64"), ("c1", "f32"), ("c2", "f64")]
+FEW = {"function": [*SOME, ("c0", "f64"), ("c3", "f64")], "compile": SOME, "xla": SOME, "jit": SOME}
 
 
 def pytest_generate_tests(metafunc):
-    if "mode" in metafunc.fixturenames:
-        names = metafunc.config.getoption("--backends").split(",")
-        rows = [
-            (name, mode, case, dtype)
-            for name in names
-            for mode in MODES[name]
-            for case in CASES
-            for dtype in DTYPES
-            if mode == "eager" or (case, dtype) in COMPILED[mode]
-        ]
-        metafunc.parametrize("driver_name, mode, name, dtype", rows, ids=["-".join(row) for row in rows])
+    programs.parametrize(metafunc, ("name", "dtype"), EVERY, FEW)
 
 
 @functools.cache
 def outcomes(driver_name, mode, name, dtype):
+    """From variants to value and gradients."""
     driver = frameworks.load(driver_name)
     with driver.precision(dtype):
         arrays, cotangent, options = case(driver, name, dtype)
-        return MODES[driver_name][mode](driver, options)(arrays, cotangent)
+        losses = {variant: function(*variant, options) for variant in VARIANTS}
+        if driver_name == "numpy":
+            return {key: (loss(*arrays), explicit(name, dtype, key)) for key, loss in losses.items()}
+        table = {key: programs.Case(loss, NAMES, tuple(WRT.values()), "gy") for key, loss in losses.items()}
+        given = dict(zip(NAMES, arrays, strict=True), gy=cotangent)
+        return programs.WAYS[driver_name][mode](driver, table)(given)
 
 
 def dense(driver, x):
@@ -169,7 +112,7 @@ def test_vectors(driver_name, mode, name, dtype, variant):
     key = "{}/{}__rm{}__sub{}__{}".format(name, *variant, "{}")
     assert driver.is_array(value)
     close(driver.to_numpy(value), f"{key}/val", dtype)
-    for quantity, gradient in zip(WRT, gradients or explicit(name, DTYPES[dtype], variant), strict=False):
+    for quantity, gradient in zip(WRT, gradients, strict=True):
         close(dense(driver, gradient), f"{key}/{quantity}", dtype)
 
 

@@ -1,88 +1,70 @@
 """The losses of the compat modules that the main entrance does not have, in every framework, eager and compiled.
 
 ``tfa_sequence_loss_rank3_*`` holds targets [batch, time, classes]: one-hot and soft. The mixed tags of
-``sequence_loss_*``, an average of one axis with a sum over the other one, were legal in TensorFlow 1.15 alone. What
-runs compiled are the vectors of one shape: a program of seven losses takes long to compile, and the other shapes would
-tell no more.
+``sequence_loss_*``, an average of one axis with a sum over the other one, were legal in TensorFlow 1.15 alone.
 """
 
-import functools
-import importlib
-
 import numpy as np
+import programs
 import pytest
 import vectors
+from programs import Case
 
+import seqloss
 from seqloss.compat import tf1, tfa
 from seqloss.testing import frameworks
 
 KINDS = ("ones", "prefix_mask", "fractional", "mixed", "all_zero")
 RANK_3 = ("2_3_5", "4_7_11")
 TARGETS = ("onehot", "soft")
-COMPILED = (("2_3_5", "f32"),)
-QUANTITIES = {"val": None, "dlogits": 0, "dtargets": 1, "dweights": 2}
+QUANTITIES = ("val", "dlogits", "dtargets", "dweights")
+# A program of seven losses takes seconds to compile, and the other shapes would tell no more.
+SOME = [("2_3_5", "f32")]
+FEW = {"compile": SOME, "function": SOME, "xla": SOME, "jit": SOME}
 
-# --- ways to run: a function of arrays and cotangents by tag, to value and gradients by tag --------------------------
-
-
-def eager(driver, loss, wrt):
-    def step(arrays, cotangents):
-        return {tag: driver.MODES["eager"](loss(tag), arrays, wrt, g) for tag, g in cotangents.items()}
-
-    return step
-
-
-def torch_compile(driver, loss, wrt):
-    def losses(tags, *arrays):
-        return {tag: loss(tag)(*arrays) for tag in tags}
-
-    # One program for all tags and sizes, because tracing takes seconds.
-    compiled = importlib.import_module("torch").compile(losses, fullgraph=True, dynamic=True, backend="aot_eager")
-
-    def step(arrays, cotangents):
-        return eager(driver, lambda tag: lambda *a: compiled(tuple(cotangents), *a)[tag], wrt)(arrays, cotangents)
-
-    return step
-
-
-def tf_function(driver, loss, wrt, **options):
-    return importlib.import_module("tensorflow").function(eager(driver, loss, wrt), **options)
-
-
-def jax_jit(driver, loss, wrt):
-    return importlib.import_module("jax").jit(eager(driver, loss, wrt))
-
-
-MODES = {
-    "numpy": {"eager": eager},
-    "torch": {"eager": eager, "compile": torch_compile},
-    "tensorflow": {"eager": eager, "function": tf_function, "xla": functools.partial(tf_function, jit_compile=True)},
-    "jax": {"eager": eager, "jit": jax_jit},
-}
-
-
-def soft(tag):
-    return functools.partial(tfa.seq2seq.sequence_loss, **vectors.flags(tag))
-
-
-def mixed(tag):
-    return functools.partial(tf1.contrib.seq2seq.sequence_loss, **vectors.flags(tag))
-
-
-@functools.cache
-def prepared(name, mode, loss, wrt):
-    """Once for all shapes: what is compiled is kept as far as the framework can use it again."""
-    return MODES[name][mode](frameworks.load(name), loss, wrt)
+# --- running ---------------------------------------------------------------------------------------------------------
 
 
 def pytest_generate_tests(metafunc):
-    if "mode" in metafunc.fixturenames:
-        shapes = RANK_3 if "targets" in metafunc.fixturenames else vectors.SHAPES
-        names = metafunc.config.getoption("--backends").split(",")
-        every = [(shape, dtype) for shape in shapes for dtype in vectors.DTYPES]
-        modes = [(name, mode, every if mode == "eager" else COMPILED) for name in names for mode in MODES[name]]
-        rows = [(name, mode, *row) for name, mode, some in modes for row in some]
-        metafunc.parametrize(("driver_name", "mode", "shape", "dtype"), rows, ids=["-".join(row) for row in rows])
+    shapes = RANK_3 if metafunc.function is test_targets_of_three_axes else vectors.SHAPES
+    every = [(shape, dtype) for shape in shapes for dtype in vectors.DTYPES]
+    programs.parametrize(metafunc, ("shape", "dtype"), every, FEW)
+
+
+def cases(function, tags, wrt):
+    """From tags to calls, whose inputs are targets, logits and weights."""
+
+    def loss(tag):
+        return lambda targets, logits, weights: function(logits, targets, weights, **vectors.flags(tag))
+
+    return {tag: Case(loss(tag), ("targets", "logits", "weights"), wrt, f"gy_{tag}") for tag in tags}
+
+
+def by_hand(driver, cases):
+    """On NumPy: the gradients of the loss with what remains of the flags, an average of one axis."""
+
+    def run(tag, arrays):
+        case = cases[tag]
+        logits, targets, weights = (arrays[i] for i in ("logits", "targets", "weights"))
+        options = vectors.flags(tag.replace("s", "n")) | {"cotangent": arrays[case.cotangent]}
+        _, gradients = seqloss.sequence_loss_and_grad(logits, targets, weights, wrt=("logits", "weights"), **options)
+        return case.function(targets, logits, weights), gradients
+
+    return lambda arrays: {tag: run(tag, arrays) for tag in cases}
+
+
+def outcomes(driver, step, stored, targets, tags, dtype):
+    """For each kind of weights: from tags to value and gradients."""
+    name = vectors.DTYPES[dtype]
+    arrays = {f"gy_{tag}": driver.array(stored[f"gy_{tag}"], name) for tag in tags}
+    arrays["logits"] = driver.array(stored["logits"], name)
+    arrays["targets"] = driver.array(stored[targets], name if targets in TARGETS else None)
+    for weights in stored["weights"]:
+        found = {}
+        for tag, (value, gradients) in step({**arrays, "weights": driver.array(weights, name)}).items():
+            assert all(driver.is_array(x) for x in (value, *gradients))
+            found[tag] = [driver.to_numpy(x) for x in (value, *gradients)]
+        yield found
 
 
 # --- targets of three axes -------------------------------------------------------------------------------------------
@@ -105,47 +87,37 @@ def close(result, expected, dtype, scale, message):
     assert not wrong.any(), f"{message}: {result[wrong]}, recorded {expected[wrong]}"
 
 
-@pytest.mark.parametrize("targets", TARGETS)
-def test_targets_of_three_axes(driver_name, mode, shape, targets, dtype):
-    driver, name = frameworks.load(driver_name), vectors.DTYPES[dtype]
-    stored = vectors.load(f"tfa_sequence_loss_rank3_{shape}")
-    with driver.precision(name):
-        step = prepared(driver_name, mode, soft, (0, 1, 2))
-        logits, labels = (driver.array(stored[key], name) for key in ("logits", targets))
-        cotangents = {tag: driver.array(stored[f"gy_{tag}"], name) for tag in vectors.TAGS}
-        results = [step((logits, labels, driver.array(w, name)), cotangents) for w in stored["weights"]]
-    assert len(results) == len(KINDS)
-    for key, tag, quantity, values in recorded(shape, targets, dtype):
-        for kind, by_tag in enumerate(results):
-            loss, gradients = by_tag[tag]
-            if quantity != "val" and gradients is None:
-                continue  # NumPy has no automatic differentiation
-            result = loss if quantity == "val" else gradients[QUANTITIES[quantity]]
-            assert driver.is_array(result)
-            scale = np.abs(values[kind]).max(initial=0)
-            close(driver.to_numpy(result), values[kind], dtype, scale, f"{key}, {KINDS[kind]} weights")
+def test_targets_of_three_axes(driver_name, mode, shape, dtype):
+    driver, stored = frameworks.load(driver_name), vectors.load(f"tfa_sequence_loss_rank3_{shape}")
+    with driver.precision(vectors.DTYPES[dtype]):
+        # One-hot and soft targets go through the same program.
+        step = programs.WAYS[driver_name][mode](driver, cases(tfa.seq2seq.sequence_loss, vectors.TAGS, (1, 0, 2)))
+        results = {targets: list(outcomes(driver, step, stored, targets, vectors.TAGS, dtype)) for targets in TARGETS}
+    for targets, by_kind in results.items():
+        assert len(by_kind) == len(KINDS)
+        for key, tag, quantity, values in recorded(shape, targets, dtype):
+            for kind, by_tag in enumerate(by_kind):
+                scale = np.abs(values[kind]).max(initial=0)
+                result = by_tag[tag][QUANTITIES.index(quantity)]
+                close(result, values[kind], dtype, scale, f"{key}, {KINDS[kind]} weights")
 
 
 # --- an average and a sum --------------------------------------------------------------------------------------------
 
 
 def test_an_average_overrules_the_sum(driver_name, mode, shape, dtype):
-    driver, name = frameworks.load(driver_name), vectors.DTYPES[dtype]
-    stored = vectors.load(f"sequence_loss_{shape}")
-    with driver.precision(name):
-        step = prepared(driver_name, mode, mixed, (0, 2))
-        logits, targets = driver.array(stored["logits"], name), driver.array(stored["targets"])
-        cotangents = {tag: driver.array(stored[f"gy_{tag}"], name) for tag in vectors.MIXED}
-        results = [step((logits, targets, driver.array(w, name)), cotangents) for w in stored["weights"]]
+    driver = frameworks.load(driver_name)
+    way = by_hand if driver_name == "numpy" else programs.WAYS[driver_name][mode]
+    with driver.precision(vectors.DTYPES[dtype]):
+        step = way(driver, cases(tf1.contrib.seq2seq.sequence_loss, vectors.MIXED, (1, 2)))
+        stored = vectors.load(f"sequence_loss_{shape}")
+        results = list(outcomes(driver, step, stored, "targets", vectors.MIXED, dtype))
     for tag in vectors.MIXED:
         for vector in vectors.recorded(shape, tag, dtype):
             for place, kind in enumerate(vector.kinds):
-                loss, gradients = results[kind][tag]
-                if vector.quantity != "val" and gradients is None:
-                    continue  # NumPy has no automatic differentiation
-                result = loss if vector.quantity == "val" else gradients[vector.quantity == "dweights"]
+                result = results[kind][tag][("val", "dlogits", "dweights").index(vector.quantity)]
                 scale = largest_summand(shape, tag, vector.quantity, kind) if dtype == "f32" else 0.0
-                compare(driver.to_numpy(result), vector, place, dtype, scale, vectors.KINDS[kind])
+                compare(result, vector, place, dtype, scale, vectors.KINDS[kind])
 
 
 def largest_summand(shape, tag, quantity, kind):
