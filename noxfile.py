@@ -62,6 +62,14 @@ def tests(session: nox.Session, backend: str) -> None:
 
 
 @nox.session
+@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
+def vectors(session: nox.Session, backend: str) -> None:
+    """Every recorded vector, compiled too. Not part of the default run, which compiles a choice of them."""
+    install(session, "." if backend == "numpy" else f".[{backend}]", *group("test"))
+    pytest(session, "tests/golden", "--backends", backend, "--every-vector")
+
+
+@nox.session
 def together(session: nox.Session) -> None:
     """All four in one process, compared pairwise."""
     install(session, ".[all]", *group("test"))
