@@ -9,6 +9,7 @@ import pytest
 
 import seqloss
 from seqloss.compat import tf1, tfa
+from seqloss.core.errors import ArgumentTypeError, OptionError, ShapeError
 
 RNG = np.random.RandomState(7)
 LOGITS = (RNG.randn(2, 3, 5) * 2).astype("float32")
@@ -272,6 +273,22 @@ def test_two_names_of_the_axis(framework):
         tf1.nn.softmax_cross_entropy_with_logits_v2(**arrays, axis=1, dim=1)
 
 
+@pytest.mark.parametrize("version", ["", "_v2"])
+@pytest.mark.parametrize("keyword", ["axis", "dim"])
+@pytest.mark.parametrize("axis", [1.5, True, "a", -1.0, np.array([-1, 1])], ids=str)
+def test_an_axis_that_is_no_integer(framework, version, keyword, axis):
+    function = getattr(tf1.nn, f"softmax_cross_entropy_with_logits{version}")
+    with pytest.raises(ArgumentTypeError, match=r"^axis must be a Python integer, got"):
+        function(labels=framework.array(SOFT), logits=framework.array(LOGITS), **{keyword: axis})
+
+
+@pytest.mark.parametrize("version", ["", "_v2"])
+def test_a_name_of_the_softmax_loss_that_is_no_string(framework, version):
+    function = getattr(tf1.nn, f"softmax_cross_entropy_with_logits{version}")
+    with pytest.raises(ArgumentTypeError, match=r"^name must be a string or None, got 3"):
+        function(labels=framework.array(SOFT), logits=framework.array(LOGITS), name=3)
+
+
 def test_two_names_of_the_labels_and_no_weight(framework):
     labels, logits = framework.array(SOFT), framework.array(LOGITS)
     expected = framework.to_numpy(tf1.nn.weighted_cross_entropy_with_logits(labels, logits, 2.0))
@@ -296,6 +313,18 @@ def test_expected_counts_are_float32(framework, name):
 def test_sequence_mask(framework):
     mask = tf1.sequence_mask(framework.array(np.array([1, 3])), 3, "float32", "mask")
     close(framework, mask, [[1, 0, 0], [1, 1, 1]])
+
+
+def test_a_scalar_array_says_how_long_a_mask_is(framework):
+    mask = tf1.sequence_mask(framework.array(np.array([1, 2])), framework.array(np.array(3, "int32")))
+    assert framework.dtype(mask) == "bool"
+    np.testing.assert_array_equal(framework.to_numpy(mask), [[1, 0, 0], [1, 1, 0]])
+
+
+@pytest.mark.parametrize("maxlen", [np.array([3]), np.array(3.0), np.array(True)], ids=repr)
+def test_other_arrays_say_nothing_about_the_length(framework, maxlen):
+    with pytest.raises(ArgumentTypeError, match=r"^maxlen must be a Python integer or None, got"):
+        tf1.sequence_mask(framework.array(np.array([1, 2])), framework.array(maxlen))
 
 
 # --- buckets ---------------------------------------------------------------------------------------------------------
@@ -327,6 +356,50 @@ def test_lists_that_are_shorter_than_a_bucket(short):
     with pytest.raises(ValueError, match=f"{name} has 1 timesteps, but a bucket needs 2"):
         # The longest bucket is not the last.
         tf1.contrib.legacy_seq2seq.model_with_buckets(*arguments, [(2, 2), (1, 1)], None)
+
+
+BAD_BUCKETS = {
+    "None": (None, ArgumentTypeError, "got None"),
+    "number": (3, ArgumentTypeError, "got 3"),
+    "one pair": ((2, 2), ArgumentTypeError, r"pass \[\(source, target\)\]"),
+    "triple": ([(1, 2), (1, 2, 3)], ShapeError, r"got one with 3 entries, \(1, 2, 3\)"),
+    "single": ([(1,)], ShapeError, "got one with 1 entries"),
+    "float": ([(1, 2.0)], ArgumentTypeError, "got the size 2.0"),
+    "bool": ([(True, 2)], ArgumentTypeError, "got the size True"),
+    "string": (["12"], ArgumentTypeError, "got the size '1'"),
+    "negative": ([(1, -1)], OptionError, "got the negative size -1"),
+}
+
+
+@pytest.mark.parametrize("which", BAD_BUCKETS)
+def test_malformed_buckets(which):
+    buckets, error, text = BAD_BUCKETS[which]
+    with pytest.raises(error, match=f"^buckets must be a list of pairs .*{text}"):
+        tf1.contrib.legacy_seq2seq.model_with_buckets(*[[0, 0]] * 4, buckets, lambda *_: None)
+
+
+@pytest.mark.parametrize("given", [None, 3, "ab", {0: 0, 1: 1}], ids=repr)
+@pytest.mark.parametrize("position", range(4))
+def test_lists_of_a_bucket_that_are_none(position, given):
+    name = ("encoder_inputs", "decoder_inputs", "targets", "weights")[position]
+    arguments = [[0, 0], [0, 0], [0, 0], [0, 0]]
+    arguments[position] = given
+    with pytest.raises(ArgumentTypeError, match=f"^{name} must be a list with one entry for each timestep"):
+        tf1.contrib.legacy_seq2seq.model_with_buckets(*arguments, [(1, 1)], lambda *_: None)
+
+
+BAD_MODELS = {
+    "None": (None, ArgumentTypeError, r"must be callable with \(encoder_inputs, decoder_inputs\), got None"),
+    "returns None": (lambda *_: None, ArgumentTypeError, r"must return the pair \(logits, state\), got a NoneType"),
+    "returns logits": (lambda *_: [0, 0, 0], ShapeError, r"must return the pair \(logits, state\), got 3 results"),
+}
+
+
+@pytest.mark.parametrize("which", BAD_MODELS)
+def test_models_of_a_bucket_that_are_none(which):
+    model, error, text = BAD_MODELS[which]
+    with pytest.raises(error, match=f"^seq2seq {text}"):
+        tf1.contrib.legacy_seq2seq.model_with_buckets(*[[0, 0]] * 4, [(1, 1)], model)
 
 
 # --- the class -------------------------------------------------------------------------------------------------------

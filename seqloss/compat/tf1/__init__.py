@@ -1,23 +1,28 @@
 """TensorFlow 1.15: ``from seqloss.compat import tf1 as tf``."""
 
+from numbers import Integral
 from typing import Any
 
 import seqloss
 from seqloss.compat.tf1 import contrib, losses, nn
+from seqloss.core import dispatch, dtypes
+from seqloss.core.errors import UnreadableError
 from seqloss.core.protocol import Array
 
 __all__ = ["contrib", "losses", "nn", "sequence_mask"]
 
 
-def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool", name: str | None = None) -> Array:
+def sequence_mask(
+    lengths: Array, maxlen: Array | int | None = None, dtype: Any = "bool", name: str | None = None
+) -> Array:
     """:func:`seqloss.sequence_mask` in the signature of TensorFlow 1.15.
 
     Parameters
     ----------
     lengths : array of shape [...]
         As there.
-    maxlen : int, optional
-        As there.
+    maxlen : int or integer array of shape [], optional
+        As there. An array must be readable, and is waited for.
     dtype : str or dtype, default "bool"
         As there.
     name : str, optional
@@ -27,5 +32,27 @@ def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool"
     -------
     array of shape [..., maxlen]
         The mask.
+
+    Raises
+    ------
+    UnreadableError
+        If maxlen is a tensor without a value, as in a TensorFlow graph or under ``jax.jit``.
+    SeqlossError
+        And what :func:`seqloss.sequence_mask` raises.
     """
-    return seqloss.sequence_mask(lengths, maxlen, dtype)
+    return seqloss.sequence_mask(lengths, _number(maxlen), dtype)
+
+
+def _number(maxlen: Any) -> Any:
+    """The value of a scalar array; everything else as it is, for the check of maxlen."""
+    if maxlen is None or isinstance(maxlen, (int, Integral, float, list, tuple)) or dispatch.backend_of(maxlen) is None:
+        return maxlen
+    argument = dispatch.argument("maxlen", maxlen)
+    if argument.shape != () or argument.dtype not in dtypes.INTEGERS:
+        return maxlen
+    if not argument.facts.readable(argument.value, sync=True):
+        raise UnreadableError(
+            "maxlen has no value yet (traced or batched), but the number of columns is needed now; pass a Python "
+            "integer, the time size of the batch"
+        )
+    return int(argument.facts.to_numpy(argument.value))

@@ -1,5 +1,6 @@
 """``tf.nn`` of TensorFlow 1.15: cross entropies, sampled losses and candidate samplers."""
 
+from numbers import Integral
 from typing import Any
 
 import seqloss
@@ -14,7 +15,7 @@ from seqloss.compat.tf1.sampled import (
     sampled_softmax_loss,
     uniform_candidate_sampler,
 )
-from seqloss.core import entropies
+from seqloss.core import entropies, options
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, OptionError
 from seqloss.core.protocol import Array
@@ -92,7 +93,7 @@ def softmax_cross_entropy_with_logits(
         The losses, in nats.
     """
     _by_keyword("softmax_cross_entropy_with_logits", _sentinel)
-    return _soft(labels, logits, _axis(axis, None if dim == -1 else dim), name, stop_labels=True)
+    return _soft(labels, logits, _axis(axis, None if _is_default(dim) else dim), name, stop_labels=True)
 
 
 def softmax_cross_entropy_with_logits_v2(
@@ -127,6 +128,8 @@ def softmax_cross_entropy_with_logits_v2(
 
 
 def _soft(labels: Any, logits: Any, axis: int, name: str | None, *, stop_labels: bool) -> Array:
+    options.scope_name("name", name)
+    options.class_axis(axis)
     call = Call("logits", logits)
     given = call.beside("labels", labels)
     with call.backend.scope(name):
@@ -198,6 +201,11 @@ def weighted_cross_entropy_with_logits(
 def _by_keyword(function: str, sentinel: Any) -> None:
     if sentinel is not None:
         raise OptionError(f"{function} takes labels and logits by keyword alone; call it as (labels=..., logits=...)")
+
+
+def _is_default(dim: Any) -> bool:
+    # Anything else is left to the check of the axis: an array has no single answer to ==.
+    return isinstance(dim, (int, Integral)) and dim == -1
 
 
 def _axis(axis: int | None, dim: int | None) -> int:
