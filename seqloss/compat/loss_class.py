@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import options
+from seqloss.core import dtypes, options, shapes
+from seqloss.core.call import Call
 from seqloss.core.protocol import Array
 
 FLAGS = ("average_across_timesteps", "average_across_batch", "sum_over_timesteps", "sum_over_batch")
@@ -21,9 +22,7 @@ class SequenceLoss:
 
         ``compile`` wraps every other callable, and what wraps it applies weights and a reduction of its own.
         """
-        keras = sys.modules.get("keras")
-        # Half of Keras is loaded while it imports itself.
-        base = getattr(getattr(keras, "losses", None), "Loss", None)
+        base = _keras_loss()
         return object.__new__(cls if base is None or issubclass(cls, base) else _with_keras(cls, base))
 
     def __init__(
@@ -63,13 +62,17 @@ class SequenceLoss:
         y_pred : array
             The logits.
         sample_weight : array, optional
-            The weights; None stands for all ones.
+            The weights; None stands for all ones. Where a Keras model passes the mask of a layer with y_pred, masked
+            tokens have the weight 0.
 
         Returns
         -------
         array
             What the function returns.
         """
+        mask = self._mask(y_pred)
+        if mask is not None:
+            sample_weight = mask if sample_weight is None else _masked(y_pred, sample_weight, mask)
         flags = [getattr(self, flag) for flag in FLAGS]
         return self._loss(y_pred, y_true, sample_weight, *flags, self.softmax_loss_function, self._scope)
 
@@ -77,6 +80,19 @@ class SequenceLoss:
     def _loss(*arguments: Any) -> Array:
         """The function of the module, whose weights may be None here."""
         raise NotImplementedError
+
+    @staticmethod
+    def _mask(y_pred: Array) -> Array | None:
+        """The mask [batch, time] that Keras attached to the logits."""
+        return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its public class, since pickle cannot find the one made for Keras; that is decided anew where it is loaded.
+        return _rebuilt, (self._public, self.get_config())
+
+    @property
+    def _public(self) -> type:
+        return type(self)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, from which :meth:`from_config` makes the same loss.
@@ -108,6 +124,18 @@ class SequenceLoss:
         return cls(**config)
 
 
+def register(cls: type[SequenceLoss]) -> None:
+    """Let Keras find the class in saved models before an object of it was made, if Keras is loaded already."""
+    base = _keras_loss()
+    if base is not None:
+        _with_keras(cls, base)
+
+
+def _keras_loss() -> Any:
+    # Half of Keras is loaded while it imports itself.
+    return getattr(getattr(sys.modules.get("keras"), "losses", None), "Loss", None)
+
+
 def _with_keras(cls: type, base: type) -> type:
     """The class as a subclass of ``keras.losses.Loss`` that keeps its own call and configuration."""
     found = SequenceLoss._keras_classes.get(cls)
@@ -116,7 +144,44 @@ def _with_keras(cls: type, base: type) -> type:
         def start(self: Any, name: str | None) -> None:
             base.__init__(self, name=name)  # type: ignore[misc]  # the class of an instance of its subclass
 
-        # Saved models name the class by its module: there it is found, and makes instances of this one.
-        names = {"_start": start, "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+        names = {
+            "_start": start,
+            "_mask": staticmethod(_keras_mask),
+            "_public": cls,
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+        }
         found = SequenceLoss._keras_classes[cls] = type(cls.__name__, (cls, base), names)
+        saving = getattr(sys.modules.get("keras"), "saving", None)
+        if saving is not None and cls.__module__.startswith(_PACKAGE):
+            # Saved models name the class by this entry of Keras' registry, since Keras imports no modules of others.
+            # Classes of callers are theirs to register.
+            name = f"{cls.__module__.removeprefix(_PACKAGE)}.{cls.__name__}"
+            saving.register_keras_serializable(package="seqloss", name=name)(found)
     return found
+
+
+_PACKAGE = "seqloss.compat."
+
+
+def _keras_mask(y_pred: Array) -> Array | None:
+    # Not every tensor can hold an attribute: for those Keras 3 keeps the mask elsewhere.
+    find = getattr(sys.modules.get("keras.src.backend"), "get_keras_mask", None)
+    return getattr(y_pred, "_keras_mask", None) if find is None else find(y_pred)
+
+
+def _masked(logits: Array, weights: Array, mask: Array) -> Array:
+    """The weights, and 0 where the mask is False, whatever the weight is there."""
+    call = Call("y_pred", logits)
+    kept, given = call.beside("mask", mask), call.beside("sample_weight", weights)
+    dtypes.weights_dtype(given.dtype, "sample_weight")
+    for argument in (given, kept):
+        shapes.sequence_weights(argument.shape, call.main.shape)
+    dtype = given.dtype if given.dtype in dtypes.FLOATS else dtypes.compute_dtype(call.main.dtype)
+    arrays = call.place(kept, "bool", rank=2), call.place(given, dtype, rank=2)
+    keep, values = call.compare_same(*arrays, shapes.SIZES_DIFFER)
+    return call.guard(call.backend.where(keep, values, 0.0))
+
+
+def _rebuilt(cls: type[SequenceLoss], config: dict[str, Any]) -> SequenceLoss:
+    return cls.from_config(config)

@@ -105,3 +105,6 @@ class SequenceLoss(loss_class.SequenceLoss):
     """
 
     _loss = staticmethod(_loss)
+
+
+loss_class.register(SequenceLoss)
