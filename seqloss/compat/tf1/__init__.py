@@ -21,8 +21,8 @@ def sequence_mask(
     ----------
     lengths : array of shape [...]
         As there.
-    maxlen : int or integer array of shape [], optional
-        As there. An array must be readable, and is waited for.
+    maxlen : int or array of shape [], optional
+        As there. An array must be of an integer dtype and readable, and is waited for.
     dtype : str or dtype, default "bool"
         As there.
     name : str, optional

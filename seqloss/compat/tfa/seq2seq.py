@@ -106,8 +106,8 @@ class SequenceLoss(loss_class.SequenceLoss):
     """:func:`sequence_loss` as an object with fixed flags: ``SequenceLoss(...)(y_true, y_pred, sample_weight=None)``.
 
     Where Keras is loaded when the object is made, it is a ``keras.losses.Loss``, so that ``model.compile`` and
-    ``model.fit`` pass it the ``sample_weight`` [batch, time] untouched and leave its result as it is. Tokens that a layer
-    of the model has masked get the weight 0.
+    ``model.fit`` pass it the ``sample_weight`` [batch, time] untouched and leave its result as it is. Tokens that a
+    layer of the model has masked get the weight 0.
 
     Parameters
     ----------
