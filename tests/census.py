@@ -10,8 +10,8 @@ import family_suite
 import pytest
 import suite
 
-# Every declared case is the only parameter of one of these two.
-CASE = re.compile(r"::test_(?:case|family)\[(.*)\]$")
+# Every declared case is the only parameter of one of these two. No bracket before: identities are parameters elsewhere.
+CASE = re.compile(r"^[^\[]*::test_(?:case|family)\[(.*)\]$")
 
 
 class Census:

@@ -220,7 +220,7 @@ def test_a_weight_of_zero_removes_what_is_not_finite(framework, name, junk, weig
     masked = np.broadcast_to(w, (2, 3)) == 0
     w = w[..., None] if name == "sigmoid" and w.ndim else w
     dirty = np.where(masked[..., None], np.float32(junk), LOGITS)
-    bad = np.where(masked, -100, labels) if name == "sparse" else labels
+    bad = np.where(masked, -100, labels) if name == "sparse" else np.where(masked[..., None], np.float32(junk), labels)
     given = 0.0 if weights == "numbers" else framework.array(w)
     for key in KEYS:
         loss = functools.partial(function, weights=given, reduction=key)

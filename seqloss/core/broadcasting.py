@@ -6,14 +6,16 @@ Weights are a scalar, or of the rank of the losses with each of their sizes or 1
 
 from typing import Any
 
-from seqloss.core import dtypes, reduction, shapes
+from seqloss.core import dtypes, options, reduction, shapes
 from seqloss.core.call import Call
 from seqloss.core.protocol import SMALLEST_ACTIVE, Argument, Array
 
 
 def given(call: Call, name: str, value: Any) -> Argument | float:
     """An array; or a Python number as a float, which no framework has to place and every compiler can trace."""
-    return float(value) if isinstance(value, (int, float)) else call.beside(name, value)
+    if not isinstance(value, (int, float)):
+        return call.beside(name, value)
+    return options.finite_float(name, value)
 
 
 def check(call: Call, weights: Argument | float, losses: shapes.Shape, of: str) -> Argument | float:

@@ -70,6 +70,8 @@ def maxlen(value: Any) -> None:
         raise ArgumentTypeError(f"maxlen must be a Python integer or None, got {value!r}; convert it with int(...)")
     if value < 0:
         raise ShapeError(f"maxlen must not be negative, got {value}; a mask has at least 0 columns")
+    if int(value) >= 2**31:
+        raise ShapeError(f"maxlen must be below 2**31, got {value}; no mask has so many columns")
 
 
 REDUCTIONS = (
@@ -108,3 +110,11 @@ def label_smoothing(value: Any) -> None:
         raise OptionError(
             f"label_smoothing must be at most 1, got {value}; it is a fraction, not per cent (0 and less switch it off)"
         )
+
+
+def finite_float(name: str, value: Any) -> float:
+    """A Python number as a float; an integer may be too large to be one."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise OptionError(f"{name} is an integer beyond the range of floats; pass a number below 1e308") from None

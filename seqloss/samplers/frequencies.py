@@ -5,7 +5,7 @@ import os
 from numbers import Real
 from typing import Any
 
-from seqloss.core import dispatch, dtypes
+from seqloss.core import dispatch, dtypes, options
 from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError
 from seqloss.core.protocol import Array
 from seqloss.core.shapes import text
@@ -50,9 +50,10 @@ def learned(counts: Any, range_max: int) -> Array:
 def _power(distortion: Any) -> float:
     if isinstance(distortion, bool) or not isinstance(distortion, Real):
         raise ArgumentTypeError(f"distortion must be a number, got {distortion!r}; convert it with float(...)")
-    if not math.isfinite(distortion):
-        raise OptionError(f"distortion must be finite, got {distortion}; 1.0 leaves the frequencies as they are")
-    return float(distortion)
+    power = options.finite_float("distortion", distortion)
+    if not math.isfinite(power):
+        raise OptionError(f"distortion must be finite, got {power}; 1.0 leaves the frequencies as they are")
+    return power
 
 
 def _given(vocab_file: Any, unigrams: Any) -> tuple[str, Array]:

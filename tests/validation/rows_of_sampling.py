@@ -290,6 +290,16 @@ SAMPLING = [
         num_sampled=8,
     ),
     nce(
+        "sampled_drawn_for_host_labels_while_tracing",
+        UnreadableError,
+        "inputs have no values yet (traced, batched, or without storage), but candidates are drawn on the host; draw "
+        "them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, and pass them as "
+        "sampled_values",
+        {**DRAWN, "torch-fullgraph": "PyTorch refuses to trace the list of labels"},
+        **NONE,
+        labels=Raw(Y.tolist()),
+    ),
+    nce(
         "sampled_drawn_while_tracing",
         UnreadableError,
         "labels have no values yet (traced, batched, or without storage), but candidates are drawn on the host; draw "

@@ -12,12 +12,14 @@ from seqloss.core.protocol import Array
 @jax.jit
 def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
     x = _prepare(logits)
+    # An entry without a loss is NaN in the end; 0 meanwhile keeps NaN out of the derivatives of what follows.
+    bad = jnp.isnan(x)
+    x = jnp.where(bad, 0, x)
     against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
     # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
     one = against * _softplus(jnp.where((against == 0) & jnp.isinf(x), 0, x))
     other = along * _softplus(jnp.where((along == 0) & jnp.isinf(x), 0, -x))
-    # XLA may lose a NaN on its way through an exponential.
-    return jnp.where(jnp.isnan(x), x, one + other)
+    return jnp.where(bad, jnp.nan, one + other)
 
 
 @functools.partial(jax.jit, static_argnums=4)
@@ -26,7 +28,9 @@ def sigmoid_nll_pullback(
 ) -> tuple[Array, Array | None, Array | None]:
     x, g = _prepare(logits), cotangent
     # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
-    x = jnp.where((g == 0) & ~jnp.isfinite(x), 0, x)
+    x, labels = (jnp.where((g == 0) & ~jnp.isfinite(a), 0, a) for a in (x, labels))
+    if pos_weight is not None:
+        pos_weight = jnp.where((g == 0) & ~jnp.isfinite(pos_weight), 0, pos_weight)
     up, down = _sigmoid(x), _sigmoid(-x)
     along = labels if pos_weight is None else pos_weight * labels
     to_logits = (g * jnp.where(jnp.isnan(x), x, (1 - labels) * up - along * down)).astype(logits.dtype)

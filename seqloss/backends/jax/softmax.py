@@ -34,6 +34,7 @@ def softmax_nll_pullback(
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
     replaced = (g == 0) & ~jnp.isfinite(shift + rest)
     z, shift, rest = (jnp.where(replaced, 0, x) for x in (z, shift, rest))
+    labels, mass = (jnp.where((g == 0) & ~jnp.isfinite(x), 0, x) for x in (labels, mass))
     _, at = _highest(z)
     elsewhere = mass * (jnp.exp(z - shift) / (1 + rest)) - labels
     to_logits = g * jnp.where(at, (mass - labels) - mass * (rest / (1 + rest)), elsewhere)

@@ -10,12 +10,14 @@ from seqloss.core.protocol import Array
 def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
     x = _prepare(logits)
     zero = tf.zeros_like(x)
+    # An entry without a loss is NaN in the end; 0 meanwhile keeps NaN out of the derivatives of what follows.
+    bad = tf.math.is_nan(x)
+    x = tf.where(bad, zero, x)
     against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
     # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
     one = against * _softplus(tf.where((against == 0) & tf.math.is_inf(x), zero, x))
     other = along * _softplus(tf.where((along == 0) & tf.math.is_inf(x), zero, -x))
-    # XLA may lose a NaN on its way through an exponential.
-    return tf.where(tf.math.is_nan(x), x, one + other)
+    return tf.where(bad, tf.constant(float("nan"), x.dtype), one + other)
 
 
 def sigmoid_nll_pullback(
@@ -24,7 +26,9 @@ def sigmoid_nll_pullback(
     x, g = _prepare(logits), cotangent
     zero = tf.zeros_like(x)
     # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
-    x = tf.where((g == 0) & ~tf.math.is_finite(x), zero, x)
+    x, labels = (tf.where((g == 0) & ~tf.math.is_finite(a), zero, a) for a in (x, labels))
+    if pos_weight is not None:
+        pos_weight = tf.where((g == 0) & ~tf.math.is_finite(pos_weight), zero, pos_weight)
     up, down = _sigmoid(x), _sigmoid(-x)
     along = labels if pos_weight is None else pos_weight * labels
     to_logits = tf.cast(g * tf.where(tf.math.is_nan(x), x, (1 - labels) * up - along * down), logits.dtype)

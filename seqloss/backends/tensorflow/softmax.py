@@ -35,6 +35,7 @@ def softmax_nll_pullback(
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
     replaced = (g == 0) & ~tf.math.is_finite(shift + rest)
     z, shift, rest = (tf.where(replaced, tf.zeros_like(x), x) for x in (z, shift, rest))
+    y, mass = (tf.where((g == 0) & ~tf.math.is_finite(x), tf.zeros_like(x), x) for x in (y, mass))
     _, at = _highest(z)
     elsewhere = mass * (tf.exp(z - shift) / (1 + rest)) - y
     to_logits = g * tf.where(at, (mass - y) - mass * (rest / (1 + rest)), elsewhere)

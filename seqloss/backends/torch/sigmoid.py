@@ -25,7 +25,9 @@ def sigmoid_nll_pullback(
 ) -> tuple[Array, Array | None, Array | None]:
     x, g = _prepare(logits), cotangent
     # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
-    x = torch.where((g == 0) & ~torch.isfinite(x), 0.0, x)
+    x, labels = (torch.where((g == 0) & ~torch.isfinite(a), 0.0, a) for a in (x, labels))
+    if pos_weight is not None:
+        pos_weight = torch.where((g == 0) & ~torch.isfinite(pos_weight), 0.0, pos_weight)
     up, down = _sigmoid(x), _sigmoid(-x)
     along = labels if pos_weight is None else pos_weight * labels
     to_logits = (g * ((1 - labels) * up - along * down)).to(logits.dtype)

@@ -35,6 +35,7 @@ def softmax_nll_pullback(
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
     replaced = (g == 0) & ~torch.isfinite(shift + rest)
     z, shift, rest = (torch.where(replaced, 0.0, x) for x in (z, shift, rest))
+    labels, mass = (torch.where((g == 0) & ~torch.isfinite(x), 0.0, x) for x in (labels, mass))
     index = z.detach().argmax(-1, keepdim=True)
     at_highest = (mass - labels.gather(-1, index)) - mass * (rest / (1 + rest))
     slope = (mass * (torch.exp(z - shift) / (1 + rest)) - labels).scatter(-1, index, at_highest)

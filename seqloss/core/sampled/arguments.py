@@ -66,6 +66,10 @@ def check_options(given: Options) -> None:
 def receive(options: Options, weights: Any, biases: Any, labels: Any, inputs: Any) -> Given:
     """Find the backend of a call, which the inputs decide, and check what needs no values."""
     call = Call("inputs", inputs)
+    if isinstance(biases, (list, tuple)) and any(not isinstance(x, (int, float)) for x in biases):
+        raise ArgumentTypeError(
+            "biases is a list of shards, but they must be one array; put them together in the order of the classes"
+        )
     is_list = isinstance(weights, (list, tuple)) and any(not isinstance(x, (list, tuple, int, float)) for x in weights)
     parts = [(f"weights[{i}]", x) for i, x in enumerate(weights)] if is_list else [("weights", weights)]
     given = Given(
@@ -145,10 +149,13 @@ def _check_ids(argument: Argument) -> None:
 def to_draw(given: Given, options: Options) -> Argument:
     """The labels, which candidates can be drawn for: on the host, so that there is no way around reading them."""
     y = given.labels
-    if not y.facts.readable(y.value, sync=True):
+    # The others too: where they are traced, candidates would be drawn once and serve every run of the program.
+    for each in (y, given.call.main, *given.shards, given.biases):
+        if each.facts.readable(each.value, sync=True):
+            continue
         raise UnreadableError(
-            "labels have no values yet (traced, batched, or without storage), but candidates are drawn on the host; "
-            "draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, "
+            f"{each.name} have no values yet (traced, batched, or without storage), but candidates are drawn on the "
+            "host; draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, "
             "and pass them as sampled_values"
         )
     labels.check(y, options.num_classes, None, True, mend=IS_CLASS)

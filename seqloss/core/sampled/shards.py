@@ -68,7 +68,7 @@ def _take_exactly(
     place, row = locate(dispatch.load("numpy"), ids, classes, len(shards), strategy)
     parts = [
         backend.astype(backend.take(shards[i], backend.asarray(row[place == i], like=shards[i])), dtype)
-        for i in np.unique(place).tolist()
+        for i in range(min(len(shards), classes))  # also those that no id is in: their gradient is empty, not missing
     ]
     # From the order of the shards back to that of the ids.
     order = np.argsort(np.argsort(place, kind="stable"), kind="stable")

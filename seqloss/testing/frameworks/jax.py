@@ -75,5 +75,10 @@ EXPLICIT = {
     "explicit-jit": lambda function, arrays: jax.jit(function)(*arrays),
 }
 
-# The kernels see a dtype and a way to run independently: here one half-precision and one full dtype tell enough.
-FEWER_DTYPES = dict.fromkeys(("grad-of-jit", "checkpoint"), ("float32", "bfloat16"))
+# A kernel sees a dtype and a way to run independently of each other. So one half-precision dtype tells enough where a
+# case is compiled, and float32 where another mode compiles the same operations.
+FEWER_DTYPES = {
+    "jit": ("float32", "float64", "bfloat16"),
+    **dict.fromkeys(("grad-of-jit", "checkpoint"), ("float32",)),
+    "explicit-jit": ("float32", "bfloat16"),
+}

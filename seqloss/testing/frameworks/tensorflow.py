@@ -91,5 +91,10 @@ EXPLICIT = {
     "explicit-function": lambda function, arrays: tf.function(function)(*arrays),
 }
 
-# The kernels see a dtype and a way to run independently: here one half-precision and one full dtype tell enough.
-FEWER_DTYPES = dict.fromkeys(("function-unknown-sizes", "function-unknown-rank"), ("float32", "bfloat16"))
+# A kernel sees a dtype and a way to run independently of each other. So one half-precision dtype tells enough where a
+# case is compiled, and float32 where another mode compiles the same operations.
+FEWER_DTYPES = {
+    **dict.fromkeys(("function", "xla"), ("float32", "float64", "bfloat16")),
+    **dict.fromkeys(("function-unknown-sizes", "function-unknown-rank"), ("float32",)),
+    "explicit-function": ("float32", "bfloat16"),
+}

@@ -97,5 +97,10 @@ MODES = {
 INDUCTOR = {"inductor": _compiled()}
 EXPLICIT = {"explicit": lambda function, arrays: function(*arrays), "explicit-compile": _explicit_compiled}
 
-# The kernels see a dtype and a way to run independently: here one half-precision and one full dtype tell enough.
-FEWER_DTYPES = dict.fromkeys(("compile-dynamic", "func", "export", "explicit-compile"), ("float32", "bfloat16"))
+# A kernel sees a dtype and a way to run independently of each other. So one half-precision dtype tells enough where a
+# case is compiled, and float32 where another mode compiles the same operations.
+FEWER_DTYPES = {
+    "compile": ("float32", "float64", "bfloat16"),
+    **dict.fromkeys(("compile-dynamic", "explicit-compile"), ("float32",)),
+    **dict.fromkeys(("func", "export"), ("float32", "bfloat16")),
+}
