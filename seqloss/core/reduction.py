@@ -92,8 +92,11 @@ def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Re
     if plan.denominator == NOTHING:
         return Reduced(backend.sum(weighted, axis=plan.axis), None, None)
     if plan.denominator == ELEMENTS:
-        safe = _elements(backend, weighted, plan.axis)
-        return Reduced(backend.sum(weighted, axis=plan.axis) / safe, safe, None)
+        total = backend.sum(weighted, axis=plan.axis)
+        # In the dtype of the losses: NumPy 1 makes a float64 of a float32 scalar and a Python number.
+        ones = backend.ones_like(total, dtype=backend.dtype(total))
+        safe = backend.astype(ones * _elements(backend, weighted, plan.axis), backend.dtype(total))
+        return Reduced(total / safe, safe, None)
     if plan.denominator == ACTIVE and weights.active is not None:
         count = backend.count_nonzero(weights.active, axis=plan.axis)
         denominator = backend.astype(count, backend.dtype(weights.values))

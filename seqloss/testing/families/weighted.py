@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 import seqloss
+from seqloss.testing import oracle
 from seqloss.testing.families.family import Family
 from seqloss.testing.families.reference import Expected, Losses, Slope, binary, soft, sparse, weighted
 
@@ -34,7 +35,8 @@ def _losses(*shape: int) -> Any:
 
 def _of_losses(key: str) -> Any:
     def expected(losses: Array, weights: Array, cotangent: Array | None = None) -> Expected:
-        ones = np.ones(losses.shape)
+        # Wide at once: NumPy 1 computes an array of half precision and a wide scalar in half precision.
+        losses, ones = losses.astype(oracle.WIDE), np.ones(losses.shape)
         given = Losses(losses, np.zeros(losses.shape), (Slope(ones, np.zeros(ones.shape), losses.shape),), 20.0)
         return weighted(given, weights, key, cotangent)
 
