@@ -214,8 +214,10 @@ def trailing(name: str, got: Shape, main: str, expected: Shape) -> None:
     """``name`` must have sizes 1 or those of the last axes of ``main``."""
     if got is None or expected is None:
         return
+    # Of the same length: old versions of torch.compile know no zip that is not strict.
+    last = expected[max(len(expected) - len(got), 0) :]
     if len(got) > len(expected) or not all(
-        a in (1, None) or b is None or a == b for a, b in zip(reversed(got), reversed(expected), strict=False)
+        a in (1, None) or b is None or a == b for a, b in zip(got, last, strict=True)
     ):
         raise ShapeError(
             f"{name} must have the sizes of the last axes of {main} {text(expected)}, or 1, got {text(got)}; "
