@@ -51,7 +51,7 @@ def lists(logits: Any, targets: Any, weights: Any) -> None:
                 "or pass all three as arrays to seqloss.sequence_loss"
             )
     lengths = [len(value) for value in named.values()]
-    if lengths.count(lengths[0]) != len(lengths):
+    if any(length != lengths[0] for length in lengths):
         raise ShapeError(
             "logits, targets and weights must be lists of one length, with one array for each timestep, "
             f"got lengths {lengths[0]}, {lengths[1]} and {lengths[2]}"
