@@ -1,10 +1,10 @@
 """Cross entropy of single tokens."""
 
-from seqloss.core import arguments
+from seqloss.core import arguments, builtin_loss, options
 from seqloss.core.protocol import Array
 
 
-def token_loss(logits: Array, targets: Array, *, active: Array | None = None) -> Array:
+def token_loss(logits: Array, targets: Array, *, active: Array | None = None, exact: bool = False) -> Array:
     """Cross entropy of each token.
 
     For the logits z of a token and its label y the loss, in nats, is ::
@@ -23,6 +23,9 @@ def token_loss(logits: Array, targets: Array, *, active: Array | None = None) ->
     active : bool array of shape [...], optional
         Where it is False the loss and the gradient are exactly 0, whatever logits and targets hold. None stands for
         True everywhere.
+    exact : bool, default False
+        Compute in float64 and round the loss and each entry of the gradient once, so that they are the same bits in
+        every framework; see :func:`sequence_loss`.
 
     Returns
     -------
@@ -35,7 +38,7 @@ def token_loss(logits: Array, targets: Array, *, active: Array | None = None) ->
         If targets or active have another shape than logits without the class axis (nothing is broadcast), or if
         there are no classes.
     DTypeError
-        If logits are not floats, targets not integers, or active not bools.
+        If logits are not floats, targets not integers, or active not bools; if logits are float64 in exact mode.
     ArgumentTypeError
         If an argument is no dense array.
     LabelError
@@ -79,6 +82,8 @@ def token_loss(logits: Array, targets: Array, *, active: Array | None = None) ->
     >>> print(f"{float(seqloss.token_loss(confident, 0)):.4e}")
     4.1223e-09
     """
-    call = arguments.tokens(arguments.receive(logits, targets, active, "active"))
-    nll = call.backend.differentiable_token_nll(call.logits, call.targets, call.active)
+    options.exact(exact)
+    call = arguments.tokens(arguments.receive(logits, targets, active, "active"), exact)
+    with call.backend.scope(None):
+        nll = builtin_loss.token_losses(call.backend, call.logits, call.targets, call.active, exact)
     return nll if call.agree is None else call.backend.where(call.agree, nll, float("nan"))

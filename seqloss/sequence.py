@@ -19,6 +19,7 @@ def sequence_loss(
     name: str | None = None,
     *,
     check_labels: bool | None = None,
+    exact: bool = False,
 ) -> Array:
     """Weighted cross entropy of a batch of sequences, with the reductions of TensorFlow's ``seq2seq.sequence_loss``.
 
@@ -61,6 +62,9 @@ def sequence_loss(
         Whether labels are read to be checked. None: if targets and weights can be read without waiting for an
         accelerator. True: always, at the price of waiting. False: never. Without effect if there is a
         ``softmax_loss_function``.
+    exact : bool, default False
+        Compute in float64 and round each result once. The loss and its gradients are then the same bits in every
+        framework, eager or compiled; see the notes.
 
     Returns
     -------
@@ -74,11 +78,11 @@ def sequence_loss(
         If an argument has the wrong rank or size (nothing is broadcast), if there are no classes, or if the
         ``softmax_loss_function`` returns another shape than [batch * time].
     DTypeError
-        If logits are not floats, targets not integers, or weights not numbers.
+        If logits are not floats, targets not integers, or weights not numbers; if logits are float64 in exact mode.
     ArgumentTypeError
         If a flag is not a bool, or an argument is no dense array.
     OptionError
-        If a flag that averages and one that sums are both True.
+        If a flag that averages and one that sums are both True, or if exact comes with a ``softmax_loss_function``.
     LabelError
         If labels are read and a token of non-zero weight has one outside [0, classes).
     UnreadableError
@@ -119,6 +123,12 @@ def sequence_loss(
     0, and the gradient to the weight is that of the formula, with a loss that is not finite counted as 0.
     Forward-mode differentiation with respect to the logits is refused by PyTorch and JAX.
 
+    With ``exact=True`` logits, weights and reductions are widened to float64, and the loss and each entry of a gradient
+    are rounded once, to float32 or to the dtype of half-precision logits; what would be a subnormal float32 is 0.
+    Weights are those of the other mode: cast to float32 first. Results can differ only where the true value lies within
+    the error of float64 of a boundary between two float32 numbers, about once in 10**9 entries. float64 logits and a
+    ``softmax_loss_function`` are refused, and so are second derivatives.
+
     Under tracing all checks of structure run and raise the same errors. Labels without values are not checked: a token
     of non-zero weight with a label outside [0, classes) has a loss of NaN and a NaN row in the gradient. Sizes that are
     unknown in a TensorFlow graph are compared when it runs: an assertion fails, or, where the compiler drops
@@ -149,12 +159,12 @@ def sequence_loss(
     """
     plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     options.loss_options(softmax_loss_function, name, check_labels)
+    options.exact(exact, softmax_loss_function)
     given = arguments.receive(logits, targets, weights)
     with given.backend.scope(name):
-        call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None)
+        call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None, exact=exact)
         if softmax_loss_function is None:
-            rule = builtin_loss.BuiltinLoss(given.backend, plan, skips=call.fixed, wrt_weights=not call.fixed)
-            loss = given.backend.fuse(rule.plain, rule.forward, rule.pullback, builtin_loss.arrays_of(call))
+            loss = builtin_loss.sequence_loss(call, plan, exact)
         else:
             losses = custom_loss.token_losses(call, call.logits, softmax_loss_function)
             loss = reduction.forward(given.backend, plan, losses, call.weights).loss
@@ -173,6 +183,7 @@ def sequence_loss_and_grad(
     name: str | None = None,
     *,
     check_labels: bool | None = None,
+    exact: bool = False,
     cotangent: Array | None = None,
     wrt: str | tuple[str, ...] = "logits",
 ) -> tuple[Array, Array | tuple[Array, ...]]:
@@ -206,6 +217,8 @@ def sequence_loss_and_grad(
     name : str, optional
         As in :func:`sequence_loss`.
     check_labels : bool, optional
+        As in :func:`sequence_loss`.
+    exact : bool, default False
         As in :func:`sequence_loss`.
     cotangent : array of exactly the shape of the loss, optional
         What each entry of the loss is multiplied by before they are added up and differentiated: the gradient that
@@ -275,14 +288,15 @@ def sequence_loss_and_grad(
     """
     plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     options.loss_options(softmax_loss_function, name, check_labels)
+    options.exact(exact, softmax_loss_function)
     names = options.gradient_names(wrt)
     given = arguments.receive(logits, targets, weights)
     backend = given.backend
     with backend.scope(name):
-        call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None, wrt=names)
+        call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None, exact=exact, wrt=names)
         if softmax_loss_function is None:
-            rule = builtin_loss.BuiltinLoss(backend, plan, skips=call.fixed, wrt_weights="weights" in names)
             arrays = builtin_loss.arrays_of(call)
+            rule = builtin_loss.rule(call, plan, exact, "weights" in names)
             loss, residuals = rule.forward(*arrays)
             upstream = arguments.cotangent(call, cotangent, loss)
             to_logits, to_weights, *_ = rule.pullback(arrays, residuals, upstream)

@@ -46,7 +46,7 @@ def test_missing_function_is_found(name):
 
 @pytest.mark.parametrize("name", sorted(PROTOCOL))
 def test_wrong_signature_is_found(name):
-    assert any(line.startswith(f"  {name}: must take (") for line in violations(**{name: lambda: None}))
+    assert any(line.startswith(f"  {name}: must take (") for line in violations(**{name: lambda *, wrong: None}))
 
 
 @pytest.mark.parametrize("name", sorted(PROTOCOL))
@@ -60,8 +60,8 @@ def test_exception_is_a_violation_of_its_function(name):
 def statistics_with(**fields):
     """The forward kernel with its statistics changed by functions of logits, targets, active and statistics."""
 
-    def kernel(logits, targets, active):
-        result = adapter.token_nll(logits, targets, active)
+    def kernel(logits, targets, active, dtype):
+        result = adapter.token_nll(logits, targets, active, dtype)
         return result._replace(**{name: f(logits, targets, active, result) for name, f in fields.items()})
 
     return kernel
@@ -75,26 +75,26 @@ def naive_nll(z, y, active, statistics):
         return np.where(good & (statistics.nll != 0), lse - target, statistics.nll).astype(statistics.nll.dtype)
 
 
-def wrapped_labels(logits, targets, active):
-    return adapter.token_nll(logits, targets.astype(int) % logits.shape[-1], active)
+def wrapped_labels(logits, targets, active, dtype):
+    return adapter.token_nll(logits, targets.astype(int) % logits.shape[-1], active, dtype)
 
 
-def labels_compared_narrow(logits, targets, active):
+def labels_compared_narrow(logits, targets, active, dtype):
     """int8 cannot hold 200, and 200 becomes -56."""
     with np.errstate(all="ignore"):
         limit = np.array(logits.shape[-1]).astype(targets.dtype)
     legal = (targets >= 0) & (targets < limit)
-    nll, shift, total = adapter.token_nll(logits, np.where(legal, targets, -1), active)
+    nll, shift, total = adapter.token_nll(logits, np.where(legal, targets, -1), active, dtype)
     return TokenStatistics(nll, shift, total)
 
 
-def active_forgotten(logits, targets, active):
-    return adapter.token_nll(logits, targets, None)
+def active_forgotten(logits, targets, active, dtype):
+    return adapter.token_nll(logits, targets, None, dtype)
 
 
-def in_place(logits, targets, active):
+def in_place(logits, targets, active, dtype):
     logits -= logits.max(-1, keepdims=True)
-    return adapter.token_nll(logits, targets, active)
+    return adapter.token_nll(logits, targets, active, dtype)
 
 
 def pullback_with(change):
@@ -300,8 +300,15 @@ BROKEN = {
     "sizes_agree never agrees": {"sizes_agree": lambda arrays, message: (np.bool_(False), list(arrays))},
     "vjp of nothing": {"vjp": detached},
     "vjp without the cotangent": {"vjp": uniform},
-    "fuse returns the residuals too": {"fuse": lambda plain, forward, pullback, arrays: forward(*arrays)},
-    "fuse changes the value": {"fuse": lambda plain, forward, pullback, arrays: -plain(*arrays)},
+    "fuse returns the residuals too": {"fuse": lambda rule, arrays: rule.forward(*arrays)},
+    "fuse changes the value": {"fuse": lambda rule, arrays: -rule.plain(*arrays)},
+    "in_float64 returns the residuals too": {"in_float64": lambda rule, arrays: rule.forward(*arrays)},
+    "in_float64 changes the value": {"in_float64": lambda rule, arrays: -rule.plain(*arrays)},
+    "float64 is None": {"float64": lambda: None},
+    "on_host is no bool": {"on_host": lambda arrays: None},
+    "to_host loses the array": {"on_host": lambda arrays: True, "to_host": lambda x: x.tolist()},
+    "from_host loses the numbers": {"on_host": lambda arrays: True, "from_host": lambda x, dtype, like: x * 0},
+    "threads is none at all": {"threads": lambda: 0},
     "token_nll naive": {"token_nll": statistics_with(nll=naive_nll)},
     "token_nll widens": {"token_nll": statistics_with(nll=lambda z, y, a, s: s.nll.astype("float64"))},
     "token_nll narrows": {"token_nll": statistics_with(shift=lambda z, y, a, s: s.shift.astype(z.dtype))},
@@ -324,7 +331,9 @@ BROKEN = {
     "differentiable_token_nll without active": {
         "differentiable_token_nll": lambda z, y, active: adapter.differentiable_token_nll(z, y, None)
     },
-    "differentiable_token_nll returns the statistics": {"differentiable_token_nll": adapter.token_nll},
+    "differentiable_token_nll returns the statistics": {
+        "differentiable_token_nll": lambda z, y, active: adapter.token_nll(z, y, active, "float32")
+    },
     "softmax_nll naive": {"softmax_nll": soft_with(soft_naive)},
     "softmax_nll 0 times infinity": {"softmax_nll": soft_with(soft_zero_times_infinity)},
     "softmax_nll of normalised labels": {
@@ -409,7 +418,7 @@ def test_every_function_has_a_fault_in_the_table():
 
 DIFFERENTIATED = (
     *("differentiable_token_nll", "differentiable_softmax_nll", "differentiable_sigmoid_nll"),
-    *("fuse", "take", "broadcast_like"),
+    *("fuse", "in_float64", "take", "broadcast_like"),
 )
 
 

@@ -1,5 +1,7 @@
 """The backend of the framework ``boxed``: everything that seqloss asks of it."""
 
+from contextlib import nullcontext
+
 import numpy as np
 from boxed import Box
 
@@ -147,15 +149,42 @@ def vjp(function, x):
     return None  # no automatic differentiation
 
 
-def fuse(plain, forward, pullback, arrays):
-    return plain(*arrays)  # nothing to gain
+def fuse(rule, arrays):
+    return rule.plain(*arrays)  # nothing to gain
+
+
+# --- float64, and the memory of the host ------------------------------------------------------------------------------
+
+
+def float64():
+    return nullcontext()  # float64 arrays are always legal
+
+
+def in_float64(rule, arrays):
+    return rule.forward(*arrays)[0]
+
+
+def on_host(arrays):
+    return False  # True would let NumPy compute in place of this backend
+
+
+def to_host(x):
+    return x.held
+
+
+def from_host(x, dtype, like):
+    return Box(x)
+
+
+def threads():
+    return None
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
 
 
-def token_nll(logits, targets, active):
-    return TokenStatistics(*map(Box, on_numpy.token_nll(logits.held, targets.held, _held(active))))
+def token_nll(logits, targets, active, dtype):
+    return TokenStatistics(*map(Box, on_numpy.token_nll(logits.held, targets.held, _held(active), dtype)))
 
 
 def token_nll_pullback(cotangent, logits, targets, active, statistics):
@@ -164,7 +193,8 @@ def token_nll_pullback(cotangent, logits, targets, active, statistics):
 
 
 def differentiable_token_nll(logits, targets, active):
-    return token_nll(logits, targets, active).nll
+    dtype = "float64" if logits.held.dtype == "float64" else "float32"
+    return token_nll(logits, targets, active, dtype).nll
 
 
 def softmax_nll(logits, labels):

@@ -47,7 +47,12 @@ def receive(logits: Any, targets: Any, mask: Any, name: str = "weights") -> Rece
 
 
 def sequence(
-    given: Received, check_labels: bool | None, *, ranged: bool, wrt: tuple[str, ...] | None = None
+    given: Received,
+    check_labels: bool | None,
+    *,
+    ranged: bool,
+    exact: bool = False,
+    wrt: tuple[str, ...] | None = None,
 ) -> Sequence:
     """Check and place the arrays of a sequence loss.
 
@@ -61,6 +66,8 @@ def sequence(
     """
     backend, z, y, w = given
     is_open = _check_sequence(z, y, w, wrt)
+    if exact:
+        dtypes.exact_logits(z.dtype)
     dtype = dtypes.compute_dtype(z.dtype)
     weights_dtype = dtype if w is None or w.is_host else w.dtype
     fixed = w is None or w.is_host or w.dtype not in dtypes.FLOATS
@@ -110,7 +117,7 @@ class Tokens(NamedTuple):
     agree: Array | None
 
 
-def tokens(given: Received) -> Tokens:
+def tokens(given: Received, exact: bool) -> Tokens:
     """Check and place the arrays of a token loss."""
     backend, z, y, mask = given
     shapes.token_logits(z.shape)
@@ -121,6 +128,8 @@ def tokens(given: Received) -> Tokens:
     shapes.classes(z.shape)
     dtypes.float_dtype("logits", z.dtype)
     dtypes.targets_dtype(y.dtype)
+    if exact:
+        dtypes.exact_logits(z.dtype)
     y = _checked_labels(y, z.shape, mask, None, "active")
     arrays = [dispatch.place(backend, argument, z.value) for argument in (z, y, mask) if argument is not None]
     agree, arrays = backend.sizes_agree(arrays, shapes.TOKEN_SIZES_DIFFER) if is_open else (None, arrays)

@@ -1,18 +1,39 @@
-"""The built-in loss as a whole: the kernel and the reduction, forward and backward.
+"""The built-in losses as rules: the kernel and the reduction as one function of arrays, forward and backward.
 
 ``plain`` leaves differentiation to the framework. ``forward`` and ``pullback`` compute the same without it: they serve
-``sequence_loss_and_grad``, and backends in which one operation is cheaper than a graph of twenty.
+``sequence_loss_and_grad``, backends in which one operation is cheaper than a graph of twenty, and the exact mode, in
+which float64 must not be seen from outside.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from seqloss.core import reduction
+from seqloss.core import dtypes, hosted, reduction
 from seqloss.core.arguments import Sequence
-from seqloss.core.protocol import Array, Backend, TokenStatistics
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Backend, Rule, TokenStatistics
+
+
+def sequence_loss(call: Sequence, plan: reduction.Plan, exact: bool) -> Array:
+    """The loss of a checked call, which the framework can differentiate."""
+    backend, arrays = call.backend, arrays_of(call)
+    given = rule(call, plan, exact, not call.fixed)
+    return backend.in_float64(given, arrays) if exact else backend.fuse(given, arrays)
+
+
+def rule(call: Sequence, plan: reduction.Plan, exact: bool, wrt_weights: bool) -> Rule:
+    """The loss of a checked call as a function of :func:`arrays_of` it."""
+    return hosted.hosted(BuiltinLoss(call.backend, plan, call.fixed, wrt_weights, exact), arrays_of(call))
+
+
+def token_losses(backend: Backend, logits: Array, targets: Array, active: Array | None, exact: bool = False) -> Array:
+    """The loss of each token, which the framework can differentiate."""
+    arrays = logits, targets, active
+    given = hosted.hosted(TokenLoss(backend, exact), arrays)
+    return backend.in_float64(given, arrays) if exact else backend.fuse(given, arrays)
 
 
 def arrays_of(call: Sequence) -> tuple[Any, ...]:
-    """The arguments of the functions below."""
+    """The arguments of a :class:`BuiltinLoss`."""
     return call.logits, call.weights.values, call.targets, call.weights.active
 
 
@@ -25,6 +46,15 @@ class BuiltinLoss(NamedTuple):
     """Whether the kernel may skip inactive tokens, because nobody asks for the gradient of the weights."""
     wrt_weights: bool
     """Whether the pullback computes that gradient."""
+    exact: bool
+    """Whether all is computed in float64 and rounded once."""
+
+    @property
+    def is_hosted(self) -> bool:
+        return False
+
+    def on(self, backend: Backend) -> "BuiltinLoss":
+        return BuiltinLoss(backend, self.plan, self.skips, self.wrt_weights, self.exact)
 
     def plain(self, logits: Array, values: Array, targets: Array, active: Array | None) -> Array:
         nll = self.backend.differentiable_token_nll(logits, targets, active if self.skips else None)
@@ -35,25 +65,82 @@ class BuiltinLoss(NamedTuple):
         self, logits: Array, values: Array, targets: Array, active: Array | None
     ) -> tuple[Array, tuple[Any, ...]]:
         """The loss, and what its pullback needs beside the arguments: numbers per token."""
-        statistics = self.backend.token_nll(logits, targets, active if self.skips else None)
-        losses = self._countable(statistics.nll, active)
-        reduced = reduction.forward(self.backend, self.plan, losses, reduction.Weights(values, active))
-        return reduced.loss, (*statistics, losses, *reduced)
+        backend = self.backend
+        with _region(backend, self.exact):
+            # The weights are in the dtype of the loss; what is computed in may be wider.
+            dtype = "float64" if self.exact else backend.dtype(values)
+            weights = reduction.Weights(backend.astype(values, dtype), active)
+            statistics = backend.token_nll(logits, targets, active if self.skips else None, dtype)
+            losses = self._countable(statistics.nll, active)
+            reduced = reduction.forward(backend, self.plan, losses, weights)
+            loss = _rounded(backend, reduced.loss) if self.exact else reduced.loss
+        return loss, (*statistics, losses, *reduced)
 
     def pullback(
         self, arrays: tuple[Any, ...], residuals: tuple[Any, ...], cotangent: Array
     ) -> tuple[Array, Array | None, None, None]:
         """The gradients of the logits (in their dtype) and of the values of the weights."""
+        backend = self.backend
         logits, values, targets, active = arrays
         nll, shift, total, losses, loss, safe, empty = residuals
-        weights, reduced = reduction.Weights(values, active), reduction.Reduced(loss, safe, empty)
-        to_nll, to_values = reduction.pullback(
-            self.backend, self.plan, losses, weights, reduced, cotangent, self.wrt_weights
-        )
-        statistics = TokenStatistics(nll, shift, total)
-        skippable = active if self.skips else None
-        return self.backend.token_nll_pullback(to_nll, logits, targets, skippable, statistics), to_values, None, None
+        with _region(backend, self.exact):
+            dtype = backend.dtype(nll)
+            weights = reduction.Weights(backend.astype(values, dtype), active)
+            reduced = reduction.Reduced(loss, safe, empty)
+            to_nll, to_values = reduction.pullback(
+                backend, self.plan, losses, weights, reduced, backend.astype(cotangent, dtype), self.wrt_weights
+            )
+            statistics = TokenStatistics(nll, shift, total)
+            skippable = active if self.skips else None
+            to_logits = backend.token_nll_pullback(to_nll, logits, targets, skippable, statistics)
+            if self.exact and to_values is not None:
+                to_values = _rounded(backend, to_values)
+        return to_logits, to_values, None, None
 
     def _countable(self, nll: Array, active: Array | None) -> Array:
         # A kernel that skips has put 0 where a token does not count.
         return nll if self.skips else reduction.countable(self.backend, nll, active)
+
+
+class TokenLoss(NamedTuple):
+    """The loss of each token as a function of logits, targets and active."""
+
+    backend: Backend
+    exact: bool
+
+    @property
+    def is_hosted(self) -> bool:
+        return False
+
+    def on(self, backend: Backend) -> "TokenLoss":
+        return TokenLoss(backend, self.exact)
+
+    def plain(self, logits: Array, targets: Array, active: Array | None) -> Array:
+        return self.backend.differentiable_token_nll(logits, targets, active)
+
+    def forward(self, logits: Array, targets: Array, active: Array | None) -> tuple[Array, tuple[Any, ...]]:
+        backend = self.backend
+        with _region(backend, self.exact):
+            dtype = "float64" if self.exact else dtypes.compute_dtype(backend.dtype(logits))
+            statistics = backend.token_nll(logits, targets, active, dtype)
+            nll = _rounded(backend, statistics.nll) if self.exact else statistics.nll
+        return nll, tuple(statistics)
+
+    def pullback(
+        self, arrays: tuple[Any, ...], residuals: tuple[Any, ...], cotangent: Array
+    ) -> tuple[Array, None, None]:
+        logits, targets, active = arrays
+        backend, statistics = self.backend, TokenStatistics(*residuals)
+        with _region(backend, self.exact):
+            cotangent = backend.astype(cotangent, backend.dtype(statistics.nll))
+            gradient = backend.token_nll_pullback(cotangent, logits, targets, active, statistics)
+        return gradient, None, None
+
+
+def _region(backend: Backend, exact: bool) -> AbstractContextManager[Any]:
+    return backend.float64() if exact else nullcontext()
+
+
+def _rounded(backend: Backend, x: Array) -> Array:
+    """float64 as float32, rounded once. Subnormal numbers are 0, because some executors flush them and some do not."""
+    return backend.astype(backend.where(abs(x) < SMALLEST_ACTIVE, 0.0, x), "float32")

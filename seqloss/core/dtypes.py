@@ -18,6 +18,15 @@ def float_dtype(name: str, dtype: str) -> None:
         raise DTypeError(f"{name} must be of one of the dtypes {', '.join(FLOATS)}, got {dtype}; cast it first")
 
 
+def exact_logits(dtype: str) -> None:
+    """The exact mode has no wider dtype to compute float64 logits in."""
+    if dtype == "float64":
+        raise DTypeError(
+            "exact=True computes in float64 and rounds the results to float32 once; float64 logits, whose results are "
+            "float64 too, would need a wider dtype. Cast them to float32, or leave exact=True out"
+        )
+
+
 def lengths_dtype(dtype: str) -> None:
     if dtype not in INTEGERS:
         raise DTypeError(f"lengths must be integers, got {dtype}; cast them to an integer dtype")

@@ -15,7 +15,7 @@ multiplied by the sum of the labels), ``stop_labels`` (no gradient to labels), a
 
 from typing import Any
 
-from seqloss.core import dtypes, shapes
+from seqloss.core import builtin_loss, dtypes, shapes
 from seqloss.core import labels as label_policy
 from seqloss.core.call import Call
 from seqloss.core.protocol import SMALLEST_ACTIVE, Argument, Array
@@ -45,7 +45,7 @@ def sparse(call: Call, labels: Argument, weights: Argument | float | None = None
         placed = call.place_labels(labels, classes, NO_MASK if weights is None else ZERO, mask)
     if is_open:
         logits, placed = call.compare([logits, placed], shapes.LABEL_SIZES_DIFFER)
-    return call.backend.differentiable_token_nll(logits, placed, None)
+    return builtin_loss.token_losses(call.backend, logits, placed, None)
 
 
 def soft(

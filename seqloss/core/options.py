@@ -56,6 +56,15 @@ def loss_options(softmax_loss_function: Any, name: Any, check_labels: Any) -> No
         )
 
 
+def exact(value: Any, softmax_loss_function: Any = None) -> None:
+    flag("exact", value)
+    if value and softmax_loss_function is not None:
+        raise OptionError(
+            "exact=True cannot be had with a softmax_loss_function, whose results seqloss does not compute; "
+            "leave one of the two out"
+        )
+
+
 def gradient_names(wrt: Any) -> tuple[str, ...]:
     """The arguments to differentiate, as a tuple; ``"logits"``, ``"weights"``, or several of them."""
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt) if isinstance(wrt, (tuple, list)) else ()

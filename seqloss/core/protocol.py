@@ -5,7 +5,9 @@ it raises no message of its own, checks no argument, and knows no option of the 
 
 The kernel contract
 -------------------
-1. Compute in max(float32, logits); the gradient comes back in the dtype of the logits.
+1. Compute in the dtype that is asked for; the gradient comes back in the dtype of the logits. Where float64 is asked
+   for narrower logits, the gradient is rounded once: what is below the smallest normal float32 becomes 0 first, because
+   executors differ in keeping it, and on the way to half precision float32 is rounded to odd.
 2. Keep for backward only logits, targets, active and per-token scalars: no [..., classes] array of its own.
 3. A token whose cotangent is exactly 0 gets an exactly-zero gradient row, whatever it holds. ``active`` (a bool array
    or None) is passed only when the weights need no gradient: its False rows return 0 unread, get zero rows, and may
@@ -94,6 +96,23 @@ class LabelStatistics(NamedTuple):
     nll: Array
     shift: Array
     rest: Array
+
+
+class Rule(Protocol):
+    """A function of arrays of one backend with its pullback; see :mod:`seqloss.core.builtin_loss`."""
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether the residuals are NumPy's, and not arrays of the framework."""
+
+    def plain(self, *arrays: Any) -> Array:
+        """The value, which the framework differentiates."""
+
+    def forward(self, *arrays: Any) -> tuple[Array, tuple[Any, ...]]:
+        """The same value, and residuals."""
+
+    def pullback(self, arrays: Any, residuals: Any, cotangent: Array) -> tuple[Any, ...]:
+        """The gradients of the arrays; None for those that have none."""
 
 
 class Backend(Protocol):
@@ -187,32 +206,56 @@ class Backend(Protocol):
     def vjp(self, function: Callable[[Array], Array], x: Array, /) -> tuple[Array, Callable[[Array], Array]] | None:
         """``function(x)`` and the map from its cotangent to that of ``x``; None without automatic differentiation."""
 
-    def fuse(
-        self,
-        plain: Callable[..., Array],
-        forward: Callable[..., tuple[Array, tuple[Any, ...]]],
-        pullback: Callable[[tuple[Array, ...], tuple[Any, ...], Array], tuple[Array | None, ...]],
-        arrays: Sequence[Array],
-        /,
-    ) -> Array:
-        """``plain(*arrays)``, as one operation where the framework runs that faster than a graph of many.
+    def fuse(self, rule: "Rule", arrays: Sequence[Any], /) -> Array:
+        """``rule.plain(*arrays)``, as one operation where the framework runs that faster than a graph of many.
 
-        ``forward(*arrays)`` returns the same value and residuals, from which ``pullback(arrays, residuals, cotangent)``
-        computes the gradients of the arrays. Higher derivatives go through ``plain``.
+        Higher derivatives go through ``plain``.
         """
+
+    # --- float64 for a while -----------------------------------------------------------------------------------------
+
+    def float64(self) -> AbstractContextManager[Any]:
+        """A region in which float64 arrays can be made, whatever the framework is set to."""
+
+    def in_float64(self, rule: "Rule", arrays: Sequence[Any], /) -> Array:
+        """``rule.forward(*arrays)[0]`` as one operation whose derivative is ``rule.pullback``.
+
+        The rule enters :meth:`float64` by itself; nothing that is float64 inside can be seen outside. Second
+        derivatives are refused loudly.
+        """
+
+    # --- arrays in the memory of the host: see seqloss.core.hosted --------------------------------------------------
+
+    def on_host(self, arrays: Sequence[Any], /) -> bool:
+        """Whether NumPy may compute on all of them (None aside), because they are eager and on the CPU."""
+
+    def to_host(self, x: Array, /) -> Any:
+        """A NumPy array that shares the memory of such an array: bfloat16 as its bits, in uint16."""
+
+    def from_host(self, x: Any, dtype: str, like: Array, /) -> Array:
+        """A NumPy array or scalar as an array of the framework, without a copy if that is possible.
+
+        For the dtype "bfloat16" it holds the bits, in uint16.
+        """
+
+    def threads(self) -> int | None:
+        """How many threads the framework was told to use; None if it does not say."""
 
     # --- kernels: forward and pullback as plain functions, and the two wrapped as one differentiable operation ------
 
-    def token_nll(self, logits: Array, targets: Array, active: Array | None, /) -> TokenStatistics:
-        """The statistics of each token: logits [..., classes], targets and active [...]."""
+    def token_nll(self, logits: Array, targets: Array, active: Array | None, dtype: str, /) -> TokenStatistics:
+        """The statistics of each token: logits [..., classes], targets and active [...].
+
+        ``dtype`` is that of the computation and of the statistics: float32 or float64, not narrower than the logits.
+        """
 
     def token_nll_pullback(
         self, cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics, /
     ) -> Array:
-        """d/dlogits of the sum of ``cotangent * nll``."""
+        """d/dlogits of the sum of ``cotangent * nll``, computed in the dtype of the statistics."""
 
     def differentiable_token_nll(self, logits: Array, targets: Array, active: Array | None, /) -> Array:
-        """``token_nll(...).nll`` with the pullback as its derivative."""
+        """``token_nll(...).nll`` in max(float32, logits) with the pullback as its derivative."""
 
     # --- soft labels: logits and labels [..., classes], labels in the compute dtype ---------------------------------
 

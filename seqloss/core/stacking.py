@@ -8,7 +8,7 @@ sequences is worth a kernel call of its own, and is not copied.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from seqloss.core import custom_loss, dtypes, reduction, shapes
+from seqloss.core import builtin_loss, custom_loss, dtypes, reduction, shapes
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, DTypeError, ShapeError
 from seqloss.core.protocol import Argument, Array
@@ -139,10 +139,10 @@ def token_losses(steps: Steps, function: Callable[..., Any] | None) -> Array:
     elif _are_small(steps):
         skipped = backend.reshape(active, (-1,)) if steps.fixed else None
         rows, labels = (backend.concat(arrays, axis=0) for arrays in (steps.logits, steps.targets))
-        parts = [backend.differentiable_token_nll(rows, labels, skipped)]
+        parts = [builtin_loss.token_losses(backend, rows, labels, skipped)]
     else:
         parts = [
-            backend.differentiable_token_nll(row, label, active[step] if steps.fixed else None)
+            builtin_loss.token_losses(backend, row, label, active[step] if steps.fixed else None)
             for step, (row, label) in enumerate(zip(steps.logits, steps.targets, strict=True))
         ]
     losses = parts[0] if len(parts) == 1 else backend.concat(parts, axis=0)

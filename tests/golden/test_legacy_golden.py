@@ -63,7 +63,7 @@ def by_hand(driver, cases):
         ((logits, targets, _), _) = seen["token_nll"]
         weights = np.stack([arrays[i] for i in case.inputs[2 * len(case.inputs) // 3 :]]).astype("float64")
         # The gradient to a weight of 0 needs the loss of its token.
-        statistics = driver.token_nll(logits, targets, None)
+        statistics = driver.token_nll(logits, targets, None, logits.dtype.name)
         nll = statistics.nll.reshape(weights.shape).astype("float64")
         cotangent = arrays["gy_B"].astype("float64") if case.cotangent else 1 / nll.shape[1] if "aB1" in tag else 1.0
         mean = 0.0

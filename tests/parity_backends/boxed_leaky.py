@@ -8,4 +8,4 @@ from seqloss.backends import numpy as inner
 
 @boxed
 def differentiable_token_nll(logits, targets, active):
-    return inner.token_nll(logits, targets, None).nll
+    return inner.token_nll(logits, targets, None, "float32").nll

@@ -9,8 +9,8 @@ from seqloss.core.protocol import LabelStatistics, TokenStatistics
 
 
 @boxed
-def token_nll(logits, targets, active):
-    right = inner.token_nll(logits, targets, active)
+def token_nll(logits, targets, active, dtype):
+    right = inner.token_nll(logits, targets, active, dtype)
     index = np.where(targets < 0, 0, targets)[..., None]
     lse = right.shift + np.log(right.total)
     nll = lse - np.take_along_axis(logits, index, -1)[..., 0]
@@ -19,7 +19,7 @@ def token_nll(logits, targets, active):
 
 
 def differentiable_token_nll(logits, targets, active):
-    return token_nll(logits, targets, active).nll
+    return token_nll(logits, targets, active, "float32").nll
 
 
 @boxed

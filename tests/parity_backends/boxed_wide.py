@@ -9,4 +9,4 @@ from seqloss.backends import numpy as inner
 
 @boxed
 def differentiable_token_nll(logits, targets, active):
-    return inner.token_nll(logits, targets, active).nll.astype(np.float64)
+    return inner.token_nll(logits, targets, active, "float32").nll.astype(np.float64)

@@ -4,6 +4,7 @@ Both functions are jitted, so that an eager call is one dispatch, and both may b
 derivatives through the operations written here.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,9 +13,9 @@ import jax.numpy as jnp
 from seqloss.core.protocol import Array, TokenStatistics
 
 
-@jax.jit
-def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
-    z, index, valid = _prepare(logits, targets)
+@partial(jax.jit, static_argnums=3)
+def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
+    z, index, valid = _prepare(logits, targets, dtype)
     highest = jax.lax.stop_gradient(jnp.max(z, axis=-1))
     # A row without a loss is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
     good = valid & jnp.isfinite(highest)
@@ -37,7 +38,7 @@ def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStati
 def token_nll_pullback(
     cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
 ) -> Array:
-    z, index, _ = _prepare(logits, targets)
+    z, index, _ = _prepare(logits, targets, statistics.nll.dtype)
     nll, shift, total = statistics
     if active is not None:
         cotangent = jnp.where(active, cotangent, 0)
@@ -54,11 +55,11 @@ def token_nll_pullback(
 @jax.custom_vjp
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
     """The kernel as an operation that JAX differentiates with its pullback."""
-    return token_nll(logits, targets, active).nll
+    return token_nll(logits, targets, active, _compute_dtype(logits)).nll
 
 
 def _forward(logits: Array, targets: Array, active: Array | None) -> tuple[Array, Any]:
-    statistics = token_nll(logits, targets, active)
+    statistics = token_nll(logits, targets, active, _compute_dtype(logits))
     return statistics.nll, (logits, targets, active, statistics)
 
 
@@ -74,9 +75,13 @@ def _at(index: Array, z: Array) -> Array:
     return jax.lax.broadcasted_iota(index.dtype, z.shape, z.ndim - 1) == index[..., None]
 
 
-def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array]:
+def _compute_dtype(logits: Array) -> str:
+    return "float64" if logits.dtype == jnp.float64 else "float32"
+
+
+def _prepare(logits: Array, targets: Array, dtype: Any) -> tuple[Array, Array, Array]:
     """Logits in the compute dtype, the label as an index that is always legal, and whether it was."""
-    z = logits if logits.dtype == jnp.float64 else logits.astype(jnp.float32)
+    z = logits.astype(dtype)
     # At least 32 bits before comparing: int8 labels cannot hold the number of classes. uint32 keeps its own range.
     y = targets if targets.dtype.itemsize >= 4 else targets.astype(jnp.int32)
     valid = (y >= 0) & (y < z.shape[-1])

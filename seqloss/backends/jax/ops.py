@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqloss.core.protocol import Array
+from seqloss.core.protocol import Array, Rule
 from seqloss.core.shapes import Shape
 
 
@@ -116,8 +116,32 @@ def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[
     return value, lambda cotangent: pull(cotangent)[0]
 
 
-def fuse(plain: Callable[..., Array], forward: Any, pullback: Any, arrays: Sequence[Array]) -> Array:
-    return plain(*arrays)
+def fuse(rule: Rule, arrays: Sequence[Any]) -> Array:
+    return rule.plain(*arrays)
+
+
+def float64() -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
+    raise NotImplementedError
+
+
+def on_host(arrays: Sequence[Any]) -> bool:
+    return False
+
+
+def to_host(x: Array) -> Any:
+    return to_numpy(x)
+
+
+def from_host(x: Any, dtype: str, like: Array) -> Array:
+    return asarray(x, like=like)
+
+
+def threads() -> int | None:
+    return None
 
 
 def permute_dims(x: Array, axes: Sequence[int]) -> Array:

@@ -1,53 +1,164 @@
-"""NumPy: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.protocol``."""
+"""NumPy: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.protocol``.
+
+Both go through the rows in blocks that stay in a core's cache, so that memory is read once and nothing but the result
+is allocated, and big arrays are shared out to threads. Between two operations of NumPy a thread holds the lock of the
+interpreter, so all that is small is done once for all rows.
+
+Eager arrays of other frameworks come here too (``seqloss.core.hosted``): logits in uint16 are the bits of bfloat16.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from seqloss.core.protocol import Array, TokenStatistics
+from seqloss.core import threads
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
+
+_BLOCK = 1 << 17
+"""Logits in a block: half a megabyte in float32."""
+
+_WORTH_A_THREAD = 1 << 19
+"""Logits for which starting a thread pays."""
+
+_ALIGNMENT = 64
+"""Of the memory of big gradients, in bytes; there are frameworks that take no other over without a copy."""
+
+Rows = Any
+"""A slice of rows, or an array of their numbers."""
 
 
-def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
-    z, index, valid = _prepare(logits, targets)
-    # A NaN, an infinity or an overflow in a row is an answer here, not an accident.
+def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
+    z, index, legal = _prepare(logits, targets)
+    count, used = len(z), None if active is None else active.ravel()
+    shift, rest = np.zeros((count, 1), _compute_dtype(z)), np.zeros(count, dtype)
+
+    def forward(rows: Rows, block: Array, at: Array, own: Array) -> None:
+        highest = block.max(axis=1, keepdims=True)
+        np.subtract(block, highest, out=own, dtype=own.dtype)
+        np.exp(own, out=own)
+        own.ravel()[at] = 0
+        shift[rows], rest[rows] = highest, np.add.reduce(own, axis=1)
+
     with np.errstate(all="ignore"):
-        shift = z.max(axis=-1, keepdims=True)
-        t = np.take_along_axis(z, index, axis=-1)
-        e = np.exp(z - shift)
-        np.put_along_axis(e, index, 0, axis=-1)
-        rest = e.sum(axis=-1, keepdims=True)
-        gap = t - shift
+        _for_blocks(forward, z, index, used, rest.dtype)
+        shift = shift[:, 0].astype(dtype, copy=False)
+        gap = _widened(z[np.arange(count), index]).astype(dtype, copy=False) - shift
         excess = rest + np.expm1(gap)
         nll = np.log1p(excess) - gap
-    good = valid & np.isfinite(shift)
-    nll = np.where(good, nll, np.nan)[..., 0]
-    if active is not None:
-        nll = np.where(active, nll, 0).astype(z.dtype)
-    return TokenStatistics(nll, shift[..., 0], np.where(good, excess + 1, np.nan)[..., 0])
+        total = excess + 1
+    good = legal & np.isfinite(shift)
+    if used is not None:
+        nll[~used] = 0
+        good |= ~used
+    nll[~good] = np.nan
+    total[~good] = np.nan
+    return TokenStatistics(*(x.reshape(targets.shape) for x in (nll, shift, total)))
 
 
 def token_nll_pullback(
     cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
 ) -> Array:
     z, index, _ = _prepare(logits, targets)
-    used = cotangent != 0 if active is None else (cotangent != 0) & active
+    g, nll, shift, total = (np.ravel(x) for x in (cotangent, *statistics))
+    used = g != 0 if active is None else (g != 0) & active.ravel()
+    gradient = _zeros(z)
+    is_exact = nll.dtype != _compute_dtype(z)
     with np.errstate(all="ignore"):
-        gradient = np.exp(z - statistics.shift[..., None])
-        gradient *= (cotangent / statistics.total)[..., None]
-        at_target = cotangent * np.expm1(-statistics.nll)
+        scale = (g / total)[:, None]
         # total is NaN in a bad row, so its target must not be better than the rest.
-        at_target = np.where(np.isnan(statistics.total), np.nan, at_target).astype(z.dtype)
-        np.put_along_axis(gradient, index, at_target[..., None], axis=-1)
-        gradient[~used] = 0
-        return gradient.astype(logits.dtype, copy=False)
+        at_target = np.where(np.isnan(total), total, g * np.expm1(-nll))
+        shift = shift[:, None]
+        # Where all logits of a row are above this, no entry is a subnormal float32.
+        faintest = np.log(SMALLEST_ACTIVE) - np.log(abs(scale)) + shift + 0.125
+
+    def backward(rows: Rows, block: Array, at: Array, own: Array) -> None:
+        in_place = isinstance(rows, slice) and gradient.dtype == own.dtype
+        out = gradient[rows] if in_place else own
+        np.subtract(block, shift[rows], out=out, dtype=out.dtype)
+        np.exp(out, out=out)
+        out *= scale[rows]
+        out[np.arange(len(out)), index[rows]] = at_target[rows]
+        if is_exact and not (block.min(axis=1, keepdims=True) > faintest[rows]).all():
+            out[abs(out) < SMALLEST_ACTIVE] = 0
+        if not in_place:
+            gradient[rows] = _narrowed(out, gradient.dtype)
+
+    _for_blocks(backward, z, index, used, nll.dtype)
+    return (gradient if gradient.dtype == logits.dtype else gradient.view(logits.dtype)).reshape(logits.shape)
 
 
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
     """NumPy differentiates nothing: this is the forward kernel."""
-    return token_nll(logits, targets, active).nll[()]
+    return token_nll(logits, targets, active, "float64" if logits.dtype == np.float64 else "float32").nll[()]
+
+
+def _for_blocks(
+    work: Callable[[Rows, Array, Array, Array], None], z: Array, index: Array, used: Array | None, dtype: Any
+) -> None:
+    """Call ``work(rows, block, at, own)`` for all used rows, block by block.
+
+    ``block`` are the logits of the rows, ``own`` is room for as many numbers of ``dtype``, and ``at`` are the places
+    of the labels in it when it is laid out flat.
+    """
+    classes = z.shape[1]
+    size = max(1, _BLOCK // classes)
+    numbers = None if used is None or used.all() else np.flatnonzero(used)
+    count = len(z) if numbers is None else len(numbers)
+
+    def blocks(first: int, last: int) -> None:
+        room = np.empty((min(size, last - first), classes), dtype)
+        starts = np.arange(len(room)) * classes
+        with np.errstate(all="ignore"):  # a thread does not inherit it
+            for start in range(first, last, size):
+                stop = min(start + size, last)
+                rows = slice(start, stop) if numbers is None else numbers[start:stop]
+                work(rows, _widened(z[rows]), starts[: stop - start] + index[rows], room[: stop - start])
+
+    if count:
+        threads.share(blocks, count, size, _WORTH_A_THREAD // classes)
 
 
 def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array]:
-    """Logits in the compute dtype, the label as an index that is always legal, and whether it was; [..., 1] both."""
-    z = logits if logits.dtype == np.float64 else logits.astype(np.float32, copy=False)
-    y = targets[..., None]
-    valid = (y >= 0) & (y < z.shape[-1])
-    return z, np.where(valid, y, 0).astype(np.intp), valid
+    """Logits [tokens, classes], the label as an index that is always legal, and whether it was."""
+    z = logits.reshape(-1, logits.shape[-1])
+    y = targets.ravel()
+    legal = (y >= 0) & (y < z.shape[1])
+    if z.dtype.name == "bfloat16":
+        z = z.view(np.uint16)
+    return z, np.where(legal, y, 0).astype(np.intp), legal
+
+
+def _compute_dtype(z: Array) -> Any:
+    return z.dtype if z.dtype == np.float64 else np.dtype(np.float32)
+
+
+def _widened(x: Array) -> Array:
+    """Logits in a dtype that NumPy computes in: the same numbers."""
+    if x.dtype == np.uint16:
+        return np.left_shift(x, 16, dtype=np.uint32).view(np.float32)
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def _narrowed(x: Array, dtype: Any) -> Array:
+    """Numbers in the dtype of the logits, rounded once."""
+    if x.dtype == np.float64 and dtype.itemsize == 2:
+        # Rounded to odd on the way: float32 keeps a trace of what is cut off, so that nothing is rounded twice.
+        bits = x.view(np.uint64)
+        cut = np.uint64((1 << 29) - 1)
+        x = ((bits & ~cut) | (((bits & cut) != 0).astype(np.uint64) << np.uint64(29))).view(np.float64)
+        x = x.astype(np.float32)
+    if dtype != np.uint16:
+        return x.astype(dtype, copy=False)
+    bits = x.view(np.uint32)
+    rounded = (bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))) >> np.uint32(16)
+    return np.where(np.isnan(x), np.uint16(0x7FC0), rounded.astype(np.uint16))
+
+
+def _zeros(z: Array) -> Array:
+    """Zeros like ``z``, from the system where they are many: rows that nobody writes to are never made."""
+    if z.nbytes < 1 << 20:
+        return np.zeros(z.shape, z.dtype)
+    memory = np.zeros(z.nbytes + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + z.nbytes].view(z.dtype).reshape(z.shape)

@@ -1,12 +1,12 @@
 """NumPy: facts and primitives."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from seqloss.core.protocol import Array
+from seqloss.core.protocol import Array, Rule
 from seqloss.core.shapes import Shape
 
 
@@ -120,8 +120,32 @@ def vjp(function: Callable[[Array], Array], x: Array) -> None:
     return None
 
 
-def fuse(plain: Callable[..., Array], forward: Any, pullback: Any, arrays: Sequence[Array]) -> Array:
-    return plain(*arrays)
+def fuse(rule: Rule, arrays: Sequence[Any]) -> Array:
+    return rule.plain(*arrays)
+
+
+def float64() -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
+    return rule.forward(*arrays)[0]
+
+
+def on_host(arrays: Sequence[Any]) -> bool:
+    return False  # they are NumPy's already
+
+
+def to_host(x: Array) -> Array:
+    return x
+
+
+def from_host(x: Array, dtype: str, like: Array) -> Array:
+    return x
+
+
+def threads() -> None:
+    return None
 
 
 def permute_dims(x: Array, axes: Sequence[int]) -> Array:

@@ -11,8 +11,8 @@ import tensorflow as tf
 from seqloss.core.protocol import Array, TokenStatistics
 
 
-def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
-    z, index, valid = _prepare(logits, targets)
+def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
+    z, index, valid = _prepare(logits, targets, dtype)
     highest = tf.stop_gradient(tf.reduce_max(z, -1))
     # A row without a loss is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
     good = valid & tf.math.is_finite(highest)
@@ -36,7 +36,7 @@ def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStati
 def token_nll_pullback(
     cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
 ) -> Array:
-    z, index, _ = _prepare(logits, targets)
+    z, index, _ = _prepare(logits, targets, statistics.nll.dtype)
     cotangent, nll, shift, total = (tf.reshape(x, [-1]) for x in (cotangent, *statistics))
     if active is not None:
         cotangent = tf.where(tf.reshape(active, [-1]), cotangent, tf.zeros_like(cotangent))
@@ -56,7 +56,7 @@ def differentiable_token_nll(logits: Array, targets: Array, active: Array | None
 
     @tf.custom_gradient
     def operation(logits: Array) -> tuple[Array, Any]:
-        statistics = token_nll(logits, targets, active)
+        statistics = token_nll(logits, targets, active, "float64" if logits.dtype == tf.float64 else "float32")
 
         def backward(cotangent: Array) -> Array:
             return token_nll_pullback(cotangent, logits, targets, active, statistics)
@@ -75,12 +75,11 @@ def _at(index: Array, z: Array) -> Array:
     return tf.range(tf.shape(z)[-1]) == index[:, None]
 
 
-def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array]:
+def _prepare(logits: Array, targets: Array, dtype: Any) -> tuple[Array, Array, Array]:
     """Logits [tokens, classes] in the compute dtype, the label as an index that is always legal, whether it was."""
     classes = tf.shape(logits)[-1]
     z = tf.reshape(logits, [-1, classes])
-    if z.dtype != tf.float64:
-        z = tf.cast(z, tf.float32)
+    z = tf.cast(z, dtype)
     # Wide before comparing: a constant outside the range of int8 is wrapped into it.
     y = tf.reshape(tf.cast(targets, tf.int64), [-1])
     valid = (y >= 0) & (y < tf.cast(classes, tf.int64))

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from seqloss.core.protocol import Array
+from seqloss.core.protocol import Array, Rule
 from seqloss.core.shapes import Shape
 
 _DENSE_FORMS = {tf.SparseTensor: "tf.sparse.to_dense({0})", tf.RaggedTensor: "{0}.to_tensor()"}
@@ -135,8 +135,32 @@ def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[
     return value, pull
 
 
-def fuse(plain: Callable[..., Array], forward: Any, pullback: Any, arrays: Sequence[Array]) -> Array:
-    return plain(*arrays)
+def fuse(rule: Rule, arrays: Sequence[Any]) -> Array:
+    return rule.plain(*arrays)
+
+
+def float64() -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
+    raise NotImplementedError
+
+
+def on_host(arrays: Sequence[Any]) -> bool:
+    return False
+
+
+def to_host(x: Array) -> Any:
+    return to_numpy(x)
+
+
+def from_host(x: Any, dtype: str, like: Array) -> Array:
+    return asarray(x, like=like)
+
+
+def threads() -> int | None:
+    return None
 
 
 def permute_dims(x: Array, axes: Sequence[int]) -> Array:

@@ -11,8 +11,8 @@ from seqloss.backends.torch.ops import _is_tracing
 from seqloss.core.protocol import Array, TokenStatistics
 
 
-def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStatistics:
-    z, y, index = _prepare(logits, targets)
+def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
+    z, y, index = _prepare(logits, targets, getattr(torch, dtype))
     bad = (index != y).squeeze(-1)
     shift = z.amax(-1)
     if torch.compiler.is_compiling():
@@ -37,7 +37,7 @@ def token_nll(logits: Array, targets: Array, active: Array | None) -> TokenStati
 def token_nll_pullback(
     cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
 ) -> Array:
-    z, _, index = _prepare(logits, targets)
+    z, _, index = _prepare(logits, targets, statistics.nll.dtype)
     nll, shift, total = statistics
     used = cotangent.bool() if active is None else cotangent.bool() & active
     # Not in place: with is_grads_batched the cotangent is batched and the logits are not.
@@ -78,7 +78,7 @@ def _differentiable_pullback(
     replaced = (to_nll == 0) & ~torch.isfinite(differentiable_token_nll(logits.detach(), targets, None))
     logits = torch.where(replaced.unsqueeze(-1), 0.0, logits)
     nll, shift, total = _TokenNLL.apply(logits, torch.where(replaced, 0, targets), None)
-    z, _, index = _prepare(logits, targets)
+    z, _, index = _prepare(logits, targets, nll.dtype)
     p = torch.exp(z - shift.unsqueeze(-1)) / total.unsqueeze(-1)
     slope = p.scatter(-1, index, torch.expm1(-nll).unsqueeze(-1))
     gradient = slope * to_nll.unsqueeze(-1)
@@ -93,7 +93,8 @@ class _TokenNLL(torch.autograd.Function):
 
     @staticmethod
     def forward(logits: Array, targets: Array, active: Array | None) -> tuple[Array, Array, Array]:
-        nll, shift, total = token_nll(logits, targets, active)
+        dtype = "float64" if logits.dtype is torch.float64 else "float32"
+        nll, shift, total = token_nll(logits, targets, active, dtype)
         return nll, shift, total
 
     @staticmethod
@@ -119,8 +120,8 @@ def differentiable_token_nll(logits: Array, targets: Array, active: Array | None
     return _TokenNLL.apply(logits, targets, active)[0]
 
 
-def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array]:
+def _prepare(logits: Array, targets: Array, dtype: torch.dtype) -> tuple[Array, Array, Array]:
     """Logits in the compute dtype, the labels, and the labels as an index that is always legal; [..., 1] both."""
-    z = logits if logits.dtype in (torch.float32, torch.float64) else logits.to(torch.float32)
+    z = logits if logits.dtype is dtype else logits.to(dtype)
     y = (targets if targets.dtype is torch.int64 else targets.to(torch.int64)).unsqueeze(-1)
     return z, y, y.clamp(0, z.shape[-1] - 1)

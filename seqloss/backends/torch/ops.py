@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
-from seqloss.core.protocol import Array
+from seqloss.core.protocol import Array, Rule
 from seqloss.core.shapes import Shape
 
 # One table instead of str(dtype) on every call: this is on the path of the smallest batches.
@@ -160,29 +161,59 @@ class _Fused(torch.autograd.Function):
     """Plain eager autograd alone: torch.func and torch.compile never see it, so it can be of the lightest kind."""
 
     @staticmethod
-    def forward(ctx: Any, plain: Any, forward: Any, pullback: Any, *arrays: Array) -> Array:
-        value, residuals = forward(*arrays)
-        ctx.plain, ctx.pullback, ctx.count = plain, pullback, len(arrays)
-        ctx.save_for_backward(*arrays, *residuals)
+    def forward(ctx: Any, rule: Any, *arrays: Array) -> Array:
+        value, residuals = rule.forward(*arrays)
+        ctx.rule, ctx.count = rule, len(arrays)
+        ctx.residuals = residuals if rule.is_hosted else None
+        ctx.save_for_backward(*arrays, *(() if rule.is_hosted else residuals))
         return value
 
     @staticmethod
     def backward(ctx: Any, cotangent: Array) -> tuple[Array | None, ...]:
         saved = ctx.saved_tensors
-        arrays, residuals = saved[: ctx.count], saved[ctx.count :]
+        arrays, residuals = saved[: ctx.count], ctx.residuals or saved[ctx.count :]
         if not torch.is_grad_enabled():
-            return None, None, None, *ctx.pullback(arrays, residuals, cotangent)
+            return None, *ctx.rule.pullback(arrays, residuals, cotangent)
         # Second derivatives: through the graph that was spared.
-        needed = ctx.needs_input_grad[3:]
+        needed = ctx.needs_input_grad[1:]
         wanted = [x for x, is_needed in zip(arrays, needed, strict=True) if is_needed]
-        gradients = iter(torch.autograd.grad(ctx.plain(*arrays), wanted, cotangent, create_graph=True))
-        return None, None, None, *(next(gradients) if is_needed else None for is_needed in needed)
+        gradients = iter(torch.autograd.grad(ctx.rule.plain(*arrays), wanted, cotangent, create_graph=True))
+        return None, *(next(gradients) if is_needed else None for is_needed in needed)
 
 
-def fuse(plain: Callable[..., Array], forward: Any, pullback: Any, arrays: Sequence[Array]) -> Array:
+def fuse(rule: Rule, arrays: Sequence[Any]) -> Array:
     if _is_tracing():
-        return plain(*arrays)
-    return _Fused.apply(plain, forward, pullback, *arrays)
+        return rule.plain(*arrays)
+    return _Fused.apply(rule, *arrays)
+
+
+def float64() -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
+    return _Fused.apply(rule, *arrays)
+
+
+def on_host(arrays: Sequence[Any]) -> bool:
+    # `all` of this module is the primitive of that name.
+    return not _is_tracing() and not any(
+        x is not None and (type(x) not in _PLAIN or x.device.type != "cpu") for x in arrays
+    )
+
+
+def to_host(x: Array) -> Any:
+    x = x.detach()
+    return (x.view(torch.uint16) if x.dtype is torch.bfloat16 else x).numpy()
+
+
+def from_host(x: Any, dtype: str, like: Array) -> Array:
+    array = torch.from_numpy(np.asarray(x))
+    return array.view(torch.bfloat16) if dtype == "bfloat16" else array
+
+
+def threads() -> int:
+    return torch.get_num_threads()
 
 
 def permute_dims(x: Array, axes: Sequence[int]) -> Array:

@@ -9,6 +9,7 @@ A candidate that is a true class of the example has the logit -inf where acciden
 the loss, and its gradient is 0, in every dtype and beside any other logit.
 """
 
+from seqloss.core import builtin_loss
 from seqloss.core.protocol import Array
 from seqloss.core.sampled import shards
 from seqloss.core.sampled.arguments import Problem
@@ -91,5 +92,5 @@ def finished(problem: Problem, loss: Array) -> Array:
         # What a bad label gets from the kernel of tokens, with the inputs for logits: the rows of weights that stood
         # in for the missing ones have nothing to do with it.
         label = backend.astype(good, "int32") - 1
-        loss = backend.where(good, loss, backend.differentiable_token_nll(problem.inputs, label, None))
+        loss = backend.where(good, loss, builtin_loss.token_losses(backend, problem.inputs, label, None))
     return call.guard(loss)

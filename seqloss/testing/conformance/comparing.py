@@ -65,7 +65,7 @@ def values(
 def watched(backend: Backend, function: Callable[..., Any], arguments: list[Any]) -> tuple[Any, list[str]]:
     """The result of a call, and which arguments it wrote into."""
     flat = [x for argument in arguments for x in (argument if isinstance(argument, tuple) else (argument,))]
-    arrays = [x for x in flat if x is not None and not isinstance(x, bool)]
+    arrays = [x for x in flat if x is not None and not isinstance(x, (bool, str))]
     before = [np.array(backend.to_numpy(x)) for x in arrays]
     with backend.scope(None):
         result = function(*arguments)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqloss.core.dtypes import compute_dtype
-from seqloss.core.protocol import Array, Backend
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Backend
 from seqloss.testing import oracle, tolerances
 from seqloss.testing.conformance.comparing import float_dtypes, form, values, watched
 
@@ -45,7 +45,7 @@ def _token_nll(backend: Backend) -> Iterator[str]:
         for active in (None, _mask(y)):
             what = f"of {dtype} logits{'' if active is None else ' with active'}:"
             arrays = [backend.asarray(z), backend.asarray(y), None if active is None else backend.asarray(active)]
-            statistics, written = watched(backend, backend.token_nll, arrays)
+            statistics, written = watched(backend, backend.token_nll, [*arrays, compute_dtype(dtype)])
             yield from (f"{what} {text}" for text in written)
             for name, got in zip(("nll", "shift", "total"), statistics, strict=True):
                 yield from form(backend, f"{what} {name}", got, y.shape, compute_dtype(dtype))
@@ -63,11 +63,49 @@ def _token_nll_pullback(backend: Backend) -> Iterator[str]:
             mask = None if active is None else backend.asarray(active)
             arrays = [backend.asarray(z), backend.asarray(y), mask]
             with backend.scope(None):
-                statistics = backend.token_nll(arrays[0], arrays[1], mask)
+                statistics = backend.token_nll(arrays[0], arrays[1], mask, compute_dtype(dtype))
             got, written = watched(backend, backend.token_nll_pullback, [backend.asarray(g), *arrays, statistics])
             yield from (f"{what} {text}" for text in written)
             used = g if active is None else np.where(active, g, 0)
             yield from _gradient(backend, what, got, z, y, used, dtype)
+
+
+def _exact_token_nll(backend: Backend) -> Iterator[str]:
+    for dtype in set(float_dtypes(backend)) - {"float64"}:
+        z, y, _ = tokens(dtype)
+        what = f"of {dtype} logits in float64:"
+        with backend.float64(), backend.scope(None):
+            nll = backend.token_nll(backend.asarray(z), backend.asarray(y), None, "float64").nll
+            yield from form(backend, f"{what} nll", nll, y.shape, "float64")
+            yield from _values(backend, f"{what} nll", nll, oracle.tokens(z, y).nll, z.astype("float64"), "float64")
+
+
+def _exact_token_nll_pullback(backend: Backend) -> Iterator[str]:
+    """Rounded once, with zeros in place of subnormal float32 numbers."""
+    for dtype in set(float_dtypes(backend)) - {"float64"}:
+        z, y, g = tokens(dtype)
+        z[0, 0, 0] -= 87.5  # the gradient there is subnormal in float32 and in bfloat16
+        arrays = backend.asarray(z), backend.asarray(y), None
+        with backend.float64(), backend.scope(None):
+            statistics = backend.token_nll(*arrays, "float64")
+            cotangent = backend.astype(backend.asarray(g), "float64")
+            gradient = backend.token_nll_pullback(cotangent, *arrays, statistics)
+        what = f"of {dtype} logits in float64: the gradient"
+        yield from form(backend, what, gradient, z.shape, dtype)
+        rows = np.where(g[..., None] == 0, 0, g[..., None] * oracle.tokens(z, y).slope)
+        rows = np.where(abs(rows) < SMALLEST_ACTIVE, 0, rows)
+        got = np.asarray(backend.to_numpy(gradient)).astype("float64")
+        if got.shape == rows.shape and not np.array_equal(got, _rounded(rows, dtype), equal_nan=True):
+            yield f"{what} is not the true value rounded once"
+
+
+def _rounded(x: Array, dtype: str) -> Array:
+    """Wide numbers rounded to the nearest of a dtype, ties to even, by arithmetic on their exponents."""
+    precision = tolerances.PRECISION[dtype]
+    with np.errstate(all="ignore"):
+        exponent = np.floor(np.log2(np.maximum(abs(x), precision.smallest_normal)))
+        unit = np.exp2(exponent) * precision.epsilon
+        return np.where(np.isnan(x), np.nan, np.rint(x / unit) * unit).astype("float64")
 
 
 def _differentiable_token_nll(backend: Backend) -> Iterator[str]:
@@ -103,7 +141,7 @@ def _narrow_labels(backend: Backend) -> Iterator[str]:
     z = np.zeros((3, 200), np.float32)
     for labels in (np.array([0, 127, -1], np.int8), np.array([0, 199, 255], np.uint8)):
         with backend.scope(None):
-            nll = backend.token_nll(backend.asarray(z), backend.asarray(labels), None).nll
+            nll = backend.token_nll(backend.asarray(z), backend.asarray(labels), None, "float32").nll
         yield from _values(backend, f"of {labels.dtype.name} labels:", nll, oracle.tokens(z, labels).nll, z, "float32")
 
 
@@ -119,8 +157,12 @@ def _values(backend: Backend, what: str, got: Any, expected: Array, z: Array, dt
     yield from values(backend, what, got, expected, bound, dtype)
 
 
+def _both(*checks: Callable[[Backend], Iterator[str]]) -> Callable[[Backend], Iterator[str]]:
+    return lambda backend: (line for check in checks for line in check(backend))
+
+
 CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
-    "token_nll": _token_nll,
-    "token_nll_pullback": _token_nll_pullback,
+    "token_nll": _both(_token_nll, _exact_token_nll),
+    "token_nll_pullback": _both(_token_nll_pullback, _exact_token_nll_pullback),
     "differentiable_token_nll": _differentiable_token_nll,
 }

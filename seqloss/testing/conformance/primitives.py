@@ -210,20 +210,34 @@ def _vjp(backend: Backend) -> Iterator[str]:
         yield from different(backend, "of x * x: the cotangent", pull(cotangent), 2 * FINITE * INTS.astype(np.float32))
 
 
-def _fuse(backend: Backend) -> Iterator[str]:
-    one, other, cotangent = (backend.asarray(x) for x in (FINITE, INTS.astype(np.float32), 2 * FINITE))
+class _Product:
+    """A rule: x * y, with a pullback that takes the long way round."""
 
-    def plain(x: Array, y: Array) -> Any:
+    is_hosted = False
+
+    def plain(self, x: Array, y: Array) -> Any:
         return x * y
 
-    def forward(x: Array, y: Array) -> tuple[Any, tuple[Any, ...]]:
+    def forward(self, x: Array, y: Array) -> tuple[Any, tuple[Any, ...]]:
         return x * y, (x + y, None)
 
-    def pullback(arrays: tuple[Array, ...], residuals: tuple[Any, ...], cotangent: Array) -> tuple[Array, ...]:
+    def pullback(self, arrays: Any, residuals: Any, cotangent: Array) -> tuple[Any, ...]:
         return cotangent * (residuals[0] - arrays[0]), cotangent * (residuals[0] - arrays[1])
 
+
+def _fuse(backend: Backend) -> Iterator[str]:
+    yield from _one_operation(backend, backend.fuse)
+
+
+def _in_float64(backend: Backend) -> Iterator[str]:
+    yield from _one_operation(backend, backend.in_float64)
+
+
+def _one_operation(backend: Backend, hook: Callable[[Any, Any], Array]) -> Iterator[str]:
+    one, other, cotangent = (backend.asarray(x) for x in (FINITE, INTS.astype(np.float32), 2 * FINITE))
+
     def operation(x: Array, y: Array) -> Array:
-        return backend.fuse(plain, forward, pullback, [x, y])
+        return hook(_Product(), [x, y])
 
     yield from different(backend, "of x * y", operation(one, other), FINITE * INTS.astype(np.float32))
     for name, function, x, expected in (
@@ -233,6 +247,34 @@ def _fuse(backend: Backend) -> Iterator[str]:
         differentiated = backend.vjp(function, x)
         if differentiated is not None:
             yield from different(backend, f"of x * y: the cotangent of {name}", differentiated[1](cotangent), expected)
+
+
+def _float64(backend: Backend) -> Iterator[str]:
+    with backend.float64():
+        wide = backend.astype(backend.asarray(FINITE), "float64")
+        if backend.dtype(wide) != "float64":
+            yield f"of float32: in the region astype to float64 gives {backend.dtype(wide)}"
+
+
+def _on_host(backend: Backend) -> Iterator[str]:
+    if not isinstance(backend.on_host([backend.asarray(FINITE), None]), bool):
+        yield "is no bool"
+
+
+def _to_and_from_host(backend: Backend) -> Iterator[str]:
+    array = backend.asarray(FINITE)
+    if backend.on_host([array]):
+        host = backend.to_host(array)
+        if not isinstance(host, np.ndarray) or host.dtype != FINITE.dtype or not np.array_equal(host, FINITE):
+            yield "of float32: to_host gives other numbers"
+        yield from different(backend, "of float32", backend.from_host(host, "float32", array), FINITE)
+        yield from different(backend, "of a scalar", backend.from_host(np.float32(2), "float32", array), np.float32(2))
+
+
+def _threads(backend: Backend) -> Iterator[str]:
+    count = backend.threads()
+    if count is not None and (not isinstance(count, int) or count < 1):
+        yield f"is {count!r}, neither None nor a positive number"
 
 
 CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
@@ -258,4 +300,10 @@ CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
     "sizes_agree": _sizes_agree,
     "vjp": _vjp,
     "fuse": _fuse,
+    "in_float64": _in_float64,
+    "float64": _float64,
+    "on_host": _on_host,
+    "to_host": _to_and_from_host,
+    "from_host": _to_and_from_host,
+    "threads": _threads,
 }

@@ -1,0 +1,51 @@
+"""Rules that NumPy runs on the memory of another framework's arrays.
+
+Where all arrays of a rule are eager and lie in the memory of the host, NumPy's kernel computes the loss and its
+gradient for every framework. It is faster there than their own operations, and what it returns are the same bits.
+Compiled code, transformations and accelerators never come here.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from seqloss.core import threads
+from seqloss.core.protocol import Array, Rule
+
+
+def hosted(rule: Any, arrays: Sequence[Any]) -> Rule:
+    """The rule, to be run by NumPy if the arrays allow it."""
+    return Hosted(rule, rule.backend.dtype(arrays[0])) if rule.backend.on_host(arrays) else rule
+
+
+class Hosted:
+    """A rule run by NumPy. It takes and returns arrays of the framework; its residuals are NumPy's."""
+
+    is_hosted = True
+
+    def __init__(self, rule: Any, dtype: str) -> None:
+        from seqloss.backends import numpy as host
+
+        self.rule, self.backend = rule, rule.backend
+        self._dtype, self._host, self._on_host = dtype, host, rule.on(host)
+
+    def plain(self, *arrays: Any) -> Array:
+        return self.rule.plain(*arrays)
+
+    def forward(self, *arrays: Any) -> tuple[Array, tuple[Any, ...]]:
+        views = [None if x is None else self.backend.to_host(x) for x in arrays]
+        with self._host.scope(None), threads.at_most(self.backend.threads()):
+            value, residuals = self._on_host.forward(*views)
+        return self.backend.from_host(value, value.dtype.name, arrays[0]), residuals
+
+    def pullback(self, arrays: Sequence[Any], residuals: tuple[Any, ...], cotangent: Array) -> tuple[Array | None, ...]:
+        if not self.backend.on_host([*arrays, cotangent]):
+            # A transformation of the backward pass alone, such as many cotangents at a time.
+            _, residuals = self.rule.forward(*arrays)
+            return tuple(self.rule.pullback(arrays, residuals, cotangent))
+        views = [None if x is None else self.backend.to_host(x) for x in arrays]
+        with self._host.scope(None), threads.at_most(self.backend.threads()):
+            to_logits, *others = self._on_host.pullback(views, residuals, self.backend.to_host(cotangent))
+        like = arrays[0]
+        return self.backend.from_host(to_logits, self._dtype, like), *(
+            None if x is None else self.backend.from_host(x, x.dtype.name, like) for x in others
+        )

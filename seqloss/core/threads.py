@@ -1,0 +1,53 @@
+"""Sharing the rows of a big array out to threads: NumPy computes on one core, but lets others run meanwhile."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+
+class _Limit(threading.local):
+    threads: int | None = None
+
+
+_limit = _Limit()
+
+
+@contextmanager
+def at_most(count: int | None) -> Iterator[None]:
+    """A region that uses no more than ``count`` threads, in the calling thread's work; None changes nothing."""
+    before = _limit.threads
+    _limit.threads = before if count is None else count
+    try:
+        yield
+    finally:
+        _limit.threads = before
+
+
+def allowed() -> int:
+    """The number of threads that may run: what a framework was told, else OMP_NUM_THREADS, else the cores."""
+    if _limit.threads is not None:
+        return _limit.threads
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share(work: Callable[[int, int], None], count: int, unit: int, worth: int) -> None:
+    """Call ``work(first, last)`` until all of ``count`` rows are done; ``first`` is always a multiple of ``unit``.
+
+    A thread is started for every ``worth`` rows, as far as they are allowed.
+    """
+    threads = min(allowed(), count // max(1, worth))
+    if threads <= 1:
+        work(0, count)
+        return
+    # Several shares for each thread, so that a core which is busy elsewhere holds nobody up. A pool of its own, because
+    # a pool that is kept does not survive a fork; to start one costs less than a thousandth of work that is worth it.
+    units = -(-count // (unit * threads * 4))
+    step = units * unit
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, first, min(first + step, count)) for first in range(0, count, step)]:
+            done.result()
