@@ -7,6 +7,7 @@ import numpy as np
 
 from seqloss.backends import numpy as backend
 from seqloss.core import reduction
+from seqloss.core.dtypes import compute_dtype
 
 
 @contextlib.contextmanager
@@ -54,7 +55,8 @@ def through_kernel(seen, g):
     ((name, (arguments, value)),) = seen.items()
     g = g.reshape(value.shape)
     if name == "token_nll":
-        return None, backend.token_nll_pullback(g, *arguments, backend.token_nll(*arguments))
+        dtype = compute_dtype(arguments[0].dtype.name)
+        return None, backend.token_nll_pullback(g, *arguments, backend.token_nll(*arguments, dtype))
     if name == "softmax_nll":
         statistics = backend.softmax_nll(*arguments[:2])
         return backend.softmax_nll_pullback(g, *arguments, statistics, True)[::-1]

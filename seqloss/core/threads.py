@@ -2,9 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 
 class _Limit(threading.local):
@@ -14,15 +13,19 @@ class _Limit(threading.local):
 _limit = _Limit()
 
 
-@contextmanager
-def at_most(count: int | None) -> Iterator[None]:
-    """A region that uses no more than ``count`` threads, in the calling thread's work; None changes nothing."""
-    before = _limit.threads
-    _limit.threads = before if count is None else count
-    try:
-        yield
-    finally:
-        _limit.threads = before
+class at_most:  # called like a function
+    """A region in which the calling thread's work uses no more than ``count`` threads; None changes nothing."""
+
+    def __init__(self, count: int | None) -> None:
+        self._count = count
+
+    def __enter__(self) -> None:
+        self._before = _limit.threads
+        if self._count is not None:
+            _limit.threads = self._count
+
+    def __exit__(self, *_: object) -> None:
+        _limit.threads = self._before
 
 
 def allowed() -> int:

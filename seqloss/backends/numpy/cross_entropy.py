@@ -34,43 +34,40 @@ def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -
     shift, rest = np.zeros((count, 1), _compute_dtype(z)), np.zeros(count, dtype)
 
     def forward(rows: Rows, block: Array, at: Array, own: Array) -> None:
-        highest = block.max(axis=1, keepdims=True)
+        highest = np.maximum.reduce(block, axis=1, keepdims=True)
         np.subtract(block, highest, out=own, dtype=own.dtype)
         np.exp(own, out=own)
         own.ravel()[at] = 0
         shift[rows], rest[rows] = highest, np.add.reduce(own, axis=1)
 
-    with np.errstate(all="ignore"):
-        _for_blocks(forward, z, index, used, rest.dtype)
-        shift = shift[:, 0].astype(dtype, copy=False)
-        gap = _widened(z[np.arange(count), index]).astype(dtype, copy=False) - shift
-        excess = rest + np.expm1(gap)
-        nll = np.log1p(excess) - gap
-        total = excess + 1
-    good = legal & np.isfinite(shift)
+    _for_blocks(forward, z, index, used, rest.dtype)
+    if legal is not None:
+        rest[~legal] = np.nan
+    shift = shift[:, 0].astype(dtype, copy=False)
+    # A row whose largest logit is not finite becomes NaN by itself: inf - inf.
+    gap = _widened(z[np.arange(count), index]).astype(dtype, copy=False) - shift
+    excess = np.expm1(gap)
+    excess += rest
+    nll = np.log1p(excess)
+    nll -= gap
     if used is not None:
         nll[~used] = 0
-        good |= ~used
-    nll[~good] = np.nan
-    total[~good] = np.nan
-    return TokenStatistics(*(x.reshape(targets.shape) for x in (nll, shift, total)))
+    excess += 1
+    return TokenStatistics(*(x.reshape(targets.shape) for x in (nll, shift, excess)))
 
 
 def token_nll_pullback(
     cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
 ) -> Array:
     z, index, _ = _prepare(logits, targets)
-    g, nll, shift, total = (np.ravel(x) for x in (cotangent, *statistics))
-    used = g != 0 if active is None else (g != 0) & active.ravel()
+    g, nll, shift, total = (x.reshape(-1, 1) for x in (cotangent, *statistics))
+    used = (g != 0).ravel() if active is None else (g != 0).ravel() & active.ravel()
     gradient = _zeros(z)
     is_exact = nll.dtype != _compute_dtype(z)
-    with np.errstate(all="ignore"):
-        scale = (g / total)[:, None]
-        # total is NaN in a bad row, so its target must not be better than the rest.
-        at_target = np.where(np.isnan(total), total, g * np.expm1(-nll))
-        shift = shift[:, None]
-        # Where all logits of a row are above this, no entry is a subnormal float32.
-        faintest = np.log(SMALLEST_ACTIVE) - np.log(abs(scale)) + shift + 0.125
+    scale = g / total
+    at_target = (g * np.expm1(-nll)).ravel()
+    # Where all logits of a row are above this, no entry is a subnormal float32.
+    faintest = np.log(SMALLEST_ACTIVE) - np.log(abs(scale)) + shift + 0.125 if is_exact else shift
 
     def backward(rows: Rows, block: Array, at: Array, own: Array) -> None:
         in_place = isinstance(rows, slice) and gradient.dtype == own.dtype
@@ -78,7 +75,7 @@ def token_nll_pullback(
         np.subtract(block, shift[rows], out=out, dtype=out.dtype)
         np.exp(out, out=out)
         out *= scale[rows]
-        out[np.arange(len(out)), index[rows]] = at_target[rows]
+        out.ravel()[at] = at_target[rows]
         if is_exact and not (block.min(axis=1, keepdims=True) > faintest[rows]).all():
             out[abs(out) < SMALLEST_ACTIVE] = 0
         if not in_place:
@@ -108,25 +105,30 @@ def _for_blocks(
 
     def blocks(first: int, last: int) -> None:
         room = np.empty((min(size, last - first), classes), dtype)
-        starts = np.arange(len(room)) * classes
+        starts = np.arange(0, room.size, classes)
+        for start in range(first, last, size):
+            stop = min(start + size, last)
+            rows = slice(start, stop) if numbers is None else numbers[start:stop]
+            work(rows, _widened(z[rows]), starts[: stop - start] + index[rows], room[: stop - start])
+
+    def in_a_thread(first: int, last: int) -> None:
         with np.errstate(all="ignore"):  # a thread does not inherit it
-            for start in range(first, last, size):
-                stop = min(start + size, last)
-                rows = slice(start, stop) if numbers is None else numbers[start:stop]
-                work(rows, _widened(z[rows]), starts[: stop - start] + index[rows], room[: stop - start])
+            blocks(first, last)
 
-    if count:
-        threads.share(blocks, count, size, _WORTH_A_THREAD // classes)
+    if count > size:
+        threads.share(in_a_thread, count, size, _WORTH_A_THREAD // classes)
+    elif count:
+        blocks(0, count)
 
 
-def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array]:
-    """Logits [tokens, classes], the label as an index that is always legal, and whether it was."""
+def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array | None]:
+    """Logits [tokens, classes], the label as an index that is always legal, and whether it was; None if all were."""
     z = logits.reshape(-1, logits.shape[-1])
-    y = targets.ravel()
-    legal = (y >= 0) & (y < z.shape[1])
-    if z.dtype.name == "bfloat16":
+    if z.dtype.kind == "V":  # bfloat16, which is a stranger to NumPy
         z = z.view(np.uint16)
-    return z, np.where(legal, y, 0).astype(np.intp), legal
+    index = targets.reshape(-1).astype(np.intp, copy=False)
+    legal = index.view(np.uintp) < z.shape[1]  # what is negative is huge
+    return (z, index, None) if legal.all() else (z, np.where(legal, index, 0), legal)
 
 
 def _compute_dtype(z: Array) -> Any:

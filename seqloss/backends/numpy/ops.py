@@ -89,7 +89,9 @@ def isfinite(x: Array) -> Array:
 
 
 def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
-    return np.sum(x, axis=axis)
+    # In float64, so that many small numbers cannot be lost beside a large one.
+    wide = np.float64 if x.dtype == np.float32 or x.dtype == np.float16 else None
+    return np.add.reduce(x, axis=axis, dtype=wide).astype(x.dtype, copy=False)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

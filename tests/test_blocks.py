@@ -1,0 +1,242 @@
+"""Rows in blocks, shared out to threads: the same bits as in one piece, whatever the sizes."""
+
+import gc
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+
+import seqloss
+from seqloss.backends import numpy as backend
+from seqloss.backends.numpy import cross_entropy as kernel
+from seqloss.core import threads
+from seqloss.testing import oracle, tolerances
+from seqloss.testing.conformance import assert_conforms
+from seqloss.testing.invariants import INVARIANTS
+
+IN_ONE_PIECE = 1 << 40
+
+# [batch, time, classes]: tokens and classes that are no multiples of a block, single ones, none.
+SHAPES = [(3, 5, 7), (1, 1, 7), (4, 6, 1), (1, 13, 33), (0, 5, 7), (2, 0, 3), (5, 8, 16)]
+BLOCKS = [1, 20, 64]
+MASKS = {
+    "none": lambda w: None,
+    "some": lambda w: w,
+    "all but one": lambda w: (np.arange(w.size) == 0).reshape(w.shape) * 1.0,
+    "all": lambda w: 0 * w,
+}
+DTYPES = ["float32", "float64", "float16", "bfloat16"]
+
+
+@pytest.fixture(autouse=True)
+def four_threads():
+    with threads.at_most(4):
+        yield
+
+
+def cut(monkeypatch, block, worth):
+    monkeypatch.setattr(kernel, "_BLOCK", block)
+    monkeypatch.setattr(kernel, "_WORTH_A_THREAD", worth)
+
+
+def batch(shape, dtype):
+    rng = np.random.default_rng(shape)
+    logits = rng.normal(0, 4, shape).astype("float32")
+    logits = to_bfloat16(logits) if dtype == "bfloat16" else logits.astype(dtype)
+    targets = rng.integers(0, shape[2], shape[:2])
+    return logits, targets, rng.integers(0, 3, shape[:2]) / 2
+
+
+def to_bfloat16(x):
+    """The upper half of the bits, which is what frameworks hand to the kernel."""
+    return (x.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def kernels(logits, targets, weights, dtype):
+    """What the kernel pair returns, with a mask and cotangents of which some are 0."""
+    active = None if weights is None else weights != 0
+    with backend.scope(None):
+        statistics = backend.token_nll(logits, targets, active, dtype)
+        cotangent = np.linspace(0, 2, targets.size).reshape(targets.shape).astype(dtype)
+        gradient = backend.token_nll_pullback(cotangent, logits, targets, active, statistics)
+    return statistics.nll, statistics.total if active is None else np.where(active, statistics.total, 0), gradient
+
+
+def widths(dtype):
+    return ["float64"] if dtype == "float64" else ["float32", "float64"]
+
+
+@pytest.mark.parametrize("worth", [1, IN_ONE_PIECE], ids=["threads", "alone"])
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("dtype, width", [(dtype, width) for dtype in DTYPES for width in widths(dtype)])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_same_bits_as_in_one_piece(monkeypatch, shape, dtype, width, mask, block, worth):
+    logits, targets, weights = batch(shape, dtype)
+    weights = MASKS[mask](weights)
+    cut(monkeypatch, IN_ONE_PIECE, IN_ONE_PIECE)
+    whole = kernels(logits, targets, weights, width)
+    cut(monkeypatch, block, worth)
+    for one, other in zip(kernels(logits, targets, weights, width), whole, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_sequence_loss_is_the_same_bits_as_in_one_piece(monkeypatch, shape, exact):
+    arrays = batch(shape, "float32")
+    cut(monkeypatch, IN_ONE_PIECE, IN_ONE_PIECE)
+    whole = seqloss.sequence_loss_and_grad(*arrays, exact=exact, wrt=("logits", "weights"))
+    cut(monkeypatch, 20, 1)
+    parts = seqloss.sequence_loss_and_grad(*arrays, exact=exact, wrt=("logits", "weights"))
+    assert parts[0].tobytes() == whole[0].tobytes()
+    assert [x.tobytes() for x in parts[1]] == [x.tobytes() for x in whole[1]]
+
+
+@pytest.mark.parametrize("block", [1, 13])
+def test_the_backend_conforms_in_small_blocks(monkeypatch, block):
+    cut(monkeypatch, block, 1)
+    assert_conforms(backend)
+
+
+@pytest.mark.parametrize("name", INVARIANTS)
+def test_invariants_in_small_blocks(monkeypatch, name):
+    cut(monkeypatch, 6, 1)
+
+    def loss(logits, targets, weights):
+        return seqloss.sequence_loss_and_grad(logits, targets, weights, check_labels=False)
+
+    INVARIANTS[name](loss, 0)
+
+
+def test_big_batch_in_real_blocks():
+    """More than one block and more than one thread, with the sizes as they are."""
+    logits, targets, weights = batch((3, 401, 1031), "float32")
+    assert logits.size > 2 * kernel._WORTH_A_THREAD > 2 * kernel._BLOCK
+    loss, gradient = seqloss.sequence_loss_and_grad(logits, targets, weights)
+    expected = oracle.sequence_loss(logits, targets, weights.astype("float32"))
+    assert tolerances.ulps(loss, expected.loss, "float32") <= 20
+    bound = tolerances.token_bound(logits)[..., None]
+    assert (tolerances.ulps(gradient, expected.dlogits, "float32") <= bound).all()
+    np.testing.assert_array_equal(gradient[weights == 0], 0)
+
+
+def test_nothing_of_the_size_of_the_logits_is_allocated_but_the_gradient():
+    import tracemalloc
+
+    logits, targets, weights = batch((8, 512, 2048), "float32")
+    seqloss.sequence_loss_and_grad(logits, targets, weights)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        seqloss.sequence_loss_and_grad(logits, targets, weights)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    room = 4 * 2 * 4 * kernel._BLOCK  # of four threads: rows picked out and what is made of them, in float32
+    assert logits.nbytes < peak < 1.05 * logits.nbytes + room
+
+
+@pytest.mark.parametrize("align", [0, 1, 7])
+def test_big_gradients_are_aligned(align):
+    """Frameworks that take them over without a copy ask for it."""
+    z = np.zeros((300, 1000 + align), "float32")
+    gradient = kernel._zeros(z)
+    assert gradient.nbytes > 1 << 20
+    assert gradient.ctypes.data % 64 == 0
+    assert (gradient.shape, gradient.dtype) == (z.shape, z.dtype)
+    assert gradient.flags.c_contiguous and gradient.flags.writeable and not gradient.any()
+
+
+def test_arrays_that_are_not_contiguous():
+    logits, targets, weights = batch((4, 6, 10), "float32")
+    expected = seqloss.sequence_loss_and_grad(logits, targets, weights)
+    other = np.asfortranarray(logits), targets[::-1][::-1], np.repeat(weights, 2, 1)[:, ::2]
+    got = seqloss.sequence_loss_and_grad(*other)
+    assert got[0].tobytes() == expected[0].tobytes()
+    assert got[1].tobytes() == expected[1].tobytes()
+
+
+# --- threads --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, cores", [("3", 3), ("2,4", 2), (" 5 ", 5), ("", 7), ("0", 7), ("many", 7), ("-1", 7), (None, 7)]
+)
+def test_the_number_of_threads_is_that_of_the_environment(monkeypatch, text, cores):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(7)), raising=False)
+    if text is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+    with threads.at_most(None):
+        assert threads.allowed() == 4  # the region around this test
+    seen = []
+    worker = threading.Thread(target=lambda: seen.append(threads.allowed()))  # which is in no region
+    worker.start()
+    worker.join()
+    assert seen == [cores]
+
+
+def test_a_region_limits_threads_and_ends():
+    with threads.at_most(2):
+        assert threads.allowed() == 2
+        with threads.at_most(None):
+            assert threads.allowed() == 2
+    assert threads.allowed() == 4
+
+
+@pytest.mark.parametrize(
+    "count, unit, worth", [(1, 1, 1), (10, 3, 1), (100, 8, 1), (100, 8, 60), (1000, 1, 0), (7, 9, 2)]
+)
+def test_every_row_is_shared_out_once(count, unit, worth):
+    seen, names = [], set()
+
+    def work(first, last):
+        assert first % unit == 0
+        seen.extend(range(first, last))
+        names.add(threading.current_thread().name)
+
+    threads.share(work, count, unit, worth)
+    assert sorted(seen) == list(range(count))
+    assert len(names) <= 4
+    if count < 2 * worth:
+        assert names == {threading.current_thread().name}
+
+
+def test_an_error_in_a_thread_is_raised():
+    def work(first, last):
+        raise ZeroDivisionError(first)
+
+    with pytest.raises(ZeroDivisionError):
+        threads.share(work, 100, 1, 1)
+
+
+def test_no_thread_is_left_over(monkeypatch):
+    cut(monkeypatch, 8, 1)
+    before = threading.active_count()
+    seqloss.sequence_loss_and_grad(*batch((3, 5, 7), "float32"))
+    assert threading.active_count() == before
+
+
+def _in_a_child(connection, arrays):
+    loss, gradient = seqloss.sequence_loss_and_grad(*arrays)
+    connection.send((loss.tobytes(), gradient.tobytes()))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_works_after_a_fork(monkeypatch):
+    """Threads do not survive a fork, so none may be relied on."""
+    cut(monkeypatch, 8, 1)
+    arrays = batch((3, 5, 7), "float32")
+    loss, gradient = seqloss.sequence_loss_and_grad(*arrays)
+    context = multiprocessing.get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+    child = context.Process(target=_in_a_child, args=(sending, arrays))
+    child.start()
+    assert receiving.poll(60), "the child hangs"
+    assert receiving.recv() == (loss.tobytes(), gradient.tobytes())
+    child.join(60)
+    assert child.exitcode == 0
