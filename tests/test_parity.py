@@ -414,7 +414,7 @@ def naive(shipped):
 
 def test_the_naive_form_is_0_on_the_whole_confident_row(shipped):
     row = slice(0, len(batch.MARGINS))
-    expected = judge.reference(shipped).values["token loss"][-1, row]
+    expected = judge.reference(shipped, False).values["token loss"][-1, row]
     assert (naive(shipped)[-1, row] == 0).all() and (expected > 0).all()
     distance = tolerances.ulps(np.zeros_like(expected), expected, "float32")
     assert (distance > 1e6).all()
@@ -438,7 +438,7 @@ def outcome(expected, **changes):
 @pytest.fixture(scope="module")
 def small():
     made = batch.build([b"Down, down, down.", b"Thump!"])
-    return made, judge.reference(made)
+    return made, judge.reference(made, False)
 
 
 def test_the_rounded_reference_agrees_with_itself(small):
@@ -510,3 +510,45 @@ def test_the_help_states_the_numbers_in_force():
     numbers = [len(batch.MARGINS), batch.MARGINS[0], batch.MARGINS[-1], text.LONGEST_SENTENCE, batch.MOST_POSITIONS]
     numbers += [inputs.POSITIONS, inputs.STEPS, inputs.DIM, inputs.EXAMPLES, inputs.CANDIDATES]
     assert {f"{number:,}" for number in numbers} <= set(re.findall(r"[\d,]*\d", cli.DESCRIPTION))
+
+
+# --- exact -----------------------------------------------------------------------------------------------------------
+
+
+def test_exact_allows_one_rounding(parity):
+    done = parity("--backends", "numpy", "--exact", "--json")
+    content = json.loads(done.stdout)
+    (line,) = content["backends"]
+    assert done.returncode == 0 and content["exact"] is True
+    assert content["bounds_ulp"]["tight"] == content["bounds_ulp"]["wide"] == 0.5
+    # Of millions of entries some are almost half a unit away, and none is further.
+    assert 0.49 < line["gradient_ulp"] <= tolerances.EXACT_ULPS == line["gradient_bound"]
+    assert 0.3 < line["tokens_ulp"] <= tolerances.EXACT_ULPS
+
+
+def test_exact_in_the_table(parity):
+    done = parity("--backends", "numpy", "--exact")
+    assert done.returncode == 0
+    assert "0.5 of 0.5" in done.stdout and "one rounding" in done.stdout
+
+
+def test_exact_finds_a_bit(shipped):
+    expected = judge.reference(shipped, True)
+    right = {name: np.asarray(value).astype("float32") for name, value in expected.values.items()}
+    assert judge.judge(outcome_of(right), expected).status == "agrees"
+    at = np.unravel_index(np.argmax(right["gradient"]), right["gradient"].shape)
+    right["gradient"][at] = np.nextafter(right["gradient"][at], np.float32(1))
+    verdict = judge.judge(outcome_of(right), expected)
+    assert verdict.status == "disagrees"
+    assert verdict.problems[0].startswith(f"gradient[{', '.join(map(str, at))}] is ")
+
+
+def outcome_of(arrays):
+    facts = {"version": "1", "device": "cpu", "seconds": 1.0, "dtypes": dict.fromkeys(arrays, "float32"), "foreign": []}
+    return launch.Outcome("numpy", None, "", facts, arrays)
+
+
+def test_exact_is_for_the_sequence_loss_alone(parity):
+    done = parity("--backends", "numpy", "--exact", "--function", "nce_loss")
+    assert done.returncode == 2
+    assert "--exact is a mode of sequence_loss; nce_loss has none" in done.stderr

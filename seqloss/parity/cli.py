@@ -32,6 +32,9 @@ the others the tokens packed; at most 4,096 positions, the confident ones among 
 each sentence. Sampled losses have hidden states of size 16, a random projection of the logits of 512 tokens, and 32
 candidates.
 
+With --exact the sequence loss is computed with exact=True. Each result must then be the value of the reference,
+rounded to float32 once, in every backend: a difference of one bit is a disagreement.
+
 loss         mean over the bytes of the text, in nats
 token ULP    worst difference of a token loss from the reference, in units of the last place, of what is allowed there
 grad ULP     the same for gradient entries, of sequence_loss_and_grad and of the framework's own differentiation
@@ -55,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"what to compute: {', '.join(functions.NAMES)} (default: {functions.DEFAULT})",
     )
+    add("--exact", action="store_true", help="with exact=True: every result must be the true value, rounded once")
     add("--backends", metavar="A,B", help="only these (default: all that are installed)")
     add(
         "--register",
@@ -71,6 +75,10 @@ def run(options: argparse.Namespace) -> int:
     """Compute, compare, print; the exit status."""
     if options.function not in functions.NAMES:
         raise OptionError(f"unknown function {options.function!r}; known are {', '.join(functions.NAMES)}")
+    if options.exact and options.function != functions.DEFAULT:
+        raise OptionError(
+            f"--exact is a mode of {functions.DEFAULT}; {options.function} has none, leave one of them out"
+        )
     registered = _register(options.register)
     chosen, missing = _select(options.backends)
     if not _is_installed("numpy"):
@@ -82,16 +90,16 @@ def run(options: argparse.Namespace) -> int:
     made = batch.build(content.sentences)
     row = functions.FUNCTIONS.get(options.function)
     inputs = made.inputs if row is None else row.inputs(made)
-    expected = judge.reference(made) if row is None else judge.reference_of(row, inputs)
+    expected = judge.reference(made, options.exact) if row is None else judge.reference_of(row, inputs)
     verdicts: list[judge.Verdict] = []
     with launch.workplace(inputs) as folder:
         for framework in chosen:
             _progress(f"{framework}: loading and computing ...")
-            outcome = launch.run(folder, framework, options.function, registered, options.timeout)
+            outcome = launch.run(folder, framework, options.function, options.exact, registered, options.timeout)
             verdicts.append(judge.judge(outcome, expected))
             _progress("")
     verdicts += [judge.Verdict(name, "not installed", [], install=_install(name)) for name in missing]
-    result = report.Report(content, made, expected, verdicts, options.function, inputs)
+    result = report.Report(content, made, expected, verdicts, options.function, inputs, options.exact)
     print(report.as_json(result) if options.json else report.as_text(result))
     return 0 if result.agree else 1
 

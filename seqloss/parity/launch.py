@@ -35,11 +35,14 @@ def workplace(inputs: dict[str, Array]) -> Iterator[Path]:
         yield Path(folder)
 
 
-def run(folder: Path, framework: str, function: str, registered: Mapping[str, str], timeout: float) -> Outcome:
+def run(
+    folder: Path, framework: str, function: str, exact: bool, registered: Mapping[str, str], timeout: float
+) -> Outcome:
     """Start the worker of one backend and wait for it. Never two at once: each is to be timed alone."""
     pairs = [f"{name}={module}" for name, module in registered.items()]
     # -P and the path of this process: the worker must find the very modules that were found here.
-    command = [sys.executable, "-P", "-m", "seqloss.parity.worker", str(folder), framework, function, *pairs]
+    how = [framework, function, "exact" if exact else "fast"]
+    command = [sys.executable, "-P", "-m", "seqloss.parity.worker", str(folder), *how, *pairs]
     log = folder / f"{framework}.log"
     try:
         # Into a file: a pipe would stay open, and be waited for, if a killed worker leaves children.

@@ -27,6 +27,7 @@ class Report(NamedTuple):
     function: str
     inputs: dict[str, Any]
     """The arrays that the backends were given, by name."""
+    exact: bool
 
     @property
     def ran(self) -> list[Verdict]:
@@ -56,6 +57,7 @@ def as_json(report: Report) -> str:
     content = {
         "seqloss": seqloss.__version__,
         "function": report.function,
+        "exact": report.exact,
         "agree": report.agree,
         "text": {
             "source": text.source,
@@ -71,10 +73,15 @@ def as_json(report: Report) -> str:
         },
         "inputs": {name: list(x.shape) for name, x in report.inputs.items()},
         "reference": report.scores,
-        "bounds_ulp": {"tight": tolerances.TIGHT_ULPS, "wide": tolerances.WIDE_ULPS, "range": tolerances.TIGHT_RANGE},
+        "bounds_ulp": _bounds(report.exact),
         "backends": [_as_dict(verdict) for verdict in report.verdicts],
     }
     return json.dumps(_finite(content), indent=2, allow_nan=False)
+
+
+def _bounds(exact: bool) -> dict[str, float]:
+    tight, wide = (0.5, 0.5) if exact else (tolerances.TIGHT_ULPS, tolerances.WIDE_ULPS)
+    return {"tight": tight, "wide": wide, "range": tolerances.TIGHT_RANGE}
 
 
 def _as_dict(verdict: Verdict) -> dict[str, Any]:
@@ -113,6 +120,11 @@ def _what_ulp_is(report: Report) -> str:
         return (
             "ULP: the worst difference, of what is allowed, in units of the last place of what was added up; "
             "what weight 0 removes must be exactly 0."
+        )
+    if report.exact:
+        return (
+            "ULP: the worst difference; half a unit is one rounding, so that backends which agree have the same bits. "
+            "Padding must be exactly 0."
         )
     return (
         f"ULP: the worst difference, of what is allowed there: {tolerances.TIGHT_ULPS:g} where the logits of a token "
@@ -157,7 +169,7 @@ def _aligned(cell: str, width: int, head: str) -> str:
 
 def _cells(verdict: Verdict) -> tuple[str, ...]:
     def ulps(worst: Worst | None) -> str:
-        return "-" if worst is None else f"{worst.ulp:.3g} of {worst.bound:g}"
+        return "-" if worst is None else f"{worst.ulp:.3g} of {worst.bound:.3g}"
 
     # What went wrong is to be found at a glance.
     status = verdict.status if verdict.status in ("agrees", "not installed") else verdict.status.upper()

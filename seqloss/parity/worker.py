@@ -1,4 +1,4 @@
-"""The computation of one backend: ``python -m seqloss.parity.worker FOLDER FRAMEWORK FUNCTION ...``.
+"""The computation of one backend: ``python -m seqloss.parity.worker FOLDER FRAMEWORK FUNCTION fast|exact ...``.
 
 One process each, because TensorFlow loaded before parts of torch aborts the process, and because a backend that
 crashes must not take the others with it. Reads FOLDER/inputs.npz; writes FOLDER/FRAMEWORK.npz and, when all is done,
@@ -24,13 +24,13 @@ from seqloss.testing.conformance.comparing import densified
 
 def main(arguments: list[str]) -> None:
     """Compute and write; an exception becomes part of what is written."""
-    folder, framework, function, *registered = arguments
+    folder, framework, function, mode, *registered = arguments
     for pair in registered:
         seqloss.register_backend(*pair.split("=", 1))
     try:
         with np.load(Path(folder, "inputs.npz"), allow_pickle=False) as file:
             inputs = {name: _read_only(file[name]) for name in file.files}
-        facts, arrays = _compute(framework, function, inputs)
+        facts, arrays = _compute(framework, function, mode == "exact", inputs)
         np.savez(Path(folder, f"{framework}.npz"), **arrays)
     except Exception as error:
         facts = {"error": _describe(error)}
@@ -43,17 +43,26 @@ def _read_only(array: Array) -> Array:
     return array
 
 
-def _compute(framework: str, function: str, inputs: dict[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
+def _compute(
+    framework: str, function: str, exact: bool, inputs: dict[str, Array]
+) -> tuple[dict[str, Any], dict[str, Array]]:
     """What the backend makes of the inputs: facts about it, and its results as NumPy arrays."""
     module = importlib.import_module(framework)
     backend = dispatch.load(framework)
     given = {name: backend.asarray(value) for name, value in inputs.items()}
-    timed = _loss_and_gradient if function == DEFAULT else lambda *arrays: _read(function, *arrays)
+
+    def timed(backend: Backend, given: dict[str, Array]) -> None:
+        if function == DEFAULT:
+            _loss_and_gradient(backend, given, exact)
+        else:
+            _read(function, backend, given)
+
     timed(backend, given)
     started = time.perf_counter()
     timed(backend, given)
     seconds = time.perf_counter() - started
-    results = _results(backend, given) if function == DEFAULT else _value_and_gradients(function, backend, given)
+    is_default = function == DEFAULT
+    results = _results(backend, given, exact) if is_default else _value_and_gradients(function, backend, given)
     facts = {
         "version": str(getattr(module, "__version__", "unknown")),
         "device": _device(backend, next(iter(results.values()))),
@@ -64,10 +73,10 @@ def _compute(framework: str, function: str, inputs: dict[str, Array]) -> tuple[d
     return facts, {name: np.asarray(backend.to_numpy(value)) for name, value in results.items()}
 
 
-def _loss_and_gradient(backend: Backend, given: dict[str, Array]) -> None:
+def _loss_and_gradient(backend: Backend, given: dict[str, Array], exact: bool) -> None:
     """What is timed. Reading the results waits for frameworks that compute in the background."""
     weights = _mask(backend, given, "lengths", "float32")
-    for result in seqloss.sequence_loss_and_grad(given["logits"], given["targets"], weights):
+    for result in seqloss.sequence_loss_and_grad(given["logits"], given["targets"], weights, exact=exact):
         backend.to_numpy(result)
 
 
@@ -93,19 +102,19 @@ def _value_and_gradients(function: str, backend: Backend, given: dict[str, Array
     return results
 
 
-def _results(backend: Backend, given: dict[str, Array]) -> dict[str, Array]:
+def _results(backend: Backend, given: dict[str, Array], exact: bool) -> dict[str, Array]:
     """The results by name, as arrays of the framework."""
     logits, targets = given["logits"], given["targets"]
     weights = _mask(backend, given, "lengths", "float32")
     text_weights = _mask(backend, given, "text_lengths", "float32")
-    loss, gradient = seqloss.sequence_loss_and_grad(logits, targets, weights)
+    loss, gradient = seqloss.sequence_loss_and_grad(logits, targets, weights, exact=exact)
     results = {
-        "text loss": seqloss.sequence_loss(logits, targets, text_weights),
+        "text loss": seqloss.sequence_loss(logits, targets, text_weights, exact=exact),
         "batch loss": loss,
-        "token loss": seqloss.token_loss(logits, targets, active=_mask(backend, given, "lengths", "bool")),
+        "token loss": seqloss.token_loss(logits, targets, active=_mask(backend, given, "lengths", "bool"), exact=exact),
         "gradient": gradient,
     }
-    differentiated = backend.vjp(lambda z: seqloss.sequence_loss(z, targets, weights), logits)
+    differentiated = backend.vjp(lambda z: seqloss.sequence_loss(z, targets, weights, exact=exact), logits)
     if differentiated is not None:
         value, pull = differentiated
         results["gradient by autodiff"] = pull(backend.ones_like(value, dtype=backend.dtype(value)))

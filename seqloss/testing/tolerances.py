@@ -11,6 +11,8 @@ token loss, gradient entry   20 ULP up to a range of    ``z_j - max`` is rounded
                                                         those below exp(-87), which a sum then lacks.
 reduced loss, dweights       the token bound, at the    a sum of numbers of both signs has the error of its largest
                              scale of the summands      summands, whatever it cancels to
+exact mode                   0.5 ULP                    computed in float64 and rounded once; the hair beyond
+                                                        one half is the error of float64
 half-precision gradient      1 ULP of that dtype        computed in float32 and rounded once; next to a rounding
                                                         boundary the float32 error decides
 below the smallest normal    zero, or within one        executors flush subnormals or do not
@@ -46,6 +48,7 @@ PRECISION = {
 TIGHT_RANGE, WIDE_RANGE, EXP_RANGE = 20.0, 80.0, 745.0
 TIGHT_ULPS, WIDE_ULPS = 20.0, 80.0
 HALF_ULPS = 1.0
+EXACT_ULPS = 0.5 + 2.0**-26
 
 
 def token_bound(logits: Array) -> Array:

@@ -23,12 +23,15 @@ from row import (
     in_a_graph,
     like,
     loss,
+    tokens,
 )
 
 from seqloss import ArgumentTypeError, BackendError, DTypeError, OptionError, ShapeError
 
 # --- flags and options ---
 
+# Which is tested among what only JAX has.
+NO_FLOAT64 = {"jax": "JAX makes float32 of float64 where that is not switched on"}
 SLIPPED = "pass it by keyword if a positional argument slipped here"
 ORDER = "the order of the two would be ambiguous"
 
@@ -86,6 +89,37 @@ OPTIONS = [
             check_labels=Raw(value),
         )
         for value in (1, "yes", np.True_)
+    ),
+    *(
+        function(
+            f"exact_{kind}_{value!r}",
+            ArgumentTypeError,
+            f"exact must be True or False, got {value!r}; pass it by keyword if a positional argument slipped here",
+            in_a_graph(value),
+            exact=Raw(value),
+        )
+        for kind, function in (("loss", loss), ("gradient", gradient), ("token", tokens))
+        for value in (1, "yes", np.True_)
+    ),
+    *(
+        function(
+            f"exact_{kind}_of_float64",
+            DTypeError,
+            "exact=True computes in float64 and rounds the results to float32 once; float64 logits, whose results are "
+            "float64 too, would need a wider dtype. Cast them to float32, or leave exact=True out",
+            NO_FLOAT64,
+            exact=True,
+            logits=LOGITS.astype("float64"),
+        )
+        for kind, function in (("loss", loss), ("gradient", gradient), ("token", tokens))
+    ),
+    loss(
+        "exact_of_custom_loss",
+        OptionError,
+        "exact=True cannot be had with a softmax_loss_function, whose results seqloss does not compute; "
+        "leave one of the two out",
+        exact=True,
+        softmax_loss_function=lambda labels, logits: logits[:, 0],
     ),
     loss(
         "check_labels_of_custom_loss",
