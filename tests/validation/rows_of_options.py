@@ -10,6 +10,7 @@ from row import (
     FLOATS,
     IN_A_GRAPH,
     KINDS,
+    LOGITS,
     NO_FLAG,
     ONE,
     SUM_BATCH,
