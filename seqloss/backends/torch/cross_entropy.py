@@ -1,90 +1,50 @@
 """PyTorch: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.protocol``.
 
-The forward kernel is differentiable by itself too: an exported program keeps its operations and forgets the pullback.
+Eager arrays on the CPU do not come here but to NumPy's kernel (see ``seqloss.core.hosted``), unless second derivatives
+are wanted. What is here serves other devices; ``traced`` is the form for compilers and transformations.
 """
 
 from typing import Any
 
 import torch
 
+from seqloss.backends.torch import traced
 from seqloss.backends.torch.ops import _is_tracing
-from seqloss.core.protocol import Array, TokenStatistics
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
 
 
 def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
-    z, y, index = _prepare(logits, targets, getattr(torch, dtype))
-    bad = (index != y).squeeze(-1)
+    z, y = _prepare(logits, targets, getattr(torch, dtype))
+    if _is_tracing():
+        return traced.token_nll(z, y, active)
+    index = y.clamp(0, z.shape[-1] - 1).unsqueeze(-1)
     shift = z.amax(-1)
-    if torch.compiler.is_compiling():
-        # An exported program may be differentiated through what follows: no NaN must enter it, and where the target
-        # is the largest, its own logit is the pivot. Free where operations are fused.
-        bad = bad | ~torch.isfinite(shift)
-        z = torch.where(bad.unsqueeze(-1), 0.0, z)
-        t = z.gather(-1, index).squeeze(-1)
-        shift = torch.where(t == shift, t, shift.detach())
-    else:
-        t = z.gather(-1, index).squeeze(-1)
+    gap = z.gather(-1, index).squeeze(-1) - shift
     # A row whose largest logit is not finite becomes NaN by itself: inf - inf.
-    traced = _is_tracing()
-    rest = _fill(_put(_exp(z - shift.unsqueeze(-1), traced), index, 0.0, traced).sum(-1), bad, torch.nan, traced)
-    gap = t - shift
+    rest = (
+        torch.exp_(z - shift.unsqueeze(-1))
+        .scatter_(-1, index, 0.0)
+        .sum(-1)
+        .masked_fill_(index.squeeze(-1) != y, torch.nan)
+    )
     nll = torch.log1p(rest + torch.expm1(gap)) - gap
     if active is not None:
-        nll = _fill(nll, ~active, 0.0, traced)
+        nll = nll.masked_fill_(~active, 0.0)
     return TokenStatistics(nll, shift, rest + torch.exp(gap))
 
 
 def token_nll_pullback(
     cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
 ) -> Array:
-    z, _, index = _prepare(logits, targets, statistics.nll.dtype)
+    z, y = _prepare(logits, targets, statistics.nll.dtype)
+    if _is_tracing() or (torch.is_grad_enabled() and (z.requires_grad or cotangent.requires_grad)):
+        return _narrowed(traced.token_nll_pullback(cotangent, z, y, active, statistics), logits.dtype)
     nll, shift, total = statistics
     used = cotangent.bool() if active is None else cotangent.bool() & active
-    # Not in place: with is_grads_batched the cotangent is batched and the logits are not.
-    traced = _is_tracing()
-    gradient = _exp(z - shift.unsqueeze(-1), traced) * (cotangent / total).unsqueeze(-1)
-    gradient = _put(gradient, index, (cotangent * torch.expm1(-nll)).unsqueeze(-1), traced)
-    gradient = _fill(gradient, ~used.unsqueeze(-1), 0.0, traced)
-    return gradient if gradient.dtype == logits.dtype else gradient.to(logits.dtype)
-
-
-# The helpers take an array that nobody else holds, and write into it where nothing traces. Under a transformation
-# they must not: vmap refuses to put a batched index into an array that is not batched.
-
-
-def _exp(x: Array, traced: bool) -> Array:
-    return torch.exp(x) if traced else x.exp_()
-
-
-def _put(x: Array, index: Array, value: Any, traced: bool) -> Array:
-    return x.scatter(-1, index, value) if traced else x.scatter_(-1, index, value)
-
-
-def _fill(x: Array, mask: Array, value: float, traced: bool) -> Array:
-    return x.masked_fill(mask, value) if traced else x.masked_fill_(mask, value)
-
-
-def _differentiable_pullback(
-    to_nll: Array, to_total: Array | None, logits: Array, targets: Array, active: Array | None
-) -> Array:
-    """The pullback of nll and of total as operations that autograd differentiates rightly, at any order.
-
-    With the saved statistics as constants, second derivatives would be silently wrong. So they are computed anew by
-    the differentiable operation, whose total moves by ``total * p_j`` with logit j while shift is a constant.
-    """
-    if active is not None:
-        to_nll = to_nll.masked_fill(~active, 0.0)
-    # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = (to_nll == 0) & ~torch.isfinite(differentiable_token_nll(logits.detach(), targets, None))
-    logits = torch.where(replaced.unsqueeze(-1), 0.0, logits)
-    nll, shift, total = _TokenNLL.apply(logits, torch.where(replaced, 0, targets), None)
-    z, _, index = _prepare(logits, targets, nll.dtype)
-    p = torch.exp(z - shift.unsqueeze(-1)) / total.unsqueeze(-1)
-    slope = p.scatter(-1, index, torch.expm1(-nll).unsqueeze(-1))
-    gradient = slope * to_nll.unsqueeze(-1)
-    if to_total is not None:
-        gradient = gradient + p * (to_total * total).masked_fill(replaced, 0.0).unsqueeze(-1)
-    return gradient.to(logits.dtype)
+    gradient = torch.exp_(z - shift.unsqueeze(-1)).mul_((cotangent / total).unsqueeze(-1))
+    index = y.clamp(0, z.shape[-1] - 1).unsqueeze(-1)
+    gradient.scatter_(-1, index, (cotangent * torch.expm1(-nll)).unsqueeze(-1))
+    return _narrowed(gradient.masked_fill_(~used.unsqueeze(-1), 0.0), logits.dtype)
 
 
 class _TokenNLL(torch.autograd.Function):
@@ -99,20 +59,18 @@ class _TokenNLL(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        nll, shift, total = output
-        ctx.mark_non_differentiable(shift)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs, nll, shift, total)
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs, *output)
 
     @staticmethod
-    def backward(ctx: Any, to_nll: Array | None, _: None, to_total: Array | None) -> tuple[Array | None, None, None]:
-        logits, targets, active, *statistics = ctx.saved_tensors
-        if to_nll is None:
-            to_nll = torch.zeros_like(statistics[0])
-        # total is an output for the derivatives of this very function alone.
-        if to_total is not None or torch.is_grad_enabled():
-            return _differentiable_pullback(to_nll, to_total, logits, targets, active), None, None
-        return token_nll_pullback(to_nll, logits, targets, active, TokenStatistics(*statistics)), None, None
+    def backward(ctx: Any, to_nll: Array, _: Any, __: Any) -> tuple[Array, None, None]:
+        logits, targets, active, *saved = ctx.saved_tensors
+        statistics = TokenStatistics(*saved)
+        # As constants they would make second derivatives silently wrong. Compilers, which always come here, see that
+        # this is computed already.
+        if torch.is_grad_enabled():
+            statistics = traced.token_nll(*_prepare(logits, targets, statistics.nll.dtype), active)
+        return token_nll_pullback(to_nll, logits, targets, active, statistics), None, None
 
 
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
@@ -120,8 +78,20 @@ def differentiable_token_nll(logits: Array, targets: Array, active: Array | None
     return _TokenNLL.apply(logits, targets, active)[0]
 
 
-def _prepare(logits: Array, targets: Array, dtype: torch.dtype) -> tuple[Array, Array, Array]:
-    """Logits in the compute dtype, the labels, and the labels as an index that is always legal; [..., 1] both."""
-    z = logits if logits.dtype is dtype else logits.to(dtype)
-    y = (targets if targets.dtype is torch.int64 else targets.to(torch.int64)).unsqueeze(-1)
-    return z, y, y.clamp(0, z.shape[-1] - 1)
+def _prepare(logits: Array, targets: Array, dtype: torch.dtype) -> tuple[Array, Array]:
+    """Logits in the compute dtype, and labels that index."""
+    return logits if logits.dtype is dtype else logits.to(dtype), targets.to(torch.int64)
+
+
+def _narrowed(gradient: Array, dtype: torch.dtype) -> Array:
+    """A gradient in the dtype of the logits, rounded once."""
+    if gradient.dtype is dtype:
+        return gradient
+    if gradient.dtype is torch.float64:
+        # Subnormal numbers of float32 are 0, because some executors flush them and some do not.
+        gradient = torch.where(gradient.abs() < SMALLEST_ACTIVE, 0.0, gradient)
+        if dtype is not torch.float32:
+            # To half precision by way of float32: rounded to odd, that keeps a trace of what is cut off.
+            bits, cut = gradient.view(torch.int64), (1 << 29) - 1
+            gradient = ((bits & ~cut) | (((bits & cut) != 0).to(torch.int64) << 29)).view(torch.float64)
+    return gradient.to(torch.float32).to(dtype)
