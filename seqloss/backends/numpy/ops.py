@@ -10,6 +10,16 @@ from seqloss.core.protocol import Array, Rule
 from seqloss.core.shapes import Shape
 
 
+# One table instead of dtype.name on every call: NumPy makes that name anew each time, in Python.
+_NAMES = {
+    np.dtype(name): name
+    for name in (
+        *("float16", "float32", "float64", "bool"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    )
+}
+
+
 def owns(x: Any) -> bool:
     return isinstance(x, (np.ndarray, np.generic))
 
@@ -25,7 +35,7 @@ def shape(x: Array) -> Shape:
 
 
 def dtype(x: Array) -> str:
-    return x.dtype.name
+    return _NAMES.get(x.dtype) or x.dtype.name
 
 
 def device(x: Array) -> None:
