@@ -18,8 +18,19 @@ from seqloss.testing.invariants import INVARIANTS
 IN_ONE_PIECE = 1 << 40
 
 # [batch, time, classes]: tokens and classes that are no multiples of a block, single ones, none.
-SHAPES = [(3, 5, 7), (1, 1, 7), (4, 6, 1), (1, 13, 33), (0, 5, 7), (2, 0, 3), (5, 8, 16)]
-BLOCKS = [1, 20, 64]
+SHAPES = [
+    (3, 5, 7),
+    (1, 1, 7),
+    (4, 6, 1),
+    (1, 13, 33),
+    (0, 5, 7),
+    (2, 0, 3),
+    (5, 8, 16),
+    (3, 7, 65),
+    (1, 1, 64),
+    (2, 0, 70),
+]
+BLOCKS = [1, 20, 150]
 MASKS = {
     "none": lambda w: None,
     "some": lambda w: w,

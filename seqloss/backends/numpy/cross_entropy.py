@@ -21,6 +21,10 @@ _BLOCK = 1 << 17
 _WORTH_A_THREAD = 1 << 19
 """Logits for which starting a thread pays."""
 
+_FEW = 64
+"""With fewer classes a block is turned, so that the rows and not the classes are next to each other: NumPy pays for
+each of the short reductions otherwise."""
+
 _ALIGNMENT = 64
 """Of the memory of big gradients, in bytes; there are frameworks that take no other over without a copy."""
 
@@ -33,12 +37,12 @@ def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -
     count, used = len(z), None if active is None else active.ravel()
     shift, rest = np.zeros((count, 1), _compute_dtype(z)), np.zeros(count, dtype)
 
-    def forward(rows: Rows, block: Array, at: Array, own: Array) -> None:
-        highest = np.maximum.reduce(block, axis=1, keepdims=True)
+    def forward(rows: Rows, block: Array, at: Array, own: Array, axis: int) -> None:
+        highest = np.maximum.reduce(block, axis=axis, keepdims=True)
         np.subtract(block, highest, out=own, dtype=own.dtype)
         np.exp(own, out=own)
         own.ravel()[at] = 0
-        shift[rows], rest[rows] = highest, np.add.reduce(own, axis=1)
+        shift[rows], rest[rows] = highest.reshape(-1, 1), _sum(own, axis)
 
     _for_blocks(forward, z, index, used, rest.dtype)
     if legal is not None:
@@ -69,17 +73,20 @@ def token_nll_pullback(
     # Where all logits of a row are above this, no entry is a subnormal float32.
     faintest = np.log(SMALLEST_ACTIVE) - np.log(abs(scale)) + shift + 0.125 if is_exact else shift
 
-    def backward(rows: Rows, block: Array, at: Array, own: Array) -> None:
-        in_place = isinstance(rows, slice) and gradient.dtype == own.dtype
+    def backward(rows: Rows, block: Array, at: Array, own: Array, axis: int) -> None:
+        in_place = axis == 1 and isinstance(rows, slice) and gradient.dtype == own.dtype
         out = gradient[rows] if in_place else own
-        np.subtract(block, shift[rows], out=out, dtype=out.dtype)
+        per_row = (1, -1) if axis == 0 else (-1, 1)
+        is_faint = is_exact and not (block.min(axis=axis) > faintest[rows].ravel()).all()
+        np.subtract(block, shift[rows].reshape(per_row), out=out, dtype=out.dtype)
         np.exp(out, out=out)
-        out *= scale[rows]
+        out *= scale[rows].reshape(per_row)
         out.ravel()[at] = at_target[rows]
-        if is_exact and not (block.min(axis=1, keepdims=True) > faintest[rows]).all():
+        if is_faint:
             out[abs(out) < SMALLEST_ACTIVE] = 0
         if not in_place:
-            gradient[rows] = _narrowed(out, gradient.dtype)
+            narrowed = _narrowed(out, gradient.dtype)
+            gradient[rows] = narrowed.T if axis == 0 else narrowed
 
     _for_blocks(backward, z, index, used, nll.dtype)
     return (gradient if gradient.dtype == logits.dtype else gradient.view(logits.dtype)).reshape(logits.shape)
@@ -91,25 +98,36 @@ def differentiable_token_nll(logits: Array, targets: Array, active: Array | None
 
 
 def _for_blocks(
-    work: Callable[[Rows, Array, Array, Array], None], z: Array, index: Array, used: Array | None, dtype: Any
+    work: Callable[[Rows, Array, Array, Array, int], None], z: Array, index: Array, used: Array | None, dtype: Any
 ) -> None:
-    """Call ``work(rows, block, at, own)`` for all used rows, block by block.
+    """Call ``work(rows, block, at, own, axis)`` for all used rows, block by block.
 
-    ``block`` are the logits of the rows, ``own`` is room for as many numbers of ``dtype``, and ``at`` are the places
-    of the labels in it when it is laid out flat.
+    ``block`` are the logits of the rows, with the classes along ``axis``; ``own`` is room for as many numbers of
+    ``dtype``, and ``at`` are the places of the labels in it when it is laid out flat.
     """
     classes = z.shape[1]
+    axis = 0 if classes < _FEW else 1
     size = max(1, _BLOCK // classes)
     numbers = None if used is None or used.all() else np.flatnonzero(used)
     count = len(z) if numbers is None else len(numbers)
 
     def blocks(first: int, last: int) -> None:
         room = np.empty((min(size, last - first), classes), dtype)
-        starts = np.arange(0, room.size, classes)
+        numbered = np.arange(len(room))
+        picked = None if numbers is None else np.empty(room.shape, z.dtype)
         for start in range(first, last, size):
             stop = min(start + size, last)
             rows = slice(start, stop) if numbers is None else numbers[start:stop]
-            work(rows, _widened(z[rows]), starts[: stop - start] + index[rows], room[: stop - start])
+            own, place = room[: stop - start], numbered[: stop - start]
+            # Clipped, because NumPy would otherwise check the numbers in a copy.
+            block = z[rows] if picked is None else np.take(z, rows, 0, out=picked[: stop - start], mode="clip")
+            block = _widened(block)
+            if axis == 0:
+                own = own.reshape(classes, -1)
+                block, at = np.array(block.T, order="C"), index[rows] * len(place) + place
+            else:
+                at = place * classes + index[rows]
+            work(rows, block, at, own, axis)
 
     def in_a_thread(first: int, last: int) -> None:
         with np.errstate(all="ignore"):  # a thread does not inherit it
@@ -119,6 +137,12 @@ def _for_blocks(
         threads.share(in_a_thread, count, size, _WORTH_A_THREAD // classes)
     elif count:
         blocks(0, count)
+
+
+def _sum(x: Array, axis: int) -> Array:
+    """Sums whose order of addition depends on the number of classes alone, so that blocks change no bit."""
+    # A single column would be added up in another order than several.
+    return np.add.accumulate(x, axis=0)[-1] if axis == 0 and x.shape[1] == 1 else np.add.reduce(x, axis=axis)
 
 
 def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array | None]:

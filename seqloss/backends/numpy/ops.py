@@ -9,7 +9,6 @@ import numpy as np
 from seqloss.core.protocol import Array, Rule
 from seqloss.core.shapes import Shape
 
-
 # One table instead of dtype.name on every call: NumPy makes that name anew each time, in Python.
 _NAMES = {
     np.dtype(name): name
