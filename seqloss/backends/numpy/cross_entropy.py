@@ -117,7 +117,7 @@ def _for_blocks(
         picked = None if numbers is None else np.empty(room.shape, z.dtype)
         for start in range(first, last, size):
             stop = min(start + size, last)
-            rows = slice(start, stop) if numbers is None else numbers[start:stop]
+            rows: Rows = slice(start, stop) if numbers is None else numbers[start:stop]
             own, place = room[: stop - start], numbered[: stop - start]
             # Clipped, because NumPy would otherwise check the numbers in a copy.
             block = z[rows] if picked is None else np.take(z, rows, 0, out=picked[: stop - start], mode="clip")
