@@ -1,12 +1,12 @@
 """NumPy: facts and primitives."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
-from seqloss.core.protocol import Array, Rule
+from seqloss.core.protocol import Array
 from seqloss.core.shapes import Shape
 
 # One table instead of dtype.name on every call: NumPy makes that name anew each time, in Python.
@@ -128,34 +128,6 @@ def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Arra
 
 
 def vjp(function: Callable[[Array], Array], x: Array) -> None:
-    return None
-
-
-def fuse(rule: Rule, arrays: Sequence[Any]) -> Array:
-    return rule.plain(*arrays)
-
-
-def float64() -> AbstractContextManager[Any]:
-    return nullcontext()
-
-
-def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
-    return rule.forward(*arrays)[0]
-
-
-def on_host(arrays: Sequence[Any]) -> bool:
-    return False  # they are NumPy's already
-
-
-def to_host(x: Array) -> Array:
-    return x
-
-
-def from_host(x: Array, dtype: str, like: Array) -> Array:
-    return x
-
-
-def threads() -> None:
     return None
 
 
