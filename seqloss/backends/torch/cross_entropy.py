@@ -37,7 +37,8 @@ def token_nll_pullback(
     cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
 ) -> Array:
     z, y = _prepare(logits, targets, statistics.nll.dtype)
-    if _is_tracing() or (torch.is_grad_enabled() and (z.requires_grad or cotangent.requires_grad)):
+    is_differentiated = torch.is_grad_enabled() and (z.requires_grad or cotangent.requires_grad)
+    if _is_tracing() or is_differentiated or not _are_alike(cotangent, z):
         return _narrowed(traced.token_nll_pullback(cotangent, z, y, active, statistics), logits.dtype)
     nll, shift, total = statistics
     used = cotangent.bool() if active is None else cotangent.bool() & active
@@ -81,6 +82,12 @@ def differentiable_token_nll(logits: Array, targets: Array, active: Array | None
 def _prepare(logits: Array, targets: Array, dtype: torch.dtype) -> tuple[Array, Array]:
     """Logits in the compute dtype, and labels that index."""
     return logits if logits.dtype is dtype else logits.to(dtype), targets.to(torch.int64)
+
+
+def _are_alike(x: Array, y: Array) -> bool:
+    """Whether both are plain: with is_grads_batched the cotangent stands for many, and nothing tells but this."""
+    keys = torch._C._dispatch_keys
+    return bool(keys(x).raw_repr() == keys(y).raw_repr())
 
 
 def _narrowed(gradient: Array, dtype: torch.dtype) -> Array:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 
-from seqloss.core.protocol import Array, Rule
+from seqloss.core.protocol import Array
 from seqloss.core.shapes import Shape
 
 # One table instead of str(dtype) on every call: this is on the path of the smallest batches.
@@ -112,6 +111,9 @@ def isfinite(x: Array) -> Array:
 
 
 def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
+    # In float64, so that many small numbers cannot be lost beside a large one. Apple's GPUs have none.
+    if x.dtype is torch.float32 and x.device.type != "mps":
+        return x.sum(axis, dtype=torch.float64).to(torch.float32)
     return x.sum(axis)
 
 
@@ -155,65 +157,6 @@ def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[
         return gradient
 
     return value.detach(), pull
-
-
-class _Fused(torch.autograd.Function):
-    """Plain eager autograd alone: torch.func and torch.compile never see it, so it can be of the lightest kind."""
-
-    @staticmethod
-    def forward(ctx: Any, rule: Any, *arrays: Array) -> Array:
-        value, residuals = rule.forward(*arrays)
-        ctx.rule, ctx.count = rule, len(arrays)
-        ctx.residuals = residuals if rule.is_hosted else None
-        ctx.save_for_backward(*arrays, *(() if rule.is_hosted else residuals))
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Array) -> tuple[Array | None, ...]:
-        saved = ctx.saved_tensors
-        arrays, residuals = saved[: ctx.count], ctx.residuals or saved[ctx.count :]
-        if not torch.is_grad_enabled():
-            return None, *ctx.rule.pullback(arrays, residuals, cotangent)
-        # Second derivatives: through the graph that was spared.
-        needed = ctx.needs_input_grad[1:]
-        wanted = [x for x, is_needed in zip(arrays, needed, strict=True) if is_needed]
-        gradients = iter(torch.autograd.grad(ctx.rule.plain(*arrays), wanted, cotangent, create_graph=True))
-        return None, *(next(gradients) if is_needed else None for is_needed in needed)
-
-
-def fuse(rule: Rule, arrays: Sequence[Any]) -> Array:
-    if _is_tracing():
-        return rule.plain(*arrays)
-    return _Fused.apply(rule, *arrays)
-
-
-def float64() -> AbstractContextManager[Any]:
-    return nullcontext()
-
-
-def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
-    return _Fused.apply(rule, *arrays)
-
-
-def on_host(arrays: Sequence[Any]) -> bool:
-    # `all` of this module is the primitive of that name.
-    return not _is_tracing() and not any(
-        x is not None and (type(x) not in _PLAIN or x.device.type != "cpu") for x in arrays
-    )
-
-
-def to_host(x: Array) -> Any:
-    x = x.detach()
-    return (x.view(torch.uint16) if x.dtype is torch.bfloat16 else x).numpy()
-
-
-def from_host(x: Any, dtype: str, like: Array) -> Array:
-    array = torch.from_numpy(np.asarray(x))
-    return array.view(torch.bfloat16) if dtype == "bfloat16" else array
-
-
-def threads() -> int:
-    return torch.get_num_threads()
 
 
 def permute_dims(x: Array, axes: Sequence[int]) -> Array:
