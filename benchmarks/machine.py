@@ -18,7 +18,7 @@ def describe() -> dict[str, object]:
         "cores": cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in (*FRAMEWORKS, "optax")},
+        "versions": {name: version(name) for name in (*FRAMEWORKS, "optax", "keras")},
     }
 
 

@@ -23,7 +23,8 @@ def collect(quick: bool, cores: int | None) -> dict[str, Any]:
 
 
 def race(framework: str, rounds: int) -> Any:
-    return side_by_side.race(framework, contenders.make_batch(SHAPE), MODES, rounds)
+    cases = {"small": side_by_side.Case(contenders.make_batch(SHAPE))}
+    return side_by_side.race(framework, cases, MODES, rounds, small=True)
 
 
 def report(result: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """Who is measured: seqloss and its peers, one module per framework.
 
-Each module has the same names: ``CONTENDERS``, ``place`` (a batch as arrays of the framework) and ``threads`` (how
-many the framework computes with). A contender takes the placed arrays and returns a callable without arguments that
-computes the loss and its gradient to the logits, waits until both are there, and returns them.
+Each module has the same names: ``CONTENDERS``, ``place`` (a batch as arrays of the framework), ``to_numpy`` (back) and
+``threads`` (how many the framework computes with). A contender takes the placed arrays and returns a callable without
+arguments that computes the loss and its gradient to the logits, waits until both are there, and returns them.
 """
 
 import importlib
@@ -25,7 +25,12 @@ class Contender(NamedTuple):
     mode: str
     """How it runs: "eager", or by the name of the framework's compiler. Ratios are taken within a mode."""
     ours: bool
+    """Whether it is seqloss. Ratios are taken to the one that is not."""
     setup: Callable[..., Callable[[], tuple[Any, Any]]]
+
+
+# What only a small call shows.
+SMALL_ONLY = ("seqloss, labels unread",)
 
 
 def load(framework: str) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import seqloss
 from benchmarks import machine
@@ -14,6 +15,10 @@ from benchmarks.contenders import Batch, Contender
 def place(batch: Batch) -> Batch:
     # Copies, finished ones: shared with NumPy or still under way, they would spoil the measure of memory.
     return Batch(*(jax.block_until_ready(jnp.array(array)) for array in batch))
+
+
+def to_numpy(x: Any) -> Any:
+    return np.asarray(x)
 
 
 def threads() -> int:

@@ -14,6 +14,10 @@ def place(batch: Batch) -> Batch:
     return Batch(*(tf.constant(array) for array in batch))
 
 
+def to_numpy(x: Any) -> Any:
+    return x.numpy()
+
+
 def threads() -> int:
     return tf.config.threading.get_intra_op_parallelism_threads() or machine.cores()  # 0 stands for all cores
 

@@ -11,9 +11,13 @@ import seqloss
 from benchmarks.contenders import Batch, Contender
 
 
-def place(batch: Batch) -> Batch:
-    logits, targets, weights = (torch.from_numpy(array) for array in batch)
-    return Batch(logits.requires_grad_(), targets, weights)
+def place(batch: Batch, dtype: str = "float32", device: str = "cpu") -> Batch:
+    logits, targets, weights = (torch.from_numpy(array).to(device) for array in batch)
+    return Batch(logits.to(getattr(torch, dtype)).requires_grad_(), targets, weights)
+
+
+def to_numpy(x: Any) -> Any:
+    return x.detach().float().cpu().numpy()
 
 
 def threads() -> int:
@@ -21,8 +25,8 @@ def threads() -> int:
 
 
 def weighted_mean(z: Any, y: Any, w: Any) -> Any:
-    """The weighted loss as it is written by hand."""
-    losses = F.cross_entropy(z.view(-1, z.shape[-1]), y.view(-1), reduction="none") * w.view(-1)
+    """The weighted loss as it is written by hand, in float32 as mixed-precision training does it."""
+    losses = F.cross_entropy(z.view(-1, z.shape[-1]).float(), y.view(-1), reduction="none") * w.view(-1)
     return losses.sum() / w.sum()
 
 
@@ -46,6 +50,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 CONTENDERS = (
     Contender("seqloss", "eager", True, _with_grad(seqloss.sequence_loss)),
     Contender("seqloss, labels unread", "eager", True, _with_grad(partial(seqloss.sequence_loss, check_labels=False))),
+    Contender("seqloss, exact", "eager", True, _with_grad(partial(seqloss.sequence_loss, exact=True))),
     Contender("F.cross_entropy * w", "eager", False, _with_grad(weighted_mean)),
     Contender("seqloss", "compile", True, _compiled(seqloss.sequence_loss)),
     Contender("F.cross_entropy * w", "compile", False, _compiled(weighted_mean)),

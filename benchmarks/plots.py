@@ -1,0 +1,110 @@
+"""Pictures of what was measured, as SVG. Needs matplotlib."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+TITLES = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX"}
+# The same bytes for the same figures.
+_SETTINGS = {"svg.hashsalt": "seqloss", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
+_DASHES = {"eager": "-", "compile": "--", "XLA": "--", "jit": "--"}
+
+
+def draw(results: dict[str, Any], folder: Path, stem: str = "") -> list[Path]:
+    """A picture for each part of the results that has one."""
+    wanted: dict[str, tuple[str, Callable[[Any, Path], None]]] = {
+        "time-classes": ("sweep", time_against_classes),
+        "time-tokens": ("sweep", time_against_tokens),
+        "memory-tokens": ("sweep", memory_against_tokens),
+        "accuracy": ("errors", accuracy),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, (part, picture) in wanted.items():
+        if part in results:
+            drawn.append(folder / f"{stem}{name}.svg")
+            picture(results[part], drawn[-1])
+    return drawn
+
+
+def time_against_classes(sweep: dict[str, Any], path: Path) -> None:
+    beside = f"{sweep['sizes']['beside classes']} tokens, value and gradient"
+    _by_framework(sweep["by_classes"], "classes", lambda row: row["best"] * 1e3, "ms", beside, path)
+
+
+def time_against_tokens(sweep: dict[str, Any], path: Path) -> None:
+    beside = f"{sweep['sizes']['beside tokens']} classes, value and gradient"
+    _by_framework(sweep["by_tokens"], "tokens", lambda row: row["best"] * 1e3, "ms", beside, path)
+
+
+def memory_against_tokens(sweep: dict[str, Any], path: Path) -> None:
+    rows = [row for row in sweep["memory"] if row["peak"] is not None]
+    beside = f"{sweep['sizes']['beside tokens']} classes, peak beside the arguments"
+    _by_framework(rows, "tokens", lambda row: row["peak"] * row["logits_bytes"] / 2**20, "MiB", beside, path)
+
+
+def accuracy(errors: dict[str, Any], path: Path) -> None:
+    """Two panels: the loss and the target's entry of the gradient. seqloss is the worst of all frameworks and modes."""
+    figure, axes = _figure(1, 2, (9.5, 4.2))
+    margins, rows = errors["margins"], errors["rows"]
+    peers = [row for row in rows if not row["ours"]]
+    for axis, quantity, title in zip(axes, ("loss", "gradient"), ("loss", "gradient at the target"), strict=True):
+        for row in peers:
+            label = f"{TITLES[row['framework']]}: {row['name']}"
+            axis.plot(margins, _visible(row[quantity]), linewidth=1.2, alpha=0.8, label=label)
+        for name, colour in (("seqloss", "black"), ("seqloss, exact", "tab:gray")):
+            each = [row[quantity] for row in rows if row["name"] == name]
+            if each:
+                worst = [max(values) for values in zip(*each, strict=True)]
+                label = f"{name} (worst of {len(each)} ways to run it)"
+                axis.plot(margins, _visible(worst), linewidth=2.2, color=colour, label=label)
+        axis.set(yscale="log", title=title, xlabel="margin of the target over the largest other logit")
+    axes[0].set_ylabel("largest error, ULP of float32")
+    axes[0].legend(loc="center left", fontsize=7.5)
+    _save(figure, path)
+
+
+def _visible(values: list[float]) -> list[float]:
+    """An error of 0 has no place on a logarithmic axis."""
+    return [max(value, 0.1) for value in values]
+
+
+def _by_framework(
+    rows: list[Any], size: str, figure_of: Callable[[Any], float], unit: str, title: str, path: Path
+) -> None:
+    """A panel for each framework, a line for each contender: ours thick, peers thin, compiled ones dashed."""
+    names = [name for name in TITLES if any(row["framework"] == name for row in rows)]
+    figure, axes = _figure(1, len(names), (2.9 * len(names) + 0.6, 3.6), sharey=True)
+    for axis, framework in zip(axes, names, strict=True):
+        lines: dict[tuple[str, str, bool], list[tuple[int, float]]] = {}
+        for row in rows:
+            if row["framework"] == framework and "missing" not in row:
+                key = row["name"], row["mode"], row["ours"]
+                lines.setdefault(key, []).append((row[size], figure_of(row)))
+        for (name, mode, ours), points in lines.items():
+            colour = "tab:blue" if name == "seqloss" else "tab:green" if ours else "tab:orange"
+            style = {"color": colour, "linestyle": _DASHES[mode], "linewidth": 2 if ours else 1.3}
+            axis.plot(*zip(*points, strict=True), marker=".", label=f"{name}, {mode}", **style)
+        axis.set(xscale="log", yscale="log", title=TITLES[framework], xlabel=size)
+        axis.legend(fontsize=7)
+    axes[0].set_ylabel(unit)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Any:
+    # Without pyplot there is no window system to ask for.
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **options)[0]
+    return figure, list(axes)
+
+
+def _save(figure: Any, path: Path) -> None:
+    import matplotlib
+
+    with matplotlib.rc_context(_SETTINGS):
+        figure.savefig(path, metadata={"Date": None})
