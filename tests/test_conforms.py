@@ -264,6 +264,10 @@ BROKEN = {
     "where multiplies": {"where": lambda condition, x1, x2: x1 * condition + x2 * ~condition},
     "where needs equal shapes": {"where": lambda condition, x1, x2: np.where(condition.reshape(2, -1), x1, x2)},
     "isfinite is not isnan": {"isfinite": lambda x: ~np.isnan(x)},
+    "residual in float32": {
+        "residual": lambda x, w, center, counts, *, axis: np.sum(x * w - center * counts, axis=axis, dtype="float32")
+    },
+    "residual widens": {"residual": lambda x, *rest, axis: adapter.residual(x, *rest, axis=axis).astype("float64")},
     "sum keeps the axes": {"sum": lambda x, *, axis: np.sum(x, axis=axis, keepdims=True)},
     "sum over one axis": {"sum": lambda x, *, axis: np.sum(x, axis=axis[0])},
     "sum widens": {"sum": lambda x, *, axis: np.sum(x, axis=axis, dtype="float64")},

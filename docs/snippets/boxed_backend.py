@@ -98,6 +98,10 @@ def sum(x, *, axis):
     return Box(x.held.sum(axis))
 
 
+def residual(x, weights, center, counts, *, axis):
+    return Box(on_numpy.residual(x.held, weights.held, center.held, counts.held, axis=axis))
+
+
 def count_nonzero(x, *, axis):
     return Box(np.count_nonzero(x.held, axis))
 

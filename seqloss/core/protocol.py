@@ -165,8 +165,13 @@ class Backend(Protocol):
         """One of ``x1`` and ``x2`` may be a Python number, which takes the dtype of the other."""
 
     def isfinite(self, x: Array, /) -> Array: ...
-    def sum(self, x: Array, /, *, axis: tuple[int, ...]) -> Array:
-        """The sum, with an error of no more than about one rounding, however many numbers are added up."""
+    def sum(self, x: Array, /, *, axis: tuple[int, ...]) -> Array: ...
+    def residual(self, x: Array, weights: Array, center: Array, counts: Array, /, *, axis: tuple[int, ...]) -> Array:
+        """``sum(x * weights - center * counts)``, which cancels almost entirely, as if it were rounded once.
+
+        So float32 goes through float64, or through compensated products and sums where there is none. ``center`` can be
+        broadcast. It is never differentiated.
+        """
 
     def count_nonzero(self, x: Array, /, *, axis: tuple[int, ...]) -> Array: ...
     def all(self, x: Array, /, *, axis: int) -> Array: ...

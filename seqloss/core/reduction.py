@@ -96,7 +96,7 @@ def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Re
         # In the dtype of the losses: NumPy 1 makes a float64 of a float32 scalar and a Python number.
         ones = backend.ones_like(total, dtype=backend.dtype(total))
         safe = backend.astype(ones * _elements(backend, weighted, plan.axis), backend.dtype(total))
-        return Reduced(total / safe, safe, None)
+        return Reduced(_refined(backend, plan, losses, weights, total / safe, safe), safe, None)
     if plan.denominator == ACTIVE and weights.active is not None:
         count = backend.count_nonzero(weights.active, axis=plan.axis)
         denominator = backend.astype(count, backend.dtype(weights.values))
@@ -104,7 +104,28 @@ def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Re
         denominator = backend.sum(weights.values, axis=plan.axis)
     empty = denominator == 0.0
     safe = backend.where(empty, 1.0, denominator)
-    return Reduced(backend.where(empty, 0.0, backend.sum(weighted, axis=plan.axis) / safe), safe, empty)
+    loss = _refined(backend, plan, losses, weights, backend.sum(weighted, axis=plan.axis) / safe, safe)
+    return Reduced(backend.where(empty, 0.0, loss), safe, empty)
+
+
+def _refined(backend: Backend, plan: Plan, losses: Array, weights: Weights, loss: Array, safe: Array) -> Array:
+    """A quotient of sums after one step of iterative refinement: with the mean of what is left when it is taken away.
+
+    Numerator, denominator and quotient are each rounded, sums are as good as the framework makes them, and all that is
+    mended by what is left, if that is exact. The derivative is that of the quotient.
+    """
+    fixed = backend.stop_gradient
+    center, values = fixed(loss), fixed(weights.values)
+    if plan.axis == (1,):
+        center = backend.expand_dims(center, axis=1)
+    if plan.denominator == WEIGHTS:
+        counts = values
+    elif plan.denominator == ACTIVE and weights.active is not None:
+        counts = backend.astype(weights.active, backend.dtype(values))
+    else:
+        counts = backend.ones_like(values, dtype=backend.dtype(values))
+    rest = backend.residual(fixed(losses), values, center, counts, axis=plan.axis) / fixed(safe)
+    return loss + backend.where(backend.isfinite(rest), rest, 0.0)
 
 
 def _elements(backend: Backend, x: Array, axis: tuple[int, ...]) -> Any:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqloss.core import compensated
 from seqloss.core.protocol import Array, Rule
 from seqloss.core.shapes import Shape
 
@@ -85,6 +86,11 @@ def isfinite(x: Array) -> Array:
 
 def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
     return jnp.sum(x, axis=axis)
+
+
+def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tuple[int, ...]) -> Array:
+    terms, cut = compensated.residual(x, weights, center, counts, str(x.dtype))
+    return jnp.sum(terms, axis=axis) + jnp.sum(cut, axis=axis)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

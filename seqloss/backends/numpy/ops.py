@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from seqloss.core import compensated
 from seqloss.core.protocol import Array
 from seqloss.core.shapes import Shape
 
@@ -85,9 +86,10 @@ def expand_dims(x: Array, *, axis: int) -> Array:
 
 def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
     # NumPy 1 gives a Python number beside a scalar array a dtype of its own.
-    if isinstance(x1, (int, float)):
+    # A scalar array of float64 is a Python float too.
+    if not hasattr(x1, "dtype"):
         x1 = x2.dtype.type(x1)  # type: ignore[union-attr]  # one of the two is an array
-    elif isinstance(x2, (int, float)):
+    elif not hasattr(x2, "dtype"):
         x2 = x1.dtype.type(x2)
     # [()] turns a rank-0 array into a NumPy scalar, as NumPy's own reductions return it, and is a view otherwise.
     return np.where(condition, x1, x2)[()]
@@ -98,9 +100,18 @@ def isfinite(x: Array) -> Array:
 
 
 def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
-    # In float64, so that many small numbers cannot be lost beside a large one.
-    wide = np.float64 if x.dtype == np.float32 or x.dtype == np.float16 else None
-    return np.add.reduce(x, axis=axis, dtype=wide).astype(x.dtype, copy=False)
+    return np.add.reduce(x, axis=axis)
+
+
+def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tuple[int, ...]) -> Array:
+    if x.dtype != np.float64:
+        terms = np.multiply(x, weights, dtype=np.float64) - np.multiply(center, counts, dtype=np.float64)
+        return np.add.reduce(terms, axis=axis).astype(x.dtype)
+    terms, cut = compensated.residual(x, weights, center, counts, "float64")
+    if axis == (0,) and terms.ndim > 1:
+        # Numbers that are next to each other NumPy adds up in pairs, others one after the other.
+        terms, cut, axis = np.ascontiguousarray(terms.T), cut.T, (1,)
+    return np.add.reduce(terms, axis=axis) + np.add.reduce(cut, axis=axis)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from seqloss.core import compensated
 from seqloss.core.protocol import Array
 from seqloss.core.shapes import Shape
 
@@ -115,6 +116,13 @@ def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
     if x.dtype is torch.float32 and x.device.type != "mps":
         return x.sum(axis, dtype=torch.float64).to(torch.float32)
     return x.sum(axis)
+
+
+def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tuple[int, ...]) -> Array:
+    if x.dtype is torch.float32:
+        return (x.double() * weights.double() - center.double() * counts.double()).sum(axis).to(x.dtype)
+    terms, cut = compensated.residual(x, weights, center, counts, "float64")
+    return terms.sum(axis) + cut.sum(axis)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

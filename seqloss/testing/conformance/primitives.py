@@ -80,6 +80,24 @@ def _sum(backend: Backend) -> Iterator[str]:
     yield from different(backend, "of nothing", got, np.zeros(3, np.float32))
 
 
+def _residual(backend: Backend) -> Iterator[str]:
+    """Numbers whose products are rounded in float32, and whose differences are what rounding has cut off."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.uniform(1, 2, (40, 25)).astype(np.float32) for _ in range(2))
+    for axis in ((0,), (1,), (0, 1)):
+        for counts in (w, (w > 1.5).astype(np.float32)):
+            wide = [a.astype(np.float64) for a in (x, w, counts)]
+            center = ((wide[0] * wide[1]).sum(axis, keepdims=True) / wide[2].sum(axis, keepdims=True)).astype(x.dtype)
+            expected = (wide[0] * wide[1] - center.astype(np.float64) * wide[2]).sum(axis)
+            arrays = [backend.asarray(a) for a in (x, w, center, counts)]
+            got = backend.residual(*arrays, axis=axis)
+            yield from form(backend, f"over {axis}", got, expected.shape, "float32")
+            off = np.abs(np.asarray(backend.to_numpy(got)).astype(np.float64) - expected).max()
+            # A rounding of the largest sum of products would be 1e-4.
+            if not off <= 1e-6 * max(1.0, np.abs(expected).max()):
+                yield f"over {axis} is off by {off}"
+
+
 def _count_nonzero(backend: Backend) -> Iterator[str]:
     for axis in ((0,), (1,), (0, 1)):
         got = backend.count_nonzero(backend.asarray(BOOLS), axis=axis)
@@ -293,6 +311,7 @@ CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
     "where": _where,
     "isfinite": _isfinite,
     "sum": _sum,
+    "residual": _residual,
     "count_nonzero": _count_nonzero,
     "all": _all,
     "stop_gradient": _stop_gradient,

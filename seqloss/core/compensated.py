@@ -1,0 +1,44 @@
+"""Arithmetic without loss: what an operation cuts off, as a second number. For dtypes that have no wider one.
+
+Only the operators of the arrays are used. Every result of a multiplication that is added to something is exact, so it
+makes no difference whether a compiler contracts the two.
+
+References
+----------
+T. J. Dekker, "A floating-point technique for extending the available precision", 1971; D. E. Knuth, "The Art of
+Computer Programming", volume 2.
+"""
+
+from seqloss.core.protocol import Array
+
+_SPLITTERS = {"float32": 2.0**12 + 1, "float64": 2.0**27 + 1}
+
+
+def difference(a: Array, b: Array) -> tuple[Array, Array]:
+    """``a - b`` rounded, and what was cut off."""
+    d = a - b
+    back = d - a
+    return d, (a - (d - back)) - (b + back)
+
+
+def product(a: Array, b: Array, dtype: str) -> tuple[Array, Array]:
+    """``a * b`` rounded, and what was cut off. Beyond 2**100 (2**990 in float64) the second may be NaN."""
+    p = a * b
+    a_high, a_low = _halves(a, dtype)
+    b_high, b_low = _halves(b, dtype)
+    return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+def residual(x: Array, weights: Array, center: Array, counts: Array, dtype: str) -> tuple[Array, Array]:
+    """The terms of ``x * weights - center * counts``, and what was cut off from each."""
+    one, cut_from_one = product(x, weights, dtype)
+    other, cut_from_other = product(center, counts, dtype)
+    terms, cut = difference(one, other)
+    return terms, cut + (cut_from_one - cut_from_other)
+
+
+def _halves(x: Array, dtype: str) -> tuple[Array, Array]:
+    """Two numbers of half the digits, whose sum is x."""
+    scaled = _SPLITTERS[dtype] * x
+    high = scaled - (scaled - x)
+    return high, x - high
