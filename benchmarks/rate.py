@@ -46,7 +46,7 @@ def compare(entries: int) -> dict[str, Any]:
         result["losses"] += 1
         for row, (one, other) in zip(result["pairs"], pairs, strict=True):
             row["gradients"] += int(np.count_nonzero(_bits(found[one][1]) != _bits(found[other][1])))
-            row["losses"] += int(_bits(found[one][0]) != _bits(found[other][0]))
+            row["losses"] += int(np.count_nonzero(_bits(found[one][0]) != _bits(found[other][0])))
         gradients = {name: gradient for name, (_, gradient) in found.items()}
         places = _places(gradients)
         result["differing"] += len(places)
@@ -160,7 +160,7 @@ def _chunk(number: int) -> tuple[Any, Any, Any]:
 
 
 def _bits(x: Any) -> Any:
-    return np.ascontiguousarray(x).view(np.uint32)
+    return np.asarray(x).view(np.uint32)
 
 
 def _places(gradients: dict[str, Any]) -> list[tuple[int, ...]]:
