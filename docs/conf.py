@@ -6,15 +6,16 @@ import sys
 
 import seqloss
 
-# The worked example of a backend is a pair of modules beside these pages.
-sys.path.insert(0, str(pathlib.Path(__file__).parent / "snippets"))
+HERE = pathlib.Path(__file__).parent
+# The worked example of a backend is a pair of modules beside these pages; benchmarks draws what was measured.
+sys.path[:0] = [str(HERE / "snippets"), str(HERE.parent)]
 
 project = "seqloss"
 author = "the seqloss authors"
 version = release = seqloss.__version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "numpydoc", "myst_parser"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_drawn"]
 html_theme = "furo"
 html_title = f"seqloss {release}"
 
@@ -35,3 +36,10 @@ numpydoc_validation_checks = {
 }
 # The functions of the protocol have Array API names and meaning, and one line each.
 numpydoc_validation_exclude = {r"\.core\.protocol\."}
+
+
+def setup(app):
+    # Tables and pictures are made from the figures in "measured", so that they cannot differ from them.
+    from benchmarks import pages
+
+    pages.write(HERE / "measured", HERE / "_drawn")
