@@ -167,7 +167,7 @@ def sequence_loss(
             loss = builtin_loss.sequence_loss(call, plan, exact)
         else:
             losses = custom_loss.token_losses(call, call.logits, softmax_loss_function)
-            loss = reduction.forward(given.backend, plan, losses, call.weights).loss
+            loss = reduction.forward(given.backend, plan, losses, call.prepared()).loss
         return call.guard(loss)
 
 
@@ -299,14 +299,15 @@ def sequence_loss_and_grad(
             rule = builtin_loss.rule(call, plan, exact, "weights" in names)
             loss, residuals = rule.forward(*arrays)
             upstream = arguments.cotangent(call, cotangent, loss)
-            to_logits, to_weights, *_ = rule.pullback(arrays, residuals, upstream)
+            to_logits, _, to_weights = rule.pullback(arrays, residuals, upstream)
         else:
             losses, pull = custom_loss.differentiated(call, softmax_loss_function)
-            reduced = reduction.forward(backend, plan, losses, call.weights)
+            weights_of_call = call.prepared()
+            reduced = reduction.forward(backend, plan, losses, weights_of_call)
             loss = reduced.loss
             upstream = arguments.cotangent(call, cotangent, loss)
             to_losses, to_weights = reduction.pullback(
-                backend, plan, losses, call.weights, reduced, upstream, "weights" in names
+                backend, plan, losses, weights_of_call, reduced, upstream, "weights" in names
             )
             to_logits = pull(to_losses)
         # Detached: the arguments are already, but a custom loss may have parameters of its own.

@@ -16,13 +16,19 @@ class Sequence(NamedTuple):
     backend: Backend
     logits: Array
     targets: Array
-    weights: reduction.Weights
+    weights: Array | None
+    """As they came, but for their place."""
+    dtype: str
+    """That of the loss."""
     fixed: bool
     """Whether nobody asks for the gradient of the weights."""
     weights_dtype: str
     """The dtype of a gradient to weights: that of the caller's array, the compute dtype for host values."""
     agree: Array | None
     """A bool scalar that becomes known when the graph runs; None where all sizes are known now."""
+
+    def prepared(self) -> reduction.Weights:
+        return reduction.prepare_any(self.backend, self.weights, self.targets, self.dtype, self.fixed)
 
     def guard(self, x: Array) -> Array:
         """NaN where the sizes turn out to differ, because compilers may drop the assertion that says so."""
@@ -71,10 +77,10 @@ def sequence(
     dtype = dtypes.compute_dtype(z.dtype)
     weights_dtype = dtype if w is None or w.is_host else w.dtype
     fixed = w is None or w.is_host or w.dtype not in dtypes.FLOATS
-    if w is not None:
+    if w is not None and w.is_host:
         w = w.holding(w.facts.astype(w.value, dtype))
     if ranged:
-        y = _checked_labels(y, z.shape, w, check_labels)
+        y = _checked_labels(y, z.shape, w, check_labels, dtype=dtype)
 
     def placed(argument: Argument, rank: int) -> Array:
         array = dispatch.place(backend, argument, z.value)
@@ -83,12 +89,10 @@ def sequence(
 
     arrays = [placed(z, 3), placed(y, 2)] if w is None else [placed(z, 3), placed(y, 2), placed(w, 2)]
     agree, arrays = backend.sizes_agree(arrays, shapes.SIZES_DIFFER) if is_open else (None, arrays)
-    if w is None:
-        weights = reduction.unit(backend, arrays[1], dtype)
-    else:
-        fixed = (fixed or not backend.needs_grad(arrays[2])) if wrt is None else "weights" not in wrt
-        weights = reduction.prepare(backend, arrays[2], fixed)
-    return Sequence(backend, arrays[0], arrays[1], weights, fixed, weights_dtype, agree)
+    weights = None if w is None else arrays[2]
+    if w is not None:
+        fixed = (fixed or not backend.needs_grad(weights)) if wrt is None else "weights" not in wrt
+    return Sequence(backend, arrays[0], arrays[1], weights, dtype, fixed, weights_dtype, agree)
 
 
 def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
@@ -137,10 +141,15 @@ def tokens(given: Received, exact: bool) -> Tokens:
 
 
 def _checked_labels(
-    targets: Argument, logits: shapes.Shape, weights: Argument | None, check_labels: bool | None, mask: str = "weights"
+    targets: Argument,
+    logits: shapes.Shape,
+    weights: Argument | None,
+    check_labels: bool | None,
+    mask: str = "weights",
+    dtype: str | None = None,
 ) -> Argument:
     classes = None if logits is None else logits[-1]
-    labels.check(targets, classes, weights, check_labels, mask)
+    labels.check(targets, classes, weights, check_labels, mask, dtype=dtype)
     return labels.for_placing(targets, classes) if targets.is_host else targets
 
 

@@ -22,7 +22,7 @@ def sequence_loss(call: Sequence, plan: reduction.Plan, exact: bool) -> Array:
 
 def rule(call: Sequence, plan: reduction.Plan, exact: bool, wrt_weights: bool) -> Rule:
     """The loss of a checked call as a function of :func:`arrays_of` it."""
-    return hosted.hosted(BuiltinLoss(call.backend, plan, call.fixed, wrt_weights, exact), arrays_of(call))
+    return hosted.hosted(BuiltinLoss(call.backend, plan, call.dtype, call.fixed, wrt_weights, exact), arrays_of(call))
 
 
 def token_losses(backend: Backend, logits: Array, targets: Array, active: Array | None, exact: bool = False) -> Array:
@@ -34,7 +34,7 @@ def token_losses(backend: Backend, logits: Array, targets: Array, active: Array 
 
 def arrays_of(call: Sequence) -> tuple[Any, ...]:
     """The arguments of a :class:`BuiltinLoss`."""
-    return call.logits, call.weights.values, call.targets, call.weights.active
+    return call.logits, call.targets, call.weights
 
 
 class BuiltinLoss(NamedTuple):
@@ -42,8 +42,10 @@ class BuiltinLoss(NamedTuple):
 
     backend: Backend
     plan: reduction.Plan
-    skips: bool
-    """Whether the kernel may skip inactive tokens, because nobody asks for the gradient of the weights."""
+    dtype: str
+    """That of the loss, to which weights are cast."""
+    fixed: bool
+    """Whether nobody asks for the gradient of the weights, so that the kernel may skip inactive tokens."""
     wrt_weights: bool
     """Whether the pullback computes that gradient."""
     exact: bool
@@ -54,52 +56,53 @@ class BuiltinLoss(NamedTuple):
         return False
 
     def on(self, backend: Backend) -> "BuiltinLoss":
-        return BuiltinLoss(backend, self.plan, self.skips, self.wrt_weights, self.exact)
+        return BuiltinLoss(backend, self.plan, self.dtype, self.fixed, self.wrt_weights, self.exact)
 
-    def plain(self, logits: Array, values: Array, targets: Array, active: Array | None) -> Array:
-        nll = self.backend.differentiable_token_nll(logits, targets, active if self.skips else None)
-        losses = self._countable(nll, active)
-        return reduction.forward(self.backend, self.plan, losses, reduction.Weights(values, active)).loss
+    def plain(self, logits: Array, targets: Array, weights: Array | None) -> Array:
+        prepared = reduction.prepare_any(self.backend, weights, targets, self.dtype, self.fixed)
+        nll = self.backend.differentiable_token_nll(logits, targets, self._skipped(prepared.active))
+        return reduction.forward(self.backend, self.plan, self._countable(nll, prepared.active), prepared).loss
 
-    def forward(
-        self, logits: Array, values: Array, targets: Array, active: Array | None
-    ) -> tuple[Array, tuple[Any, ...]]:
+    def forward(self, logits: Array, targets: Array, weights: Array | None) -> tuple[Array, tuple[Any, ...]]:
         """The loss, and what its pullback needs beside the arguments: numbers per token."""
         backend = self.backend
         with _region(backend, self.exact):
-            # The weights are in the dtype of the loss; what is computed in may be wider.
-            dtype = "float64" if self.exact else backend.dtype(values)
-            weights = reduction.Weights(backend.astype(values, dtype), active)
-            statistics = backend.token_nll(logits, targets, active if self.skips else None, dtype)
-            losses = self._countable(statistics.nll, active)
-            reduced = reduction.forward(backend, self.plan, losses, weights)
+            dtype = "float64" if self.exact else self.dtype
+            prepared = reduction.prepare_any(backend, weights, targets, self.dtype, self.fixed)
+            prepared = reduction.Weights(backend.astype(prepared.values, dtype), prepared.active)
+            statistics = backend.token_nll(logits, targets, self._skipped(prepared.active), dtype)
+            losses = self._countable(statistics.nll, prepared.active)
+            reduced = reduction.forward(backend, self.plan, losses, prepared)
             loss = _rounded(backend, reduced.loss) if self.exact else reduced.loss
-        return loss, (*statistics, losses, *reduced)
+        return loss, (*statistics, losses, *prepared, *reduced)
 
     def pullback(
         self, arrays: tuple[Any, ...], residuals: tuple[Any, ...], cotangent: Array
-    ) -> tuple[Array, Array | None, None, None]:
-        """The gradients of the logits (in their dtype) and of the values of the weights."""
+    ) -> tuple[Array, None, Array | None]:
+        """The gradients of the logits and of the weights, in their dtypes."""
         backend = self.backend
-        logits, values, targets, active = arrays
-        nll, shift, total, losses, loss, safe, empty = residuals
+        logits, targets, weights = arrays
+        nll, shift, total, losses, values, active, loss, safe, empty = residuals
         with _region(backend, self.exact):
-            dtype = backend.dtype(nll)
-            weights = reduction.Weights(backend.astype(values, dtype), active)
-            reduced = reduction.Reduced(loss, safe, empty)
-            to_nll, to_values = reduction.pullback(
-                backend, self.plan, losses, weights, reduced, backend.astype(cotangent, dtype), self.wrt_weights
+            prepared, reduced = reduction.Weights(values, active), reduction.Reduced(loss, safe, empty)
+            cotangent = backend.astype(cotangent, backend.dtype(nll))
+            to_nll, to_weights = reduction.pullback(
+                backend, self.plan, losses, prepared, reduced, cotangent, self.wrt_weights
             )
             statistics = TokenStatistics(nll, shift, total)
-            skippable = active if self.skips else None
-            to_logits = backend.token_nll_pullback(to_nll, logits, targets, skippable, statistics)
-            if self.exact and to_values is not None:
-                to_values = _rounded(backend, to_values)
-        return to_logits, to_values, None, None
+            to_logits = backend.token_nll_pullback(to_nll, logits, targets, self._skipped(active), statistics)
+            if to_weights is not None:
+                to_weights = _rounded(backend, to_weights) if self.exact else to_weights
+                to_weights = backend.astype(to_weights, backend.dtype(weights))
+        return to_logits, None, to_weights
+
+    def _skipped(self, active: Array | None) -> Array | None:
+        """What the kernel may leave out."""
+        return active if self.fixed else None
 
     def _countable(self, nll: Array, active: Array | None) -> Array:
         # A kernel that skips has put 0 where a token does not count.
-        return nll if self.skips else reduction.countable(self.backend, nll, active)
+        return nll if self.fixed else reduction.countable(self.backend, nll, active)
 
 
 class TokenLoss(NamedTuple):

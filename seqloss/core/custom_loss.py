@@ -18,13 +18,13 @@ def token_losses(call: Sequence, logits: Array, function: Callable[..., Any]) ->
     backend = call.backend
     batch, time, last = backend.sizes(logits)
     labels = call.targets
-    active = call.weights.active
+    active = call.prepared().active
     if active is not None:
         labels, logits = backend.where(active, labels, 0), finite_rows(backend, logits, active)
     labels = backend.reshape(labels, (batch * time,))
     losses = function(labels=labels, logits=backend.reshape(logits, (batch * time, last)))
     losses = checked(backend, losses, labels, "[batch * time]")
-    losses = backend.reshape(backend.astype(losses, backend.dtype(call.weights.values)), (batch, time))
+    losses = backend.reshape(backend.astype(losses, call.dtype), (batch, time))
     return reduction.countable(backend, losses, active)
 
 

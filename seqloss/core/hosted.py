@@ -32,7 +32,7 @@ class Hosted:
         return self.rule.plain(*arrays)
 
     def forward(self, *arrays: Any) -> tuple[Array, tuple[Any, ...]]:
-        views = [None if x is None else self.backend.to_host(x) for x in arrays]
+        views = self._views(arrays)
         with self._host.scope(None), threads.at_most(self.backend.threads()):
             value, residuals = self._on_host.forward(*views)
         return self.backend.from_host(value, value.dtype.name, arrays[0]), residuals
@@ -42,10 +42,23 @@ class Hosted:
             # A transformation of the backward pass alone, such as many cotangents at a time.
             _, residuals = self.rule.forward(*arrays)
             return tuple(self.rule.pullback(arrays, residuals, cotangent))
-        views = [None if x is None else self.backend.to_host(x) for x in arrays]
+        views = self._views(arrays)
         with self._host.scope(None), threads.at_most(self.backend.threads()):
             to_logits, *others = self._on_host.pullback(views, residuals, self.backend.to_host(cotangent))
-        like = arrays[0]
-        return self.backend.from_host(to_logits, self._dtype, like), *(
-            None if x is None else self.backend.from_host(x, x.dtype.name, like) for x in others
+        given = zip(others, arrays[1:], strict=True)
+        return self.backend.from_host(to_logits, self._dtype, arrays[0]), *(
+            None if gradient is None else self._returned(gradient, x) for gradient, x in given
         )
+
+    def _views(self, arrays: Sequence[Any]) -> list[Any]:
+        # The kernel knows the bits of bfloat16 logits; weights are few, and NumPy has no bfloat16.
+        return [self.backend.to_host(arrays[0]), *(self._readable(x) for x in arrays[1:])]
+
+    def _readable(self, x: Array | None) -> Any:
+        if x is None:
+            return None
+        is_foreign = self.backend.dtype(x) == "bfloat16"
+        return self.backend.to_host(self.backend.astype(x, "float32") if is_foreign else x)
+
+    def _returned(self, gradient: Any, x: Array) -> Array:
+        return self.backend.astype(self.backend.from_host(gradient, gradient.dtype.name, x), self.backend.dtype(x))

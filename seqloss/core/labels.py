@@ -18,12 +18,13 @@ def check(
     check_labels: bool | None,
     mask: str = "weights",
     mend: str | None = None,
+    dtype: str | None = None,
 ) -> None:
     """Raise LabelError for a bad label of a token that counts, as far as the values are to be read.
 
-    ``weights`` are in the compute dtype (None: every token counts); a token counts unless its weight is below the
-    smallest one that is active. ``mask`` is what the caller knows them as: weights, or the ``active`` of token_loss;
-    a function that has neither says with ``mend`` what else helps.
+    ``weights`` (None: every token counts) become ``dtype`` if it is given; a token counts unless its weight is then
+    below the smallest one that is active. ``mask`` is what the caller knows them as: weights, or the ``active`` of
+    token_loss; a function that has neither says with ``mend`` what else helps.
     """
     if check_labels is False:
         return
@@ -39,6 +40,8 @@ def check(
     # The extremes first: they cost least, and good labels need no look at the weights.
     if values.size == 0 or (values.min() >= 0 and values.max() < classes):
         return
+    if weights is not None and dtype is not None:
+        weights = weights.holding(weights.facts.astype(weights.value, dtype))
     _raise_first(targets.name, values, classes, weights, mend or _mend(mask, weights is None))
 
 

@@ -68,6 +68,13 @@ def unit(backend: Backend, targets: Array, dtype: str) -> Weights:
     return Weights(backend.ones_like(targets, dtype=dtype), None)
 
 
+def prepare_any(backend: Backend, weights: Array | None, targets: Array, dtype: str, fixed: bool) -> Weights:
+    """Weights of any dtype, or None, made ready in the compute dtype."""
+    if weights is None:
+        return unit(backend, targets, dtype)
+    return prepare(backend, backend.astype(weights, dtype), fixed)
+
+
 def countable(backend: Backend, nll: Array, active: Array | None) -> Array:
     """Token losses without what weight 0 must remove: only what is not finite, so that d/dw stays right there."""
     return nll if active is None else backend.where(active | backend.isfinite(nll), nll, 0.0)
