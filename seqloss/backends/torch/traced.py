@@ -40,9 +40,15 @@ def token_nll_pullback(
     nll, shift = (x.masked_fill(replaced, 0.0) for x in statistics[:2])
     total = statistics.total.masked_fill(replaced, 1.0)
     z = torch.where(replaced.unsqueeze(-1), 0.0, z)
-    at_target = (g * torch.expm1(-nll)).unsqueeze(-1)
+    at_target = -(g * _probability_of_others(nll)).unsqueeze(-1)
     elsewhere = _exp(z, shift) * (g / total).unsqueeze(-1)
     return torch.where(_is_target(z, y.clamp(0, z.shape[-1] - 1)), at_target, elsewhere)
+
+
+def _probability_of_others(nll: Array) -> Array:
+    """-expm1(-nll): where torch.compile makes vectors of the CPU, its expm1(x) is exp(x) - 1, and cancels."""
+    half = 0.5 * nll.clamp(max=100.0)
+    return 2 * torch.sinh(half) * torch.exp(-half)
 
 
 def _is_target(z: Array, index: Array) -> Array:
