@@ -35,28 +35,27 @@ Rows = Any
 def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
     z, index, legal = _prepare(logits, targets)
     count, used = len(z), None if active is None else active.ravel()
-    shift, rest = np.zeros((count, 1), _compute_dtype(z)), np.zeros(count, dtype)
+    shift, (gap, rest) = np.zeros((count, 1), _compute_dtype(z)), np.zeros((2, count), dtype)
 
     def forward(rows: Rows, block: Array, at: Array, own: Array, axis: int) -> None:
         highest = np.maximum.reduce(block, axis=axis, keepdims=True)
         np.subtract(block, highest, out=own, dtype=own.dtype)
+        flat = own.ravel()
+        gap[rows] = flat[at]
         np.exp(own, out=own)
-        own.ravel()[at] = 0
+        flat[at] = 0
         shift[rows], rest[rows] = highest.reshape(-1, 1), _sum(own, axis)
 
     _for_blocks(forward, z, index, used, rest.dtype)
     if legal is not None:
-        rest[~legal] = np.nan
-    shift = shift[:, 0].astype(dtype, copy=False)
-    # A row whose largest logit is not finite becomes NaN by itself: inf - inf.
-    gap = _widened(z[np.arange(count), index]).astype(dtype, copy=False) - shift
+        rest[~legal if used is None else ~legal & used] = np.nan
+    # A row whose largest logit is not finite becomes NaN by itself, inf - inf, and one that was skipped 0.
     excess = np.expm1(gap)
     excess += rest
     nll = np.log1p(excess)
     nll -= gap
-    if used is not None:
-        nll[~used] = 0
     excess += 1
+    shift = shift[:, 0].astype(dtype, copy=False)
     return TokenStatistics(*(x.reshape(targets.shape) for x in (nll, shift, excess)))
 
 
@@ -108,7 +107,8 @@ def _for_blocks(
     classes = z.shape[1]
     axis = 0 if classes < _FEW else 1
     size = max(1, _BLOCK // classes)
-    numbers = None if used is None or used.all() else np.flatnonzero(used)
+    # Counting is faster than all().
+    numbers = None if used is None or np.count_nonzero(used) == used.size else np.flatnonzero(used)
     count = len(z) if numbers is None else len(numbers)
 
     def blocks(first: int, last: int) -> None:
@@ -152,7 +152,9 @@ def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array | None]
         z = z.view(np.uint16)
     index = targets.reshape(-1).astype(np.intp, copy=False)
     legal = index.view(np.uintp) < z.shape[1]  # what is negative is huge
-    return (z, index, None) if legal.all() else (z, np.where(legal, index, 0), legal)
+    if np.count_nonzero(legal) == legal.size:
+        return z, index, None
+    return z, np.where(legal, index, 0), legal
 
 
 def _compute_dtype(z: Array) -> Any:

@@ -85,12 +85,13 @@ def expand_dims(x: Array, *, axis: int) -> Array:
 
 
 def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
-    # NumPy 1 gives a Python number beside a scalar array a dtype of its own.
-    # A scalar array of float64 is a Python float too.
+    # NumPy 1 gives a Python number beside a scalar array a dtype of its own. (A float64 scalar is a Python float too.)
     if not hasattr(x1, "dtype"):
         x1 = x2.dtype.type(x1)  # type: ignore[union-attr]  # one of the two is an array
     elif not hasattr(x2, "dtype"):
         x2 = x1.dtype.type(x2)
+    if isinstance(condition, np.bool_) and type(x1) is type(x2) and isinstance(x1, np.generic):
+        return x1 if condition else x2
     # [()] turns a rank-0 array into a NumPy scalar, as NumPy's own reductions return it, and is a view otherwise.
     return np.where(condition, x1, x2)[()]
 
