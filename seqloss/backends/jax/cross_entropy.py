@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqloss.backends.jax.summing import at, exact_difference, highest_without, powers_without
+from seqloss.backends.jax.summing import at, highest_without, powers_without
+from seqloss.core.compensated import difference
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
 
 
@@ -100,7 +101,7 @@ def _prepare(logits: Array, targets: Array, dtype: Any) -> tuple[Array, Array, A
 
 
 def _pick(z: Array, index: Array) -> Array:
-    return jnp.take_along_axis(z, index[..., None], axis=-1)[..., 0]
+    return jnp.take_along_axis(z, index[..., None], axis=-1, mode="promise_in_bounds")[..., 0]
 
 
 @jax.custom_jvp
@@ -120,9 +121,9 @@ def _others_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 @jax.custom_jvp
 def _power(z: Array, pivot: Array) -> Array:
     """``exp(z - pivot)``, where the rounding error of the difference is not lost."""
-    difference, error = exact_difference(z, pivot)
-    e = jnp.exp(difference)
-    return e + e * jnp.where(difference > -1000, error, 0)
+    d, error = difference(z, pivot)
+    e = jnp.exp(d)
+    return e + e * jnp.where(d > -1000, error, 0)
 
 
 @_power.defjvp
@@ -145,7 +146,7 @@ class _Odds(NamedTuple):
 
 
 def _odds(t: Array, shift: Array, others: Array) -> _Odds:
-    gap, error = exact_difference(t, shift)
+    gap, error = difference(t, shift)
     below = gap < 0
     # Comparisons instead of abs and maximum, whose derivatives at 0 are between those of both sides.
     size = jnp.where(below, gap, -gap)

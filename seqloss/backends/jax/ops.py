@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqloss.core import compensated
-from seqloss.core.protocol import Array, Rule
+from seqloss.core.protocol import Array
 from seqloss.core.shapes import Shape
 
 
@@ -88,9 +89,19 @@ def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
     return jnp.sum(x, axis=axis)
 
 
+@partial(jax.jit, static_argnames="axis")
 def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tuple[int, ...]) -> Array:
-    terms, cut = compensated.residual(x, weights, center, counts, str(x.dtype))
-    return jnp.sum(terms, axis=axis) + jnp.sum(cut, axis=axis)
+    pairs = jax.lax.optimization_barrier(compensated.residual(x, weights, center, counts, str(x.dtype)))
+    zero = np.zeros((), x.dtype)
+    total, cut = jax.lax.reduce(pairs, (zero, zero), _added, axis)
+    return total + cut
+
+
+def _added(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Sums of numbers and of what was cut off from them."""
+    (a_total, a_cut), (b_total, b_cut) = a, b
+    total, cut = compensated.difference(a_total, -b_total)
+    return total, a_cut + b_cut + cut
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:
@@ -120,34 +131,6 @@ def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Arra
 def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
     value, pull = jax.vjp(function, x)
     return value, lambda cotangent: pull(cotangent)[0]
-
-
-def fuse(rule: Rule, arrays: Sequence[Any]) -> Array:
-    return rule.plain(*arrays)
-
-
-def float64() -> AbstractContextManager[Any]:
-    return nullcontext()
-
-
-def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
-    raise NotImplementedError
-
-
-def on_host(arrays: Sequence[Any]) -> bool:
-    return False
-
-
-def to_host(x: Array) -> Any:
-    return to_numpy(x)
-
-
-def from_host(x: Any, dtype: str, like: Array) -> Array:
-    return asarray(x, like=like)
-
-
-def threads() -> int | None:
-    return None
 
 
 def permute_dims(x: Array, axes: Sequence[int]) -> Array:

@@ -1,4 +1,4 @@
-"""JAX: sums and differences whose rounding errors do not grow."""
+"""JAX: what is left of a row without its target, and sums whose rounding errors do not grow."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,6 @@ from seqloss.core.protocol import Array
 
 _FEW = 64
 """So few numbers are added up one after the other, and so few classes compared without blocks."""
-
-
-def exact_difference(a: Array, b: Array) -> tuple[Array, Array]:
-    """``a - b`` rounded, and its rounding error exactly (Knuth); NaN where the difference is not finite."""
-    difference = a - b
-    minus_b = difference - a
-    return difference, (a - (difference - minus_b)) - (b + minus_b)
 
 
 def total(x: Array) -> Array:
@@ -95,7 +88,7 @@ def _window(z: Array, index: Array) -> tuple[Array, Array]:
     # Where the last block is shorter, the end of the one before it shows, and is left out too.
     places = jnp.minimum(first, z.shape[-1] - size)[..., None] + jnp.arange(size, dtype=index.dtype)
     masked = (places == index[..., None]) | (places < first[..., None])
-    return jnp.take_along_axis(z, places, axis=-1), masked
+    return jnp.take_along_axis(z, places, axis=-1, mode="promise_in_bounds"), masked
 
 
 def _replaced(reduced: Array, z: Array, index: Array, again: Array) -> Array:
