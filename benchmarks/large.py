@@ -1,8 +1,12 @@
 """The big batch: time and peak memory of value and gradient, on all cores."""
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from benchmarks import contenders, machine, peak, processes, side_by_side, tables
+import numpy as np
+
+from benchmarks import contenders, machine, peak, processes, side_by_side, tables, timing
 
 SHAPE = [32, 64, 32_000]
 QUICK_SHAPE = [8, 32, 32_000]
@@ -21,7 +25,24 @@ def collect(quick: bool, cores: int | None) -> dict[str, Any]:
     for row in rows:
         if row["case"] == FULL and "best" in row:
             (row["peak"],) = peak.of(row, [shape], cores)
-    return {"shape": shape, "cores": cores or machine.cores(), "rows": rows}
+    floors = processes.call("large:floors", cores, shape=shape, rounds=rounds)
+    return {"shape": shape, "cores": cores or machine.cores(), "floors": floors, "rows": rows}
+
+
+def floors(shape: list[int], rounds: int) -> dict[str, float]:
+    """Seconds to read the logits once and write as much once, by all cores: into memory that is there, and fresh."""
+    logits = contenders.make_batch(shape).logits.reshape(-1)
+    kept, cores = np.empty_like(logits), machine.cores()
+    bounds = np.linspace(0, logits.size, 8 * cores + 1).astype(int)
+    pieces = [slice(first, last) for first, last in itertools.pairwise(bounds)]
+    with ThreadPoolExecutor(cores) as pool:
+
+        def copy(out: Any) -> Any:
+            list(pool.map(lambda piece: np.copyto(out[piece], logits[piece]), pieces))
+            return out
+
+        calls = {"kept": lambda: copy(kept), "fresh": lambda: copy(np.empty_like(logits))}
+        return {name: each.best for name, each in timing.interleaved(calls, rounds).items()}
 
 
 def race(framework: str, shape: list[int], rounds: int) -> Any:
@@ -40,7 +61,12 @@ def report(result: dict[str, Any]) -> str:
     rows = result["rows"]
     threads = {row["framework"]: row["threads"] for row in rows if "threads" in row}
     counts = ", ".join(f"{name} {count}" for name, count in threads.items())
-    parts = [f"Logits {result['shape']}, value and gradient, {result['cores']} cores; threads: {counts}"]
+    kept, fresh = (tables.scaled(result["floors"][name], "ms") for name in ("kept", "fresh"))
+    parts = [
+        f"Logits {result['shape']}, value and gradient, {result['cores']} cores; threads: {counts}",
+        f"The floor, to read the logits and to write as much: {kept} ms into memory that is there already, {fresh} ms "
+        "into fresh memory, which a new gradient is.",
+    ]
     titles = {
         FULL: "float32:",
         MASKED: "float32, with a mask that leaves out half of the tokens:",

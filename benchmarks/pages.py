@@ -11,6 +11,8 @@ from typing import Any
 
 from benchmarks import machine, plots
 
+_QUICK = "\n\n**Taken with `--quick`**: small batches and few rounds, which show that the program runs and little else."
+
 
 def write(measured: Path, folder: Path) -> None:
     """A table ``name.md`` for each part of the figures, and the pictures, into a folder."""
@@ -18,7 +20,8 @@ def write(measured: Path, folder: Path) -> None:
     for path in sorted(measured.glob("*.json")):
         results: dict[str, Any] = json.loads(path.read_text())
         plots.draw(results, folder)
-        (folder / f"machine-{path.stem}.md").write_text(machine.report(results["machine"]) + "\n")
+        where = machine.report(results["machine"]) + (_QUICK if results["quick"] else "")
+        (folder / f"machine-{path.stem}.md").write_text(where + "\n")
         for part in results:
             if part not in ("machine", "quick", "cores"):
                 module = importlib.import_module(MODULES[part])

@@ -27,8 +27,9 @@ def _differences(until: dict[str, float]) -> dict[str, float]:
     return {
         "dispatch and structure checks": until["cast of weights"] - until["nothing"],
         "label check": label_check,
-        "placing, preparing weights": until["node"] - until["cast of weights"] - label_check,
-        "autograd node and kernel, forward": until["reduction"] - until["node"],
+        "placing": until["node"] - until["cast of weights"] - label_check,
+        "autograd node, preparing weights": until["kernel"] - until["node"],
+        "kernel, forward": until["reduction"] - until["kernel"],
         "reduction, forward": until["forward"] - until["reduction"],
         "engine and reduction, backward": until["kernel backward"] - until["forward"],
         "kernel, backward": until["backward"] - until["kernel backward"],
@@ -41,7 +42,8 @@ def _differences(until: dict[str, float]) -> dict[str, float]:
 
 def _calls(z: Any, y: Any, w: Any) -> dict[str, timing.Call]:
     """The call until the named stage begins, the whole call, and the peer."""
-    backend = dispatch.load("torch")
+    # Tensors on the CPU go through NumPy's kernel.
+    backend, host = dispatch.load("torch"), dispatch.load("numpy")
 
     def loss() -> Any:
         return seqloss.sequence_loss(z, y, w)
@@ -63,9 +65,10 @@ def _calls(z: Any, y: Any, w: Any) -> dict[str, timing.Call]:
         "label check": until(labels, "check"),
         "placing": until(dispatch, "place"),
         "node": until(backend, "fuse"),
+        "kernel": until(host, "token_nll"),
         "reduction": until(reduction, "forward"),
         "forward": loss,
-        "kernel backward": until(backend, "token_nll_pullback", both),
+        "kernel backward": until(host, "token_nll_pullback", both),
         "backward": both,
         "peer forward": lambda: peers.weighted_mean(z, y, w),
         "peer backward": peer,

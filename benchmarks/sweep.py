@@ -22,12 +22,10 @@ def collect(quick: bool, cores: int | None) -> dict[str, Any]:
     by_classes, by_tokens, memory = [], [], []
     for framework in machine.installed():
         both = {"framework": framework, "rounds": rounds}
-        for size in sizes["classes"]:
-            shape = _shape(sizes["beside classes"], size)
-            by_classes += _race(cores, {"classes": size}, shape=shape, **both)
-        for size in sizes["tokens"]:
-            shape = _shape(size, sizes["beside tokens"])
-            by_tokens += _race(cores, {"tokens": size}, shape=shape, **both)
+        shapes = [_shape(sizes["beside classes"], size) for size in sizes["classes"]]
+        by_classes += processes.call("sweep:races", cores, shapes=shapes, **both)
+        shapes = [_shape(size, sizes["beside tokens"]) for size in sizes["tokens"]]
+        by_tokens += processes.call("sweep:races", cores, shapes=shapes, **both)
     shapes = [_shape(tokens, sizes["beside tokens"]) for tokens in sizes["tokens"]]
     for row in by_tokens:
         if row["tokens"] == sizes["tokens"][0] and "best" in row:
@@ -39,9 +37,14 @@ def collect(quick: bool, cores: int | None) -> dict[str, Any]:
     return {"sizes": sizes, "by_classes": by_classes, "by_tokens": by_tokens, "memory": memory}
 
 
-def race(framework: str, shape: list[int], rounds: int) -> Any:
-    cases = {"full": side_by_side.Case(contenders.make_batch(shape))}
-    return side_by_side.race(framework, cases, large.modes(framework), rounds)
+def races(framework: str, shapes: list[list[int]], rounds: int) -> Any:
+    """One race after the other, because the largest batches would not fit into memory together."""
+    rows = []
+    for shape in shapes:
+        cases = {"full": side_by_side.Case(contenders.make_batch(shape))}
+        sizes = {"tokens": shape[0] * shape[1], "classes": shape[2]}
+        rows += [{**row, **sizes} for row in side_by_side.race(framework, cases, large.modes(framework), rounds)]
+    return rows
 
 
 def report(result: dict[str, Any]) -> str:
@@ -56,10 +59,6 @@ def report(result: dict[str, Any]) -> str:
             _table(result["memory"], "tokens", "peak", 1.0),
         ]
     )
-
-
-def _race(cores: int | None, size: dict[str, int], **arguments: Any) -> list[Any]:
-    return [{**row, **size} for row in processes.call("sweep:race", cores, **arguments)]
 
 
 def _shape(tokens: int, classes: int) -> list[int]:
