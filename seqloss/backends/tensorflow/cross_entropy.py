@@ -2,26 +2,36 @@
 
 Both work on [tokens, classes], so that an unknown rank is no obstacle. Both may be differentiated: a tape outside of
 ``tf.vectorized_map`` drops custom gradients, and second derivatives go through the operations written here.
+
+What is fast depends on who runs the graph. The executor of TensorFlow runs one operation after the other, so that few
+of them may be as large as the logits, and it puts a number for each row into an array in no time. XLA fuses what
+surrounds a reduction into it, but a loop along the reduced axis, above all one with a mask, is slow.
 """
 
 from typing import Any
 
 import tensorflow as tf
 
-from seqloss.core.protocol import Array, TokenStatistics
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
+
+_PARTS, _STRIPS = 4, 8
+"""What XLA cuts the class axis into, and each part again; see :func:`_sum_of_strips`."""
+
+_WORTH_STRIPS = 512
+"""Classes from which on that is faster than a mask."""
 
 
 def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
-    z, index, valid = _prepare(logits, targets, dtype)
+    compiled = _is_compiled()
+    z, index, legal = _prepare(logits, targets, dtype)
     highest = tf.stop_gradient(tf.reduce_max(z, -1))
     # A row without a loss is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
-    good = valid & tf.math.is_finite(highest)
-    z = tf.where(good[:, None], z, tf.zeros_like(z))
+    good = legal & tf.math.is_finite(highest)
+    z = _kept(z, good, compiled)
     t = tf.gather(z, index, batch_dims=1)
     # Where the target is the largest, its own logit is the pivot, with its derivative; elsewhere a constant is.
     shift = tf.where(t == highest, t, highest)
-    e = tf.exp(z - shift[:, None])
-    rest = tf.reduce_sum(tf.where(_at(index, z), tf.zeros_like(e), e), -1)
+    rest = _rest(z, index, shift, compiled)
     gap = t - shift
     excess = rest + tf.math.expm1(gap)
     nll = tf.math.log1p(excess) - gap
@@ -36,18 +46,18 @@ def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -
 def token_nll_pullback(
     cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
 ) -> Array:
+    compiled = _is_compiled()
     z, index, _ = _prepare(logits, targets, statistics.nll.dtype)
     cotangent, nll, shift, total = (tf.reshape(x, [-1]) for x in (cotangent, *statistics))
     if active is not None:
         cotangent = tf.where(tf.reshape(active, [-1]), cotangent, tf.zeros_like(cotangent))
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
     replaced = (cotangent == 0) & ~tf.math.is_finite(nll + total)
-    z = tf.where(replaced[:, None], tf.zeros_like(z), z)
+    z = _kept(z, ~replaced, compiled)
     nll, shift, total = (tf.where(replaced, tf.ones_like(x), x) for x in (nll, shift, total))
-    slope = tf.exp(z - shift[:, None]) / total[:, None]
-    at_target = tf.where(tf.math.is_nan(total), total, tf.math.expm1(-nll))
-    slope = tf.where(_at(index, z), at_target[:, None], slope)
-    gradient = tf.cast(cotangent[:, None] * slope, logits.dtype)
+    at_target = cotangent * tf.where(tf.math.is_nan(total), total, tf.math.expm1(-nll))
+    gradient = _exp_of_difference(z, shift[:, None], compiled) * (cotangent / total)[:, None]
+    gradient = _narrowed(_put(gradient, index, at_target), logits.dtype)
     return tf.ensure_shape(tf.reshape(gradient, tf.shape(logits)), logits.shape)
 
 
@@ -66,21 +76,117 @@ def differentiable_token_nll(logits: Array, targets: Array, active: Array | None
     return operation(logits)
 
 
+def _rest(z: Array, index: Array, shift: Array, compiled: bool) -> Array:
+    """The sum of ``exp(z - shift)`` over all classes but the one at the index."""
+    classes = z.shape[-1]
+    if compiled and classes is not None and classes >= _WORTH_STRIPS:
+        return _rest_of_strips(z, index, shift[:, None])
+    if compiled:
+        return _sum_without(z, tf.range(tf.shape(z)[-1]), index, shift[:, None])
+    e = tf.exp(z - shift[:, None])
+    return tf.reduce_sum(_put(e, index, tf.zeros_like(shift)), -1)
+
+
+def _rest_of_strips(z: Array, index: Array, shift: Array) -> Array:
+    """The same for XLA, which keeps a small part of it at a time."""
+    classes = z.shape[-1]
+    width = classes // (_PARTS * _STRIPS)
+    size = width * _STRIPS
+    rest = _sum_without(z[:, _PARTS * size :], tf.range(_PARTS * size, classes), index, shift)
+    for part in range(_PARTS):
+        # Adds nothing, but lets no part begin before the one before it has given its memory back.
+        after = shift + tf.stop_gradient(rest * 0)[:, None]
+        rest += _sum_of_strips(z, part * size, width, index, after)
+    return rest
+
+
+def _sum_of_strips(z: Array, first: int, width: int, index: Array, shift: Array) -> Array:
+    """The part of it from the first class on: each goes to one of ``width`` columns, and those are added up.
+
+    So the exponentials are in a loop along neighbouring classes, which is vectorised, and the target is in one column
+    alone, which is added up anew without it.
+    """
+    starts = [first + width * i for i in range(_STRIPS)]
+    strips = [_exp_of_difference(z[:, start : start + width], shift, True) for start in starts]
+    while len(strips) > 1:
+        strips = [one + other for one, other in zip(strips[::2], strips[1::2], strict=True)]
+    column = (index - first) % width
+    mates = column[:, None] + tf.constant(starts)
+    own = _sum_without(tf.gather(z, mates, batch_dims=1), mates, index, shift)
+    # Put there, not selected: a selection would be fused with all that came before into the sums below.
+    sums = _put(strips[0], column, own)
+    # In two steps, so that no number is added to thousands of others one by one.
+    padded = tf.pad(sums, [[0, 0], [0, -width % 64]])
+    return tf.reduce_sum(tf.reduce_sum(tf.reshape(padded, [tf.shape(z)[0], (width + 63) // 64, 64]), -1), -1)
+
+
+def _sum_without(z: Array, classes: Array, index: Array, shift: Array) -> Array:
+    """The sum of ``exp(z - shift)`` over these classes but the one at the index."""
+    e = _exp_of_difference(z, shift, True)
+    return tf.reduce_sum(tf.where(classes == index[:, None], tf.zeros_like(e), e), -1)
+
+
+def _exp_of_difference(z: Array, shift: Array, compiled: bool) -> Array:
+    """``exp(z - shift)``. The rounding error of the difference is heeded where that costs no pass over memory."""
+    difference = z - shift
+    e = tf.exp(difference)
+    if not compiled:
+        return e
+    # What the subtraction took from z and from shift, each less what it should have been: exact, as Knuth proved.
+    taken = difference - z
+    error = (z - (difference - taken)) - (shift + taken)
+    return e + e * tf.stop_gradient(tf.where(tf.math.is_finite(difference), error, tf.zeros_like(error)))
+
+
+def _kept(z: Array, rows: Array, compiled: bool) -> Array:
+    """The rows that are wanted, and zeros in the place of others, whatever they hold."""
+    if compiled:
+        return tf.where(rows[:, None], z, tf.zeros_like(z))
+    return tf.math.multiply_no_nan(z, tf.cast(rows, z.dtype)[:, None])
+
+
+def _put(x: Array, index: Array, values: Array) -> Array:
+    """``x`` [rows, columns] with one value for each row, at the column that the index names."""
+    return tf.tensor_scatter_nd_update(x, tf.stack([tf.range(tf.shape(index)[0]), index], -1), values)
+
+
+def _narrowed(x: Array, dtype: Any) -> Array:
+    """Numbers in the dtype of the logits; those of exact mode are rounded once, as the protocol has it."""
+    if x.dtype == dtype or x.dtype == tf.float32:
+        return tf.cast(x, dtype)
+    x = tf.where(tf.abs(x) < SMALLEST_ACTIVE, tf.zeros_like(x), x)
+    if dtype != tf.float32:
+        bits = tf.bitcast(x, tf.int64)
+        cut = tf.constant((1 << 29) - 1, tf.int64)
+        odd = tf.where(tf.bitwise.bitwise_and(bits, cut) == 0, tf.zeros_like(bits), cut + 1)
+        x = tf.bitcast(tf.bitwise.bitwise_or(bits - tf.bitwise.bitwise_and(bits, cut), odd), tf.float64)
+    return tf.cast(tf.cast(x, tf.float32), dtype)
+
+
+def _is_compiled() -> bool:
+    """Whether what is being traced is for XLA. Only ``jit_compile=True`` is seen, and only speed depends on it."""
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    while graph is not None:
+        context = graph._get_control_flow_context()
+        while context is not None:
+            if context.IsXLAContext():
+                return True
+            context = context.outer_context
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
 def _as_tokens(x: Array, targets: Array) -> Array:
     return tf.ensure_shape(tf.reshape(x, tf.shape(targets)), targets.shape)
-
-
-def _at(index: Array, z: Array) -> Array:
-    """Where the class axis is at the index."""
-    return tf.range(tf.shape(z)[-1]) == index[:, None]
 
 
 def _prepare(logits: Array, targets: Array, dtype: Any) -> tuple[Array, Array, Array]:
     """Logits [tokens, classes] in the compute dtype, the label as an index that is always legal, whether it was."""
     classes = tf.shape(logits)[-1]
     z = tf.reshape(logits, [-1, classes])
-    z = tf.cast(z, dtype)
+    if logits.shape.rank is not None:
+        z = tf.ensure_shape(z, [None, logits.shape[-1]])
     # Wide before comparing: a constant outside the range of int8 is wrapped into it.
     y = tf.reshape(tf.cast(targets, tf.int64), [-1])
-    valid = (y >= 0) & (y < tf.cast(classes, tf.int64))
-    return z, tf.cast(tf.where(valid, y, tf.zeros_like(y)), tf.int32), valid
+    legal = (y >= 0) & (y < tf.cast(classes, tf.int64))
+    return tf.cast(z, dtype), tf.cast(tf.where(legal, y, tf.zeros_like(y)), tf.int32), legal
