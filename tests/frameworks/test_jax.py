@@ -7,7 +7,8 @@ import pytest
 from jax.experimental import sparse
 
 import seqloss
-from seqloss.testing import cases
+from seqloss.backends.jax import rules
+from seqloss.testing import cases, oracle, tolerances
 from seqloss.testing.frameworks import jax as driver
 
 
@@ -183,3 +184,210 @@ def test_sharded_batch():
 def test_name_is_a_scope():
     jaxpr = jax.make_jaxpr(lambda *a: seqloss.sequence_loss(*a, name="my_loss"))(*arrays())
     assert any("my_loss" in str(equation.source_info.name_stack) for equation in jaxpr.eqns)
+
+
+# --- the kernel ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [1, 63, 64, 67, 4096, 4099, 8191, 8192])
+def test_blocks_of_classes(classes):
+    """Few classes, blocks that fit, blocks that do not; the target in the first and in the last block."""
+    rng = np.random.default_rng(classes)
+    z = rng.normal(0, 3, (6, classes)).astype("float32")
+    y = np.array([0, classes - 1, classes // 2, 0, classes - 1, classes - 1])
+    z[np.arange(4), y[:4]] += 30
+    if classes > 1:
+        z[4, -2] = 50
+    expected = oracle.tokens(z, y)
+    value, pull = jax.vjp(lambda z: seqloss.token_loss(z, jnp.asarray(y)), jnp.asarray(z))
+    for got, exact in ((value, expected.nll), (pull(jnp.ones(6))[0], expected.slope)):
+        assert tolerances.ulps(got, exact, "float32").max() <= 8
+
+
+@pytest.mark.parametrize("classes", [5, 100, 101])
+@pytest.mark.parametrize("margin", [-3.0, 0.0, 3.0])
+def test_second_derivative_on_both_sides_of_a_tie(margin, classes):
+    """The target below the largest other logit, beside it and above: the formulas change at 0."""
+    with driver.precision("float64"):
+        z, y, w = arrays("float64", (1, 2, classes))
+        at = np.arange(classes) == y[..., None]
+        z = jnp.where(at, jnp.where(at, -jnp.inf, z).max(-1, keepdims=True) + margin, z)
+        close(jax.hessian(seqloss.sequence_loss)(z, y, w), jax.hessian(plain_loss)(z, y, w))
+        close(jax.jacrev(jax.jacrev(seqloss.sequence_loss))(z, y, w), jax.hessian(plain_loss)(z, y, w))
+
+
+@pytest.mark.parametrize("classes", [5, 100, 101])
+@pytest.mark.parametrize("exact", [False, True])
+def test_sharded_gradient(exact, classes):
+    """What is gathered and scattered at the target stays on the device of its row."""
+    mesh = jax.make_mesh((1,), ("data",))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    given = arrays(shape=(2, 3, classes))
+    function = jax.grad(lambda *a: seqloss.sequence_loss(*a, exact=exact))
+    expected = function(*given)
+    if exact and refused_by_old_versions():
+        return
+    gradient = jax.jit(function)(*(jax.device_put(x, rows) for x in given))
+    close(gradient, expected)
+    assert gradient.sharding.is_equivalent_to(rows, 3)
+
+
+# --- exact mode ------------------------------------------------------------------------------------------------------
+
+
+def exact_case():
+    z, y, w = cases.draw(3, 4, 100)
+    z, y, w = (8 * z).astype("float32"), y.astype("int32"), w.astype("float32")
+    z[0, 1, y[0, 1]] = 60
+    loss, gradients = seqloss.sequence_loss_and_grad(z, y, w, exact=True, wrt=("logits", "weights"))
+    return tuple(map(jnp.asarray, (z, y, w))), (loss, *gradients)
+
+
+def exact_loss(z, y, w):
+    return seqloss.sequence_loss(z, y, w, exact=True)
+
+
+def exact_explicit(z, y, w):
+    loss, gradients = seqloss.sequence_loss_and_grad(z, y, w, exact=True, wrt=("logits", "weights"))
+    return loss, *gradients
+
+
+def derived(f):
+    """Loss and gradients from JAX's differentiation."""
+
+    def run(z, y, w):
+        loss, gradients = jax.value_and_grad(f, (0, 2))(z, y, w)
+        return loss, *gradients
+
+    return run
+
+
+def scanned(f):
+    def run(z, y, w):
+        def step(total, s):
+            loss = f(s * z, y, w)
+            return total + loss, loss
+
+        return jax.lax.scan(step, jnp.zeros((), z.dtype), jnp.ones(1, z.dtype))[0]
+
+    return run
+
+
+def batched(f):
+    def run(z, y, w):
+        return jax.vmap(f)(z[None], y[None], w[None]).sum()
+
+    return run
+
+
+def first_of_batch(f):
+    return lambda *a: jax.tree.map(lambda x: x[0], jax.vmap(f)(*(jnp.stack([x, x]) for x in a)))
+
+
+EAGER_EXACT = {
+    "eager": lambda *a: (exact_loss(*a),),
+    "grad": derived(exact_loss),
+    "vmap_of_grad": first_of_batch(derived(exact_loss)),
+    "grad_of_vmap": derived(batched(exact_loss)),
+    "explicit": exact_explicit,
+    "explicit_vmap": first_of_batch(exact_explicit),
+}
+COMPILED_EXACT = {
+    "jit": jax.jit(derived(exact_loss)),
+    "grad_of_jit": derived(jax.jit(exact_loss)),
+    "jit_of_vmap_of_grad": jax.jit(first_of_batch(derived(exact_loss))),
+    "jit_of_grad_of_vmap": jax.jit(derived(batched(exact_loss))),
+    "scan": derived(scanned(exact_loss)),
+    "jit_of_scan": jax.jit(derived(scanned(exact_loss))),
+    "checkpoint": derived(jax.checkpoint(exact_loss)),
+    "jit_of_checkpoint": jax.jit(derived(jax.checkpoint(exact_loss))),
+    "explicit_jit": jax.jit(exact_explicit),
+    "explicit_jit_of_vmap": jax.jit(first_of_batch(exact_explicit)),
+    "explicit_map": lambda *a: jax.tree.map(
+        lambda x: x[0], jax.lax.map(lambda s: exact_explicit(s * a[0], *a[1:]), jnp.ones(2, a[0].dtype))
+    ),
+}
+
+
+def refused_by_old_versions():
+    return rules._LITERALS_ARE_NARROWED and not jax.config.jax_enable_x64
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("name", [*EAGER_EXACT, *COMPILED_EXACT])
+def test_exact_bits(name, x64):
+    """NumPy's, under every transformation, whatever JAX is set to."""
+    given, expected = exact_case()
+    with driver.precision("float64" if x64 else "float32"):
+        if name in COMPILED_EXACT and refused_by_old_versions():
+            with pytest.raises(seqloss.BackendError, match=r"needs jax 0\.7\.2 or later"):
+                COMPILED_EXACT[name](*given)
+            return
+        for got, bits in zip({**EAGER_EXACT, **COMPILED_EXACT}[name](*given), expected, strict=False):
+            assert (got.dtype, got.shape) == (jnp.float32, bits.shape)
+            np.testing.assert_array_equal(got, bits)
+
+
+@pytest.mark.parametrize("classes", [2, 1009, 8192])
+def test_exact_bits_of_many_entries(classes):
+    rng = np.random.default_rng(classes)
+    z = rng.normal(0, 6, (4, 1 << 16 >> classes.bit_length(), classes)).astype("float32")
+    y = rng.integers(0, classes, z.shape[:2]).astype("int32")
+    z[1], y[2] = z[1] + 1e4, z[2].argmax(-1)
+    w = rng.uniform(0, 2, y.shape).astype("float32")
+    expected = seqloss.sequence_loss_and_grad(z, y, w, exact=True)
+    for got, bits in zip(
+        seqloss.sequence_loss_and_grad(*map(jnp.asarray, (z, y, w)), exact=True), expected, strict=True
+    ):
+        np.testing.assert_array_equal(got, bits)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_exact_gradients_of_half_precision_are_rounded_once(dtype):
+    (z, y, w), _ = exact_case()
+    narrow = z.astype(dtype)
+    got = seqloss.sequence_loss_and_grad(narrow, y, w, exact=True)[1]
+    # In float64 JAX itself would round twice on the way down: NumPy rounds once to float16, and truth is near enough
+    # to a float64 to leave no doubt about bfloat16.
+    with driver.precision("float64"):
+        wide = np.asarray(seqloss.sequence_loss_and_grad(narrow.astype("float64"), y, w.astype("float64"))[1])
+    digits = 11 if dtype == "float16" else 8
+    unit = np.exp2(np.maximum(np.floor(np.log2(np.maximum(abs(wide), 2.0**-126))), -14 if digits == 11 else -126))
+    unit = unit * 2.0 ** (1 - digits)
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(np.asarray(got, "float64"), np.rint(wide / unit) * unit * (abs(wide) >= 2.0**-126))
+
+
+def seen_dtypes(jaxpr):
+    """Of everything that the program itself computes, without the insides of its operations."""
+    return {str(v.aval.dtype) for equation in jaxpr.jaxpr.eqns for v in equation.outvars}
+
+
+def test_exact_hides_float64():
+    (z, y, w), _ = exact_case()
+    value, pull = jax.vjp(lambda z, w: exact_loss(z, y, w), z, w)
+    leaves = [x for x in jax.tree.leaves((value, pull)) if hasattr(x, "dtype")]
+    assert leaves and not any(x.dtype == "float64" for x in leaves)
+    # Of size [batch, time, classes] the backward pass keeps the logits alone.
+    assert [x.size for x in leaves if x.size >= z.size] == [z.size]
+    if not refused_by_old_versions():
+        # Not so for the gradient of a scan: JAX moves constants, of any depth, out of its loop.
+        for function in (exact_loss, derived(exact_loss), derived(batched(exact_loss))):
+            jaxpr = jax.make_jaxpr(function)(z, y, w)
+            assert "float64" not in seen_dtypes(jaxpr)
+            assert "f64" in str(jaxpr)  # deeper: it is there that it is computed
+
+
+@pytest.mark.parametrize(
+    "second", [lambda f: jax.jacrev(jax.grad(f)), jax.hessian, lambda f: jax.grad(lambda z: jax.grad(f)(z).sum())]
+)
+def test_exact_second_derivatives_are_refused(second):
+    (z, y, w), _ = exact_case()
+    with pytest.raises(seqloss.BackendError, match="no second derivatives; pass exact=False"):
+        second(lambda z: exact_loss(z, y, w))(z)
+
+
+def test_exact_forward_mode_is_refused():
+    (z, y, w), _ = exact_case()
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda z: exact_loss(z, y, w), (z,), (z,))

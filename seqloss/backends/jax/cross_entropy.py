@@ -60,13 +60,7 @@ def token_nll_pullback(
     odds = _odds(t, shift, others)
     at_target = -cotangent * (odds.against / odds.whole)
     slope = _power(z, jnp.where(t < shift, shift, t)[..., None]) * (cotangent / odds.whole)[..., None]
-    return jnp.put_along_axis(
-        _rounded(slope, logits.dtype),
-        index[..., None],
-        _rounded(at_target, logits.dtype)[..., None],
-        axis=-1,
-        inplace=False,
-    )
+    return _put(_rounded(slope, logits.dtype), index, _rounded(at_target, logits.dtype))
 
 
 @jax.custom_vjp
@@ -102,6 +96,17 @@ def _prepare(logits: Array, targets: Array, dtype: Any) -> tuple[Array, Array, A
 
 def _pick(z: Array, index: Array) -> Array:
     return jnp.take_along_axis(z, index[..., None], axis=-1, mode="promise_in_bounds")[..., 0]
+
+
+def _put(z: Array, index: Array, values: Array) -> Array:
+    """``z`` with other entries at the index. Row by row, so that explicitly sharded rows stay where they are."""
+
+    def put(z: Array, index: Array, value: Array) -> Array:
+        return z.at[index].set(value, mode="promise_in_bounds")
+
+    for _ in range(index.ndim):
+        put = jax.vmap(put)
+    return put(z, index, values)
 
 
 @jax.custom_jvp

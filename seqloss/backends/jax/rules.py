@@ -1,7 +1,7 @@
 """JAX: rules as operations, and float64 inside of them whatever JAX is set to."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,13 @@ def _plain(rule: Rule, *arrays: Any) -> Array:
 # --- float64 for a while ---------------------------------------------------------------------------------------------
 
 
+_LITERALS_ARE_NARROWED = jax.__version_info__ < (0, 7, 2)
+"""Whether float64 constants become float32 where a program is compiled outside of float64, which then fails."""
+
+
 def float64() -> AbstractContextManager[Any]:
+    if _LITERALS_ARE_NARROWED and not jax.config.jax_enable_x64 and isinstance(jnp.zeros(()), jax.core.Tracer):
+        raise BackendError("exact=True under jax.jit needs jax 0.7.2 or later, or jax_enable_x64")
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)
     from jax import experimental  # before jax 0.8
@@ -38,19 +44,27 @@ def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
     return _exact(rule, *arrays)
 
 
+def _compiled_in_float64() -> AbstractContextManager[Any]:
+    """Around eager calls alone: under transformations of current versions such a region would do harm."""
+    return float64() if _LITERALS_ARE_NARROWED else nullcontext()
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _exact(rule: Rule, *arrays: Any) -> Array:
-    return _forward(rule, *arrays)[0]
+    with _compiled_in_float64():
+        return _forward(rule, *arrays)[0]
 
 
 def _exact_forward(rule: Rule, *arrays: Any) -> tuple[Array, Any]:
-    value, residuals = _forward(rule, *arrays)
+    with _compiled_in_float64():
+        value, residuals = _forward(rule, *arrays)
     return value, (arrays, residuals)
 
 
 def _exact_backward(rule: Rule, saved: Any, cotangent: Array) -> tuple[Any, ...]:
     arrays, residuals = saved
-    return _pullback(rule, arrays, residuals, cotangent)
+    with _compiled_in_float64():
+        return _pullback(rule, arrays, residuals, cotangent)
 
 
 _exact.defvjp(_exact_forward, _exact_backward)
@@ -60,7 +74,7 @@ _exact.defvjp(_exact_forward, _exact_backward)
 @partial(jax.jit, static_argnums=0)
 def _forward(rule: Rule, *arrays: Any) -> tuple[Array, Any]:
     """The value of a rule and its residuals: float64 as its bits, because transformations know no float64 outside."""
-    value, residuals = rule.forward(*arrays)
+    value, residuals = rule.forward(*_together(arrays))
     with float64():
         return value, jax.tree.map(_hidden, residuals)
 
@@ -68,6 +82,7 @@ def _forward(rule: Rule, *arrays: Any) -> tuple[Array, Any]:
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 @partial(jax.jit, static_argnums=0)
 def _pullback(rule: Rule, arrays: Any, residuals: Any, cotangent: Array) -> Any:
+    arrays, residuals, cotangent = _together((arrays, residuals, cotangent))
     with float64():
         residuals = jax.tree.map(_shown, residuals)
     return rule.pullback(arrays, residuals, cotangent)
@@ -80,6 +95,11 @@ def _refuse(rule: Rule, primals: Any, tangents: Any) -> Any:
 
 _forward.defjvp(_refuse)
 _pullback.defjvp(_refuse)
+
+
+def _together(arrays: Any) -> Any:
+    """The same, each depending on all: jax.lax.scan moves out of the loop what depends on constants alone."""
+    return jax.lax.optimization_barrier(arrays)
 
 
 def _hidden(x: Array) -> Array:

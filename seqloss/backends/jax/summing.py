@@ -68,8 +68,7 @@ def _blocks(
     function: Callable[[Array], Array] = lambda x: x,
 ) -> Array:
     """``function(x)``, each block reduced to one number. The last one may be shorter."""
-    size, *outer = _size(x), *x.shape[:-1]
-    count = x.shape[-1]
+    size, outer, count = _size(x), x.shape[:-1], x.shape[-1]
     if count % size == 0:
         return reduce(function(x.reshape(*outer, count // size, size)), axis=-1)
     window = (*(1 for _ in outer), size)
