@@ -1,14 +1,18 @@
-"""What only PyTorch has: compile, torch.func, double backward, export, devices, saved tensors."""
+"""What only PyTorch has: compile, torch.func, double backward, export, devices, saved tensors, shared memory."""
 
 import gc
+import threading
 import weakref
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import seqloss
-from seqloss.testing import cases
+from seqloss.backends.torch import cross_entropy
+from seqloss.core import threads
+from seqloss.testing import cases, oracle, tolerances
 
 
 def arrays(dtype=torch.float64, shape=(2, 3, 5)):
@@ -344,3 +348,355 @@ def test_float8_is_refused():
     z, y, w = arrays(torch.float32)
     with pytest.raises(seqloss.DTypeError, match=r"logits must be of one of the dtypes .* got float8_e4m3fn"):
         seqloss.sequence_loss(z.to(torch.float8_e4m3fn), y, w)
+
+
+# --- eager tensors on the CPU, whose memory NumPy reads ------------------------------------------------------------
+
+
+def same_bits(actual, expected):
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[actual.element_size()]
+    np.testing.assert_array_equal(actual.detach().view(kind), expected.detach().view(kind))
+
+
+def loss_and_gradients(z, y, w, **options):
+    leaves = z.detach().clone().requires_grad_(), w.detach().clone().requires_grad_()
+    loss = seqloss.sequence_loss(leaves[0], y, leaves[1], **options)
+    return loss, *torch.autograd.grad(loss.sum(), leaves)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_eager_tensors_are_computed_by_numpy(dtype):
+    """Same bits as NumPy's own results, for all that NumPy knows."""
+    z, y, w = arrays(torch.float32)
+    z = z.to(dtype)
+    w = w.to(torch.float64) if dtype is torch.float64 else w
+    loss, *gradients = loss_and_gradients(z, y, w)
+    assert gradients[0].dtype is dtype
+    # NumPy has no bfloat16 of its own: its gradient is the wide one, rounded.
+    host = z.float() if dtype is torch.bfloat16 else z
+    expected, (d_logits, d_weights) = seqloss.sequence_loss_and_grad(
+        host.numpy(), y.numpy(), w.numpy(), wrt=("logits", "weights")
+    )
+    same_bits(loss, torch.tensor(expected))
+    same_bits(gradients[0], torch.from_numpy(d_logits).to(dtype))
+    same_bits(gradients[1], torch.from_numpy(d_weights))
+
+
+@pytest.mark.parametrize("make", ["transposed", "expanded", "sliced", "offset"])
+def test_views(make):
+    z, y, w = arrays(torch.float32, (4, 6, 5))
+    view = {
+        "transposed": lambda x: x.transpose(0, 1),
+        "expanded": lambda x: x[:1].expand(4, *x.shape[1:]),
+        "sliced": lambda x: x[::2, 1::2],
+        "offset": lambda x: x[1:, 2:],
+    }[make]
+    views = [view(x) for x in (z, y, w)]
+    for actual, expected in zip(
+        loss_and_gradients(*views), loss_and_gradients(*(x.contiguous() for x in views)), strict=True
+    ):
+        same_bits(actual.contiguous(), expected)
+    leaf = z.clone().requires_grad_()
+    seqloss.sequence_loss(view(leaf), *views[1:]).backward()
+    assert leaf.grad.shape == z.shape
+
+
+def test_expanded_cotangent():
+    z, y, _ = arrays(torch.float32)
+    z.requires_grad_()
+    (actual,) = torch.autograd.grad(seqloss.token_loss(z, y).sum(), z)  # the gradient of a sum is a scalar, expanded
+    (expected,) = torch.autograd.grad(seqloss.token_loss(z, y), z, torch.ones(2, 3))
+    same_bits(actual, expected)
+
+
+@pytest.mark.parametrize("written", ["logits", "targets", "weights"])
+def test_a_write_between_forward_and_backward_is_noticed(written):
+    z, y, w = arrays(torch.float32)
+    leaf = z.clone().requires_grad_()
+    given = {"logits": leaf * 1, "targets": y.clone(), "weights": w.clone()}
+    loss = seqloss.sequence_loss(**given)
+    given[written].detach().zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_caller_may_write_into_a_result(exact):
+    """Losses are needed in the backward pass too, as numbers of NumPy, which autograd does not watch."""
+    z, y, w = arrays(torch.float32)
+    leaves = z.clone().requires_grad_(), w.clone().requires_grad_()
+    losses = {
+        "token": lambda z, w: seqloss.token_loss(z, y, exact=exact),
+        "sequence": lambda z, w: seqloss.sequence_loss(z, y, w, average_across_batch=False, exact=exact),
+        "explicit": lambda z, w: seqloss.sequence_loss(z, y, w, **cases.PLAIN, exact=exact),
+    }
+    for loss in losses.values():
+        expected = torch.autograd.grad(3 * loss(*leaves).sum(), leaves, allow_unused=True)
+        value = loss(*leaves)
+        value *= 3
+        actual = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+        same_bits(actual[0], expected[0])
+        assert actual[1] is None or torch.equal(actual[1], expected[1])
+
+
+def test_retained_graph():
+    z, y, w = arrays(torch.float32)
+    z.requires_grad_()
+    loss = seqloss.sequence_loss(z, y, w)
+    once, twice = (torch.autograd.grad(loss, z, retain_graph=True)[0] for _ in range(2))
+    same_bits(once, twice)
+
+
+def test_backward_in_threads():
+    z, y, w = arrays(torch.float32, (8, 16, 1000))
+    expected = loss_and_gradients(z, y, w)
+    found = [None] * 8
+
+    def work(i):
+        found[i] = loss_and_gradients(z, y, w)
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(len(found))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for results in found:
+        for actual, wanted in zip(results, expected, strict=True):
+            same_bits(actual, wanted)
+
+
+def test_no_more_threads_than_torch_was_told(monkeypatch):
+    counts = []
+    share = threads.share
+    monkeypatch.setattr(threads, "share", lambda *a: counts.append(threads.allowed()) or share(*a))
+    z, y, w = arrays(torch.float32, (2, 100, 2000))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 3)
+        loss_and_gradients(z, y, w)
+    finally:
+        torch.set_num_threads(before)
+    assert len(counts) >= 2 and set(counts) == {before + 3}
+
+
+def test_anomaly_mode():
+    z, y, w = arrays(torch.float32)
+    z.requires_grad_()
+    with torch.autograd.set_detect_anomaly(True, check_nan=True):
+        seqloss.sequence_loss(z, y, w).backward()
+        broken = seqloss.sequence_loss(z * torch.nan, y, w, check_labels=False)
+        with pytest.raises(RuntimeError, match="returned nan values"):
+            broken.backward()
+
+
+class Seen(TorchDispatchMode):
+    """A mode that is shown all operations, as profilers and savers of memory are."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **kwargs or {})
+
+
+def test_dispatch_modes_see_operations():
+    z, y, w = arrays(torch.float32)
+    expected = loss_and_gradients(z, y, w)
+    with Seen() as seen:
+        actual = loss_and_gradients(z, y, w)
+    torch.testing.assert_close(actual, expected)
+    assert sum("exp" in name for name in seen.names) >= 2
+
+
+def test_a_subclass_stays_what_it_is():
+    class Mine(torch.Tensor):
+        pass
+
+    z, y, w = arrays(torch.float32)
+    loss = seqloss.sequence_loss(z.as_subclass(Mine), y, w)
+    assert type(loss) is Mine
+    torch.testing.assert_close(loss.as_subclass(torch.Tensor), seqloss.sequence_loss(z, y, w))
+
+
+# --- compiled programs ---------------------------------------------------------------------------------------------
+
+
+def ulps(actual, expected, dtype="float32"):
+    return float(np.max(tolerances.excess(actual.detach().numpy(), expected, dtype, np.float64(1))))
+
+
+@pytest.mark.parametrize("offset, dynamic", [(0.0, None), (0.0, True), (1e5, None)])
+def test_inductor_is_right_to_the_last_digits(offset, dynamic):
+    """At any confidence, and wherever the logits lie."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (1, 64, 50))
+    targets = rng.integers(0, 50, (1, 64))
+    logits[0, np.arange(64), targets[0]] += np.linspace(-60, 60, 64)
+    logits = (logits + offset).astype("float32")
+    expected = oracle.tokens(logits, targets)
+    z = torch.tensor(logits, requires_grad=True)
+    loss = torch.compile(seqloss.token_loss, fullgraph=True, dynamic=dynamic)(z, torch.tensor(targets))
+    (gradient,) = torch.autograd.grad(loss.sum(), z)
+    assert ulps(loss, expected.nll) <= 4
+    assert ulps(gradient, expected.slope) <= 6
+
+
+def test_inductor_with_logits_that_are_not_finite():
+    """-infinity is what a class is ruled out with."""
+    z, y, w = arrays(torch.float32, (2, 3, 40))
+    z[:, :, 1::2] = -torch.inf
+    z[0, 0], w[0, 0] = torch.nan, 0
+    z[1, 2] = torch.nan
+    y = 2 * (y // 2)
+    compiled = torch.compile(seqloss.sequence_loss, fullgraph=True)
+    options = {**cases.PLAIN, "check_labels": False}
+    leaves = z.requires_grad_(), w.requires_grad_()
+    loss = compiled(z, y, w, **options)
+    gradients = torch.autograd.grad(loss.sum(), leaves)
+    expected, *expected_gradients = loss_and_gradients(z, y, w, **options)
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0, equal_nan=True)
+    torch.testing.assert_close(gradients, tuple(expected_gradients), rtol=1e-5, atol=1e-9, equal_nan=True)
+    assert torch.isnan(gradients[0][1, 2]).all() and (gradients[0][0, 0] == 0).all()
+
+
+def test_a_compiled_program_reads_the_logits_in_one_loop():
+    """The forward pass makes one loop of maximum and sum, the backward pass one of all there is."""
+    z, y, w = arrays(torch.float32, (1, 32, 4096))
+    z.requires_grad_()
+
+    def run():
+        torch.compile(seqloss.sequence_loss, fullgraph=True)(z, y, w).backward()
+
+    _, programs = torch._inductor.utils.run_and_get_code(run)
+    passes = [program.count("x0<static_cast<int64_t>(32L); x0+=static_cast<int64_t>(1L)") for program in programs]
+    assert passes == [1, 1]
+
+
+@pytest.mark.parametrize("order", ["logits", "mixed"])
+def test_second_derivatives_inside_of_a_compiled_program(order):
+    z, y, w = arrays()
+    direction = torch.linspace(-1, 1, z.numel(), dtype=z.dtype).reshape(z.shape)
+
+    def second(loss):
+        def along(z, w):
+            return (torch.func.grad(loss)(z, y, w) * direction).sum()
+
+        return torch.func.grad(along, argnums=0 if order == "logits" else 1)
+
+    assert (w == 0).any()
+    actual = torch.compile(second(seqloss.sequence_loss), backend="aot_eager")(z, w)
+    torch.testing.assert_close(actual, second(plain_loss)(z, w), rtol=1e-9, atol=1e-12)
+
+
+# --- exact losses --------------------------------------------------------------------------------------------------
+
+
+def exact_arrays(dtype):
+    generator = torch.Generator().manual_seed(0)
+    z = 9 * torch.randn(4, 50, 130, generator=generator)
+    y = torch.randint(0, 130, (4, 50), generator=generator)
+    z[:, ::3].scatter_add_(-1, y[:, ::3, None], torch.full((4, 17, 1), 80.0))
+    return z.to(dtype), y, torch.rand(4, 50, generator=generator)
+
+
+@pytest.mark.parametrize(
+    "run, dtype",
+    [
+        ("inductor", torch.float32),
+        ("inductor", torch.bfloat16),
+        ("dynamic", torch.float32),
+        ("func", torch.float32),
+        ("func", torch.float16),
+        ("mode", torch.float32),
+        ("mode", torch.bfloat16),
+    ],
+)
+def test_exact_losses_are_the_same_bits(run, dtype):
+    """Own operations of PyTorch against NumPy's kernel."""
+    z, y, w = exact_arrays(dtype)
+    expected = loss_and_gradients(z, y, w, exact=True)
+    if run == "func":
+        loss = seqloss.sequence_loss(z, y, w, exact=True)
+        actual = loss, *torch.func.grad(seqloss.sequence_loss, argnums=(0, 2))(z, y, w, exact=True)
+    elif run == "mode":
+        with Seen():
+            actual = loss_and_gradients(z, y, w, exact=True)
+    else:
+        compiled = torch.compile(seqloss.sequence_loss, fullgraph=True, dynamic=run == "dynamic")
+        leaves = z.clone().requires_grad_(), w.clone().requires_grad_()
+        loss = compiled(leaves[0], y, leaves[1], exact=True)
+        actual = loss, *torch.autograd.grad(loss, leaves)
+    for one, other in zip(actual, expected, strict=True):
+        same_bits(one, other)
+
+
+def test_compiled_exact_token_losses_are_the_same_bits():
+    """Of confident tokens too: as vectors, torch.compile has an expm1 that cancels."""
+    z, y, _ = exact_arrays(torch.float32)
+    z.requires_grad_()
+    losses = [f(z, y, exact=True) for f in (seqloss.token_loss, torch.compile(seqloss.token_loss, dynamic=True))]
+    same_bits(*losses)
+    same_bits(*(torch.autograd.grad(loss.sum(), z)[0] for loss in losses))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_nothing_is_rounded_twice(compiled, dtype):
+    """Just above the middle between two half-precision numbers, by less than float32 can tell."""
+    unit = torch.finfo(dtype).eps
+    middle = 1 + torch.tensor([unit / 2, unit * 3 / 2], dtype=torch.float64).repeat(16)
+    narrowed = cross_entropy._narrowed
+    if compiled:
+        narrowed = torch.compile(narrowed, fullgraph=True)
+    above, below = narrowed(middle + 2.0**-40, dtype), narrowed(middle - 2.0**-40, dtype)
+    assert above.dtype is dtype
+    np.testing.assert_array_equal(above.double(), np.tile([1 + unit, 1 + 2 * unit], 16))
+    np.testing.assert_array_equal(below.double(), np.tile([1, 1 + unit], 16))
+    assert middle.float().to(dtype)[0] == 1  # to the even number, whatever was above
+
+
+@pytest.mark.parametrize("function", ["sequence", "token"])
+@pytest.mark.parametrize("run", ["func", "autograd", "compiled"])
+def test_exact_losses_have_no_second_derivatives(run, function):
+    z, y, w = arrays(torch.float32)
+
+    def loss(z):
+        if function == "token":
+            return seqloss.token_loss(z, y, exact=True).square().sum()
+        return seqloss.sequence_loss(z, y, w, exact=True)
+
+    if run == "autograd":
+        z.requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(z), z, create_graph=True)
+        second = lambda: torch.autograd.grad(gradient.square().sum(), z)  # noqa: E731
+    else:
+        hessian = torch.func.jacrev(torch.func.jacrev(loss))
+        second = lambda: (torch.compile(hessian, backend="aot_eager") if run == "compiled" else hessian)(z)  # noqa: E731
+    with pytest.raises(seqloss.BackendError, match="exact losses have no second derivatives"):
+        second()
+
+
+def test_exact_gradients_with_create_graph():
+    z, y, w = arrays(torch.float32)
+    z.requires_grad_()
+    (gradient,) = torch.autograd.grad(seqloss.sequence_loss(z, y, w, exact=True), z, create_graph=True)
+    same_bits(gradient, torch.autograd.grad(seqloss.sequence_loss(z, y, w, exact=True), z)[0])
+
+
+def test_exact_losses_under_vmap():
+    z, y, w = arrays(torch.float32)
+    batch = torch.stack([z, 2 * z, -z])
+    gradient = torch.func.grad(lambda z: seqloss.sequence_loss(z, y, w, exact=True))
+    same_bits(torch.func.vmap(gradient)(batch), torch.stack([gradient(one) for one in batch]))
+
+
+def test_many_cotangents_of_an_exact_loss():
+    z, y, _ = arrays(torch.float32)
+    z.requires_grad_()
+    loss = seqloss.token_loss(z, y, exact=True)
+    many = torch.eye(6).reshape(6, 2, 3)
+    (actual,) = torch.autograd.grad(loss, z, many, is_grads_batched=True, retain_graph=True)
+    same_bits(actual, torch.stack([torch.autograd.grad(loss, z, one, retain_graph=True)[0] for one in many]))
