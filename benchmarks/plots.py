@@ -87,6 +87,9 @@ def _by_framework(
             style = {"color": colour, "linestyle": _DASHES[mode], "linewidth": 2 if ours else 1.3}
             axis.plot(*zip(*points, strict=True), marker=".", label=f"{name}, {mode}", **style)
         axis.set(xscale="log", yscale="log", title=TITLES[framework], xlabel=size)
+        ticks = sorted({row[size] for row in rows})
+        axis.set_xticks(ticks, [str(n) if n < 1000 else f"{n / 1000:.3g}k" for n in ticks])
+        axis.set_xticks([], minor=True)
         axis.legend(fontsize=7)
     axes[0].set_ylabel(unit)
     figure.suptitle(title)

@@ -91,9 +91,9 @@ def _ways() -> Iterator[tuple[str, Way]]:
     if "torch" in installed:
         yield from _torch_ways()
     if "tensorflow" in installed:
-        yield "TensorFlow, XLA", _tensorflow_way()
+        yield "TensorFlow XLA", _tensorflow_way()
     if "jax" in installed:
-        yield "JAX, jit", _jax_way()
+        yield "JAX jit", _jax_way()
 
 
 def _torch_ways() -> Iterator[tuple[str, Way]]:
@@ -115,10 +115,10 @@ def _torch_ways() -> Iterator[tuple[str, Way]]:
         return seqloss.sequence_loss(z, y, w, exact=True)
 
     compiled = torch.compile(exact, fullgraph=True, dynamic=False)
-    yield "PyTorch, compiled", on("cpu", compiled)
+    yield "PyTorch compiled", on("cpu", compiled)
     if torch.cuda.is_available():
-        yield "PyTorch, CUDA", on("cuda", exact)
-        yield "PyTorch, CUDA, compiled", on("cuda", compiled)
+        yield "PyTorch CUDA", on("cuda", exact)
+        yield "PyTorch CUDA compiled", on("cuda", compiled)
 
 
 def _tensorflow_way() -> Way:

@@ -22,5 +22,5 @@ def _on_boxes(function):
     return method
 
 
-for _name in ("abs", "invert", "sub", "mul", "truediv", "and_", "or_", "eq", "lt"):
+for _name in ("abs", "invert", "add", "sub", "mul", "truediv", "and_", "or_", "eq", "lt"):
     setattr(Box, f"__{_name.strip('_')}__", _on_boxes(getattr(operator, _name)))
