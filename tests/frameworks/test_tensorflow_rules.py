@@ -203,8 +203,8 @@ def test_xla_heeds_the_error_of_the_difference(classes, offset):
     loss, slope = step(tf.constant(z), tf.constant(y))
     expected = oracle.tokens(z, y)
     assert tolerances.ulps(loss, expected.nll, "float32").max() <= 4
-    # XLA's own exponential takes most of it.
-    assert tolerances.ulps(slope, expected.slope, "float32").max() <= 5
+    # The quotient, the total and two products round once each as well.
+    assert tolerances.ulps(slope, expected.slope, "float32").max() <= 6
 
 
 def differentiated(z, y):
