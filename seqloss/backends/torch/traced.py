@@ -20,7 +20,10 @@ def token_nll(z: Array, y: Array, active: Array | None) -> TokenStatistics:
     pivot = torch.where(t == highest, t, highest)
     # With y where the pullback has index: a label that both make narrow would be stored in between, by a loop of its
     # own, and the maximum and the sum would each read the logits from memory. A bad label may well be wrapped.
-    rest = torch.where(_is_target(z, y), 0.0, _exp(z, highest)).sum(-1)
+    others = torch.where(_is_target(z, y), 0.0, _exp(z, highest))
+    # Compiled for the CPU, the sum adds up thousands of numbers one after the other.
+    is_plain = torch.compiler.is_compiling() and z.device.type == "cpu"
+    rest = others.sum(-1, dtype=torch.float64).to(z.dtype) if is_plain else others.sum(-1)
     # The factor is 1, and has the derivative that is missing where highest stands for the pivot.
     rest = torch.where(bad, torch.nan, rest * torch.exp(highest - pivot))
     gap = t - pivot
