@@ -39,9 +39,13 @@ def token_nll_pullback(
     """The gradient of the logits, in the compute dtype still."""
     g = cotangent if active is None else cotangent.masked_fill(~active, 0.0)
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = (g == 0) & torch.isnan(statistics.total)
-    nll, shift = (x.masked_fill(replaced, 0.0) for x in statistics[:2])
-    total = statistics.total.masked_fill(replaced, 1.0)
+    nll, shift, total = statistics
+    replaced = (g == 0) & torch.isnan(total)
+    nll, shift, total = (
+        nll.masked_fill(replaced, 0.0),
+        shift.masked_fill(replaced, 0.0),
+        total.masked_fill(replaced, 1.0),
+    )
     z = torch.where(replaced.unsqueeze(-1), 0.0, z)
     at_target = -(g * _probability_of_others(nll)).unsqueeze(-1)
     elsewhere = _exp(z, shift) * (g / total).unsqueeze(-1)
