@@ -10,6 +10,7 @@ import pytest
 import seqloss
 from seqloss.backends import numpy as backend
 from seqloss.backends.numpy import cross_entropy as kernel
+from seqloss.backends.numpy import rows
 from seqloss.core import threads
 from seqloss.testing import oracle, tolerances
 from seqloss.testing.conformance import assert_conforms
@@ -47,8 +48,8 @@ def four_threads():
 
 
 def cut(monkeypatch, block, worth):
-    monkeypatch.setattr(kernel, "_BLOCK", block)
-    monkeypatch.setattr(kernel, "_WORTH_A_THREAD", worth)
+    monkeypatch.setattr(rows, "_BLOCK", block)
+    monkeypatch.setattr(rows, "_WORTH_A_THREAD", worth)
 
 
 def batch(shape, dtype):
@@ -125,7 +126,7 @@ def test_invariants_in_small_blocks(monkeypatch, name):
 def test_big_batch_in_real_blocks():
     """More than one block and more than one thread, with the sizes as they are."""
     logits, targets, weights = batch((3, 401, 1031), "float32")
-    assert logits.size > 2 * kernel._WORTH_A_THREAD > 2 * kernel._BLOCK
+    assert logits.size > 2 * rows._WORTH_A_THREAD > 2 * rows._BLOCK
     loss, gradient = seqloss.sequence_loss_and_grad(logits, targets, weights)
     expected = oracle.sequence_loss(logits, targets, weights.astype("float32"))
     assert tolerances.ulps(loss, expected.loss, "float32") <= 20
@@ -146,7 +147,7 @@ def test_nothing_of_the_size_of_the_logits_is_allocated_but_the_gradient():
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    room = 4 * 2 * 4 * kernel._BLOCK  # of four threads: rows picked out and what is made of them, in float32
+    room = 4 * 2 * 4 * rows._BLOCK  # of four threads: rows picked out and what is made of them, in float32
     assert logits.nbytes < peak < 1.05 * logits.nbytes + room
 
 

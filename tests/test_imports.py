@@ -197,7 +197,9 @@ def test_no_assert_in_the_library():
     assert [p for p in library if any(isinstance(n, ast.Assert) for n in ast.walk(ast.parse(p.read_text())))] == []
 
 
-ROOMS = ("__init__.py", "cross_entropy.py", "ops.py", "rules.py", "sigmoid.py", "softmax.py")
+ROOMS = ("__init__.py", "cross_entropy.py", "ops.py", "rows.py", "rules.py", "sigmoid.py", "softmax.py")
+# How a framework goes through rows of logits is its own affair.
+SHARED = [name for name in ROOMS[1:] if name != "rows.py"]
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch", "tensorflow", "jax"])
@@ -205,7 +207,7 @@ def test_the_backends_have_the_same_rooms(backend):
     assert tuple(sorted(path.name for path in (PACKAGE / "backends" / backend).glob("*.py"))) == ROOMS
 
 
-@pytest.mark.parametrize("room_name", ROOMS[1:])
+@pytest.mark.parametrize("room_name", SHARED)
 @pytest.mark.parametrize("backend", ["torch", "tensorflow", "jax"])
 def test_the_rooms_hold_the_same_public_functions(backend, room_name):
     def functions(name):

@@ -46,3 +46,13 @@ class DeviceError(SeqlossError, ValueError):
 
 class BackendError(SeqlossError, ValueError):
     """A backend is registered twice, unknown, or cannot do what is asked of it."""
+
+
+EXACT_ONCE = (
+    "exact=True has first derivatives in reverse mode alone; leave it out where a gradient is differentiated again, or "
+    "in forward mode"
+)
+EXACT_IN_OLD_PROGRAMS = (
+    "exact=True inside a compiled function needs JAX 0.7.2 or later; update it, or switch jax_enable_x64 on"
+)
+"""Texts of a BackendError: what only a backend can notice."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqloss.backends.jax.summing import at, highest_without, powers_without
+from seqloss.backends.jax.rows import at, highest_without, powers_without
 from seqloss.core.compensated import difference
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
 

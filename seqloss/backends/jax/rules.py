@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from seqloss.backends.jax.ops import asarray, to_numpy
-from seqloss.core.errors import BackendError
+from seqloss.core.errors import EXACT_IN_OLD_PROGRAMS, EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Rule
 
 
@@ -32,7 +32,7 @@ _LITERALS_ARE_NARROWED = jax.__version_info__ < (0, 7, 2)
 
 def float64() -> AbstractContextManager[Any]:
     if _LITERALS_ARE_NARROWED and not jax.config.jax_enable_x64 and isinstance(jnp.zeros(()), jax.core.Tracer):
-        raise BackendError("exact=True under jax.jit needs jax 0.7.2 or later, or jax_enable_x64")
+        raise BackendError(EXACT_IN_OLD_PROGRAMS)
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)
     from jax import experimental  # before jax 0.8
@@ -90,7 +90,7 @@ def _pullback(rule: Rule, arrays: Any, residuals: Any, cotangent: Array) -> Any:
 
 def _refuse(rule: Rule, primals: Any, tangents: Any) -> Any:
     # Only the derivative of a gradient comes here: to the first one _exact is a whole.
-    raise BackendError("exact losses have no second derivatives; pass exact=False")
+    raise BackendError(EXACT_ONCE)
 
 
 _forward.defjvp(_refuse)

@@ -7,29 +7,15 @@ interpreter, so all that is small is done once for all rows.
 Eager arrays of other frameworks come here too (``seqloss.core.hosted``): logits in uint16 are the bits of bfloat16.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from seqloss.core import threads
+from seqloss.backends.numpy.rows import Rows, for_blocks, total
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
-
-_BLOCK = 1 << 17
-"""Logits in a block: half a megabyte in float32."""
-
-_WORTH_A_THREAD = 1 << 19
-"""Logits for which starting a thread pays."""
-
-_FEW = 64
-"""With fewer classes a block is turned, so that the rows and not the classes are next to each other: NumPy pays for
-each of the short reductions otherwise."""
 
 _ALIGNMENT = 64
 """Of the memory of big gradients, in bytes; there are frameworks that take no other over without a copy."""
-
-Rows = Any
-"""A slice of rows, or an array of their numbers."""
 
 
 def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
@@ -44,9 +30,9 @@ def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -
         gap[rows] = flat[at]
         np.exp(own, out=own)
         flat[at] = 0
-        shift[rows], rest[rows] = highest.reshape(-1, 1), _sum(own, axis)
+        shift[rows], rest[rows] = highest.reshape(-1, 1), total(own, axis)
 
-    _for_blocks(forward, z, index, used, rest.dtype)
+    for_blocks(forward, z, index, used, rest.dtype)
     if legal is not None:
         rest[~legal if used is None else ~legal & used] = np.nan
     # A row whose largest logit is not finite becomes NaN by itself, inf - inf, and one that was skipped 0.
@@ -69,6 +55,8 @@ def token_nll_pullback(
     is_exact = nll.dtype != _compute_dtype(z)
     scale = g / total
     at_target = (g * np.expm1(-nll)).ravel()
+    if is_exact:
+        at_target[abs(at_target) < SMALLEST_ACTIVE] = 0
     # Where all logits of a row are above this, no entry is a subnormal float32.
     faintest = np.log(SMALLEST_ACTIVE) - np.log(abs(scale)) + shift + 0.125 if is_exact else shift
 
@@ -87,62 +75,13 @@ def token_nll_pullback(
             narrowed = _narrowed(out, gradient.dtype)
             gradient[rows] = narrowed.T if axis == 0 else narrowed
 
-    _for_blocks(backward, z, index, used, nll.dtype)
+    for_blocks(backward, z, index, used, nll.dtype)
     return (gradient if gradient.dtype == logits.dtype else gradient.view(logits.dtype)).reshape(logits.shape)
 
 
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
     """NumPy differentiates nothing: this is the forward kernel."""
     return token_nll(logits, targets, active, "float64" if logits.dtype == np.float64 else "float32").nll[()]
-
-
-def _for_blocks(
-    work: Callable[[Rows, Array, Array, Array, int], None], z: Array, index: Array, used: Array | None, dtype: Any
-) -> None:
-    """Call ``work(rows, block, at, own, axis)`` for all used rows, block by block.
-
-    ``block`` are the logits of the rows, with the classes along ``axis``; ``own`` is room for as many numbers of
-    ``dtype``, and ``at`` are the places of the labels in it when it is laid out flat.
-    """
-    classes = z.shape[1]
-    axis = 0 if classes < _FEW else 1
-    size = max(1, _BLOCK // classes)
-    # Counting is faster than all().
-    numbers = None if used is None or np.count_nonzero(used) == used.size else np.flatnonzero(used)
-    count = len(z) if numbers is None else len(numbers)
-
-    def blocks(first: int, last: int) -> None:
-        room = np.empty((min(size, last - first), classes), dtype)
-        numbered = np.arange(len(room))
-        picked = None if numbers is None else np.empty(room.shape, z.dtype)
-        for start in range(first, last, size):
-            stop = min(start + size, last)
-            rows: Rows = slice(start, stop) if numbers is None else numbers[start:stop]
-            own, place = room[: stop - start], numbered[: stop - start]
-            # Clipped, because NumPy would otherwise check the numbers in a copy.
-            block = z[rows] if picked is None else np.take(z, rows, 0, out=picked[: stop - start], mode="clip")
-            block = _widened(block)
-            if axis == 0:
-                own = own.reshape(classes, -1)
-                block, at = np.array(block.T, order="C"), index[rows] * len(place) + place
-            else:
-                at = place * classes + index[rows]
-            work(rows, block, at, own, axis)
-
-    def in_a_thread(first: int, last: int) -> None:
-        with np.errstate(all="ignore"):  # a thread does not inherit it
-            blocks(first, last)
-
-    if count > size:
-        threads.share(in_a_thread, count, size, _WORTH_A_THREAD // classes)
-    elif count:
-        blocks(0, count)
-
-
-def _sum(x: Array, axis: int) -> Array:
-    """Sums whose order of addition depends on the number of classes alone, so that blocks change no bit."""
-    # A single column would be added up in another order than several.
-    return np.add.accumulate(x, axis=0)[-1] if axis == 0 and x.shape[1] == 1 else np.add.reduce(x, axis=axis)
 
 
 def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array | None]:
@@ -159,13 +98,6 @@ def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array | None]
 
 def _compute_dtype(z: Array) -> Any:
     return z.dtype if z.dtype == np.float64 else np.dtype(np.float32)
-
-
-def _widened(x: Array) -> Array:
-    """Logits in a dtype that NumPy computes in: the same numbers."""
-    if x.dtype == np.uint16:
-        return np.left_shift(x, 16, dtype=np.uint32).view(np.float32)
-    return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
 def _narrowed(x: Array, dtype: Any) -> Array:

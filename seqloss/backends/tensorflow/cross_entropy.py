@@ -12,13 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from seqloss.backends.tensorflow.rows import WORTH_STRIPS, exp_of_difference, put, rest_of_strips, sum_without
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
-
-_PARTS, _STRIPS = 4, 8
-"""What XLA cuts the class axis into, and each part again; see :func:`_sum_of_strips`."""
-
-_WORTH_STRIPS = 512
-"""Classes from which on that is faster than a mask."""
 
 
 def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
@@ -56,8 +51,8 @@ def token_nll_pullback(
     z = _kept(z, ~replaced, compiled)
     nll, shift, total = (tf.where(replaced, tf.ones_like(x), x) for x in (nll, shift, total))
     at_target = cotangent * tf.where(tf.math.is_nan(total), total, tf.math.expm1(-nll))
-    gradient = _exp_of_difference(z, shift[:, None], compiled) * (cotangent / total)[:, None]
-    gradient = _narrowed(_put(gradient, index, at_target), logits.dtype)
+    gradient = exp_of_difference(z, shift[:, None], compiled) * (cotangent / total)[:, None]
+    gradient = _narrowed(put(gradient, index, at_target), logits.dtype)
     return tf.ensure_shape(tf.reshape(gradient, tf.shape(logits)), logits.shape)
 
 
@@ -79,63 +74,12 @@ def differentiable_token_nll(logits: Array, targets: Array, active: Array | None
 def _rest(z: Array, index: Array, shift: Array, compiled: bool) -> Array:
     """The sum of ``exp(z - shift)`` over all classes but the one at the index."""
     classes = z.shape[-1]
-    if compiled and classes is not None and classes >= _WORTH_STRIPS:
-        return _rest_of_strips(z, index, shift[:, None])
+    if compiled and classes is not None and classes >= WORTH_STRIPS:
+        return rest_of_strips(z, index, shift[:, None])
     if compiled:
-        return _sum_without(z, tf.range(tf.shape(z)[-1]), index, shift[:, None])
+        return sum_without(z, tf.range(tf.shape(z)[-1]), index, shift[:, None])
     e = tf.exp(z - shift[:, None])
-    return tf.reduce_sum(_put(e, index, tf.zeros_like(shift)), -1)
-
-
-def _rest_of_strips(z: Array, index: Array, shift: Array) -> Array:
-    """The same for XLA, which keeps a small part of it at a time."""
-    classes = z.shape[-1]
-    width = classes // (_PARTS * _STRIPS)
-    size = width * _STRIPS
-    rest = _sum_without(z[:, _PARTS * size :], tf.range(_PARTS * size, classes), index, shift)
-    for part in range(_PARTS):
-        # Adds nothing, but lets no part begin before the one before it has given its memory back.
-        after = shift + tf.stop_gradient(rest * 0)[:, None]
-        rest += _sum_of_strips(z, part * size, width, index, after)
-    return rest
-
-
-def _sum_of_strips(z: Array, first: int, width: int, index: Array, shift: Array) -> Array:
-    """The part of it from the first class on: each goes to one of ``width`` columns, and those are added up.
-
-    So the exponentials are in a loop along neighbouring classes, which is vectorised, and the target is in one column
-    alone, which is added up anew without it.
-    """
-    starts = [first + width * i for i in range(_STRIPS)]
-    strips = [_exp_of_difference(z[:, start : start + width], shift, True) for start in starts]
-    while len(strips) > 1:
-        strips = [one + other for one, other in zip(strips[::2], strips[1::2], strict=True)]
-    column = (index - first) % width
-    mates = column[:, None] + tf.constant(starts)
-    own = _sum_without(tf.gather(z, mates, batch_dims=1), mates, index, shift)
-    # Put there, not selected: a selection would be fused with all that came before into the sums below.
-    sums = _put(strips[0], column, own)
-    # In two steps, so that no number is added to thousands of others one by one.
-    padded = tf.pad(sums, [[0, 0], [0, -width % 64]])
-    return tf.reduce_sum(tf.reduce_sum(tf.reshape(padded, [tf.shape(z)[0], (width + 63) // 64, 64]), -1), -1)
-
-
-def _sum_without(z: Array, classes: Array, index: Array, shift: Array) -> Array:
-    """The sum of ``exp(z - shift)`` over these classes but the one at the index."""
-    e = _exp_of_difference(z, shift, True)
-    return tf.reduce_sum(tf.where(classes == index[:, None], tf.zeros_like(e), e), -1)
-
-
-def _exp_of_difference(z: Array, shift: Array, compiled: bool) -> Array:
-    """``exp(z - shift)``. The rounding error of the difference is heeded where that costs no pass over memory."""
-    difference = z - shift
-    e = tf.exp(difference)
-    if not compiled:
-        return e
-    # What the subtraction took from z and from shift, each less what it should have been: exact, as Knuth proved.
-    taken = difference - z
-    error = (z - (difference - taken)) - (shift + taken)
-    return e + e * tf.stop_gradient(tf.where(tf.math.is_finite(difference), error, tf.zeros_like(error)))
+    return tf.reduce_sum(put(e, index, tf.zeros_like(shift)), -1)
 
 
 def _kept(z: Array, rows: Array, compiled: bool) -> Array:
@@ -143,11 +87,6 @@ def _kept(z: Array, rows: Array, compiled: bool) -> Array:
     if compiled:
         return tf.where(rows[:, None], z, tf.zeros_like(z))
     return tf.math.multiply_no_nan(z, tf.cast(rows, z.dtype)[:, None])
-
-
-def _put(x: Array, index: Array, values: Array) -> Array:
-    """``x`` [rows, columns] with one value for each row, at the column that the index names."""
-    return tf.tensor_scatter_nd_update(x, tf.stack([tf.range(tf.shape(index)[0]), index], -1), values)
 
 
 def _narrowed(x: Array, dtype: Any) -> Array:

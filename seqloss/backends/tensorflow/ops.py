@@ -91,18 +91,7 @@ def isfinite(x: Array) -> Array:
 
 
 def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
-    if x.dtype != tf.float64:
-        wide = tf.float64 if x.dtype.is_floating else x.dtype
-        return tf.cast(tf.reduce_sum(tf.cast(x, wide), axis), x.dtype)
-    plain = tf.reduce_sum(x, axis)
-    # The leading bits of all numbers lie on one grid, on which up to four million of them add up without an error.
-    largest = tf.reduce_max(tf.abs(x), axis, keepdims=True)
-    power = tf.bitcast(
-        tf.bitwise.bitwise_and(tf.bitcast(largest, tf.int64), tf.constant(0x7FF << 52, tf.int64)), x.dtype
-    )
-    leading = (x + power * 1.5 * 2.0**22) - power * 1.5 * 2.0**22
-    error = (tf.reduce_sum(leading, axis) - plain) + tf.reduce_sum(x - leading, axis)
-    return plain + tf.stop_gradient(tf.where(tf.math.is_finite(error), error, tf.zeros_like(error)))
+    return tf.reduce_sum(x, axis)
 
 
 def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tuple[int, ...]) -> Array:
@@ -110,7 +99,12 @@ def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tu
         x, weights, center, counts = (tf.cast(each, tf.float64) for each in (x, weights, center, counts))
         return tf.cast(tf.reduce_sum(x * weights - center * counts, axis), tf.float32)
     terms, cut = compensated.residual(x, weights, center, counts, "float64")
-    return tf.reduce_sum(terms, axis) + tf.reduce_sum(cut, axis)
+    # The leading bits of all terms lie on one grid, on which up to four million of them add up without an error.
+    largest = tf.reduce_max(tf.abs(terms), axis, keepdims=True)
+    exponent = tf.bitwise.bitwise_and(tf.bitcast(largest, tf.int64), tf.constant(0x7FF << 52, tf.int64))
+    grid = tf.bitcast(exponent, terms.dtype) * 1.5 * 2.0**22
+    leading = (terms + grid) - grid
+    return tf.reduce_sum(leading, axis) + tf.reduce_sum((terms - leading) + cut, axis)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

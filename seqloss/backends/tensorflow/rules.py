@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Rule
 
 _ALIGNMENT = 64
@@ -36,7 +37,7 @@ def float64() -> AbstractContextManager[Any]:
 
 def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
     def refuse(*_: Array) -> Any:
-        raise NotImplementedError("exact mode has first derivatives in reverse mode alone")
+        raise BackendError(EXACT_ONCE)
 
     return _operation(rule, arrays, refuse, refuse)
 

@@ -1,14 +1,14 @@
 """PyTorch: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.protocol``.
 
 Eager arrays on the CPU do not come here but to NumPy's kernel (see ``seqloss.core.hosted``), unless second derivatives
-are wanted. What is here serves other devices; ``traced`` is the form for compilers and transformations.
+are wanted. What is here serves other devices; ``rows`` has the form for compilers and transformations.
 """
 
 from typing import Any
 
 import torch
 
-from seqloss.backends.torch import traced
+from seqloss.backends.torch import rows
 from seqloss.backends.torch.ops import _is_tracing
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
 
@@ -16,7 +16,7 @@ from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
 def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
     z, y = _prepare(logits, targets, getattr(torch, dtype))
     if _is_tracing():
-        return traced.token_nll(z, y, active)
+        return rows.token_nll(z, y, active)
     index = y.clamp(0, z.shape[-1] - 1).unsqueeze(-1)
     shift = z.amax(-1)
     gap = z.gather(-1, index).squeeze(-1) - shift
@@ -39,7 +39,7 @@ def token_nll_pullback(
     z, y = _prepare(logits, targets, statistics.nll.dtype)
     is_differentiated = torch.is_grad_enabled() and (z.requires_grad or cotangent.requires_grad)
     if _is_tracing() or is_differentiated or not _are_alike(cotangent, z):
-        return _narrowed(traced.token_nll_pullback(cotangent, z, y, active, statistics), logits.dtype)
+        return _narrowed(rows.token_nll_pullback(cotangent, z, y, active, statistics), logits.dtype)
     nll, shift, total = statistics
     used = cotangent.bool() if active is None else cotangent.bool() & active
     gradient = torch.exp_(z - shift.unsqueeze(-1)).mul_((cotangent / total).unsqueeze(-1))
@@ -70,7 +70,7 @@ class _TokenNLL(torch.autograd.Function):
         # As constants they would make second derivatives silently wrong. Compilers, which always come here, see that
         # this is computed already.
         if torch.is_grad_enabled():
-            statistics = traced.token_nll(*_prepare(logits, targets, statistics.nll.dtype), active)
+            statistics = rows.token_nll(*_prepare(logits, targets, statistics.nll.dtype), active)
         return token_nll_pullback(to_nll, logits, targets, active, statistics), None, None
 
 

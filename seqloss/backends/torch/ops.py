@@ -112,16 +112,13 @@ def isfinite(x: Array) -> Array:
 
 
 def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
-    # In float64, so that many small numbers cannot be lost beside a large one. Apple's GPUs have none.
-    if x.dtype is torch.float32 and x.device.type != "mps":
-        return x.sum(axis, dtype=torch.float64).to(torch.float32)
     return x.sum(axis)
 
 
 def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tuple[int, ...]) -> Array:
-    if x.dtype is torch.float32:
+    if x.dtype is torch.float32 and x.device.type != "mps":  # Apple's GPUs have no float64
         return (x.double() * weights.double() - center.double() * counts.double()).sum(axis).to(x.dtype)
-    terms, cut = compensated.residual(x, weights, center, counts, "float64")
+    terms, cut = compensated.residual(x, weights, center, counts, dtype(x))
     return terms.sum(axis) + cut.sum(axis)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from seqloss.backends.torch.ops import _PLAIN, _is_tracing
-from seqloss.core.errors import BackendError
+from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Rule
 
 # What a dense tensor on the CPU dispatches on, outside and inside of torch.inference_mode. Everything that stands for
@@ -108,7 +108,7 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Array) -> Any:
-        raise BackendError("exact losses have no second derivatives; pass exact=False")
+        raise BackendError(EXACT_ONCE)
 
 
 # --- tensors in the memory of the host -----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""PyTorch: the cross-entropy kernel as operations without side effects, for compilers and transformations.
+"""PyTorch: rows of logits as operations without side effects, for compilers and transformations.
 
 A compiler makes one loop over the classes of each of the two functions. Both are differentiable by themselves too:
 second derivatives go through them, and exported programs, which keep operations and forget pullbacks. So no NaN may
