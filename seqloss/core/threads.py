@@ -38,19 +38,15 @@ def allowed() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def share(work: Callable[[int, int], None], count: int, unit: int, worth: int) -> None:
-    """Call ``work(first, last)`` until all of ``count`` rows are done; ``first`` is always a multiple of ``unit``.
-
-    A thread is started for every ``worth`` rows, as far as they are allowed.
-    """
+def share(work: Callable[[int, int], None], count: int, worth: int) -> None:
+    """Call ``work(first, last)`` until all of ``count`` pieces are done. A thread is started for every ``worth``."""
     threads = min(allowed(), count // max(1, worth))
     if threads <= 1:
         work(0, count)
         return
     # Several shares for each thread, so that a core which is busy elsewhere holds nobody up. A pool of its own, because
     # a pool that is kept does not survive a fork; to start one costs less than a thousandth of work that is worth it.
-    units = -(-count // (unit * threads * 4))
-    step = units * unit
+    step = -(-count // (threads * 4))
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(work, first, min(first + step, count)) for first in range(0, count, step)]:
             done.result()

@@ -55,6 +55,9 @@ def token_nll_pullback(
     is_exact = nll.dtype != _compute_dtype(z)
     scale = g / total
     at_target = (g * np.expm1(-nll)).ravel()
+    if z.dtype == np.uint16:
+        # Of NaN there are many, and some of them would be rounded to 0.
+        scale[np.isnan(scale)] = at_target[np.isnan(at_target)] = np.nan
     if is_exact:
         at_target[abs(at_target) < SMALLEST_ACTIVE] = 0
     # Where all logits of a row are above this, no entry is a subnormal float32.
@@ -101,18 +104,25 @@ def _compute_dtype(z: Array) -> Any:
 
 
 def _narrowed(x: Array, dtype: Any) -> Array:
-    """Numbers in the dtype of the logits, rounded once."""
+    """Numbers in the dtype of the logits, rounded once. ``x`` is written into."""
     if x.dtype == np.float64 and dtype.itemsize == 2:
         # Rounded to odd on the way: float32 keeps a trace of what is cut off, so that nothing is rounded twice.
         bits = x.view(np.uint64)
         cut = np.uint64((1 << 29) - 1)
-        x = ((bits & ~cut) | (((bits & cut) != 0).astype(np.uint64) << np.uint64(29))).view(np.float64)
+        is_cut = (bits & cut) != 0
+        bits &= ~cut
+        bits |= is_cut.astype(np.uint64) << np.uint64(29)
         x = x.astype(np.float32)
     if dtype != np.uint16:
         return x.astype(dtype, copy=False)
+    # To the nearest, ties to even. A NaN stays one, because those of the kernel have no bits at the end.
     bits = x.view(np.uint32)
-    rounded = (bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))) >> np.uint32(16)
-    return np.where(np.isnan(x), np.uint16(0x7FC0), rounded.astype(np.uint16))
+    half = bits >> np.uint32(16)
+    half &= np.uint32(1)
+    half += np.uint32(0x7FFF)
+    half += bits
+    half >>= np.uint32(16)
+    return half.astype(np.uint16)
 
 
 def _zeros(z: Array) -> Array:

@@ -14,9 +14,15 @@ _BLOCK = 1 << 17
 _WORTH_A_THREAD = 1 << 19
 """Logits for which starting a thread pays."""
 
+_WORTH_A_RUN = 1 << 14
+"""Logits of used rows next to each other for which a block of their own pays; others are picked out."""
+
 _FEW = 64
 """With fewer classes a block is turned, so that the rows and not the classes are next to each other: NumPy pays for
 each of the short reductions otherwise."""
+
+_MANY = 1024
+"""Classes from which on sums are made in two steps."""
 
 Rows = Any
 """A slice of rows, or an array of their numbers."""
@@ -33,46 +39,68 @@ def for_blocks(
     classes = z.shape[1]
     axis = 0 if classes < _FEW else 1
     size = max(1, _BLOCK // classes)
-    # Counting is faster than all().
-    numbers = None if used is None or np.count_nonzero(used) == used.size else np.flatnonzero(used)
-    count = len(z) if numbers is None else len(numbers)
+    pieces = _pieces(used, len(z), size, classes)
 
     def blocks(first: int, last: int) -> None:
-        room = np.empty((min(size, last - first), classes), dtype)
+        room = np.empty((min(size, len(z)), classes), dtype)
         numbered = np.arange(len(room))
-        picked = None if numbers is None else np.empty(room.shape, z.dtype)
-        for start in range(first, last, size):
-            stop = min(start + size, last)
-            rows: Rows = slice(start, stop) if numbers is None else numbers[start:stop]
-            own, place = room[: stop - start], numbered[: stop - start]
+        picked = None if isinstance(pieces[0], slice) else np.empty(room.shape, z.dtype)
+        for rows in pieces[first:last]:
+            places = index[rows]
+            count = len(places)
+            own, place = room[:count], numbered[:count]
             # Clipped, because NumPy would otherwise check the numbers in a copy.
-            block = z[rows] if picked is None else np.take(z, rows, 0, out=picked[: stop - start], mode="clip")
+            block = z[rows] if picked is None else np.take(z, rows, 0, out=picked[:count], mode="clip")
             block = widened(block)
             if axis == 0:
                 own = own.reshape(classes, -1)
-                block, at = np.array(block.T, order="C"), index[rows] * len(place) + place
+                block, at = np.array(block.T, order="C"), places * count + place
             else:
-                at = place * classes + index[rows]
+                at = place * classes + places
             work(rows, block, at, own, axis)
 
     def in_a_thread(first: int, last: int) -> None:
         with np.errstate(all="ignore"):  # a thread does not inherit it
             blocks(first, last)
 
-    if count > size:
-        threads.share(in_a_thread, count, size, _WORTH_A_THREAD // classes)
-    elif count:
-        blocks(0, count)
+    if len(pieces) > 1:
+        threads.share(in_a_thread, len(pieces), _WORTH_A_THREAD // (size * classes))
+    elif pieces:
+        blocks(0, 1)
+
+
+def _pieces(used: Array | None, count: int, size: int, classes: int) -> list[Rows]:
+    """The used ones of ``count`` rows in blocks of at most ``size``."""
+    # Counting is faster than all().
+    if used is None or np.count_nonzero(used) == count:
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    numbers = np.flatnonzero(used)
+    breaks = np.flatnonzero(np.diff(numbers) > 1) + 1
+    if len(numbers) * classes < (len(breaks) + 1) * _WORTH_A_RUN:
+        return [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    # Long enough to be left where they are.
+    runs = np.split(numbers, breaks)
+    ends = [(int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
+    return [slice(start, min(start + size, stop)) for first, stop in ends for start in range(first, stop, size)]
 
 
 def total(x: Array, axis: int) -> Array:
     """Sums whose order of addition depends on the number of classes alone, so that blocks change no bit."""
-    # A single column would be added up in another order than several.
-    return np.add.accumulate(x, axis=0)[-1] if axis == 0 and x.shape[1] == 1 else np.add.reduce(x, axis=axis)
+    if axis == 0:
+        # A single column would be added up in another order than several.
+        return np.add.accumulate(x, axis=0)[-1] if x.shape[1] == 1 else np.add.reduce(x, axis=0)
+    if x.shape[1] < _MANY:
+        return np.add.reduce(x, axis=1)
+    # Sixteen columns first: along the other axis NumPy adds up several numbers at a time.
+    width = x.shape[1] // 16
+    columns = np.add.reduce(x[:, : 16 * width].reshape(-1, 16, width), axis=1)
+    return np.add.reduce(columns, axis=1) + np.add.reduce(x[:, 16 * width :], axis=1)
 
 
 def widened(x: Array) -> Array:
     """Logits in a dtype that NumPy computes in: the same numbers."""
     if x.dtype == np.uint16:
-        return np.left_shift(x, 16, dtype=np.uint32).view(np.float32)
+        bits = x.astype(np.uint32)
+        bits <<= np.uint32(16)
+        return bits.view(np.float32)
     return x.astype(np.float32) if x.dtype == np.float16 else x
