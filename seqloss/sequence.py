@@ -126,8 +126,8 @@ def sequence_loss(
     With ``exact=True`` logits, weights and reductions are widened to float64, and the loss and each entry of a gradient
     are rounded once, to float32 or to the dtype of half-precision logits; what would be a subnormal float32 is 0.
     Weights are those of the other mode: cast to float32 first. Results can differ only where the true value lies within
-    the error of float64 of a boundary between two float32 numbers, a few times in 10**9 entries. float64 logits and a
-    ``softmax_loss_function`` are refused, and so are second derivatives.
+    the error of float64 of a boundary between two float32 numbers, a few times in 10**9 entries, or where a sum
+    cancels. float64 logits and a ``softmax_loss_function`` are refused, and so are second derivatives.
 
     Under tracing all checks of structure run and raise the same errors. Labels without values are not checked: a token
     of non-zero weight with a label outside [0, classes) has a loss of NaN and a NaN row in the gradient. Sizes that are

@@ -195,7 +195,7 @@ def test_sums_of_any_number_of_classes(classes):
 
 
 @pytest.mark.parametrize(
-    "text, cores", [("3", 3), ("2,4", 2), (" 5 ", 5), ("", 7), ("0", 7), ("many", 7), ("-1", 7), (None, 7)]
+    "text, cores", [("3", 3), ("2,4", 2), (" 5 ", 5), ("12", 7), ("", 7), ("0", 7), ("many", 7), ("-1", 7), (None, 7)]
 )
 def test_the_number_of_threads_is_that_of_the_environment(monkeypatch, text, cores):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(7)), raising=False)
@@ -233,6 +233,25 @@ def test_every_piece_is_shared_out_once(count, worth):
     assert len(names) <= 4
     if count < 2 * worth:
         assert names == {threading.current_thread().name}
+
+
+def test_works_when_the_main_thread_has_ended(python):
+    """Python then refuses to start threads, but a training thread may go on."""
+    program = """
+import threading, numpy as np, seqloss
+from seqloss.backends.numpy import rows
+from seqloss.core import threads
+rows._BLOCK, rows._WORTH_A_THREAD = 8, 1
+arrays = np.zeros((1, 9, 4), "float32"), np.zeros((1, 9), int)
+
+def train():
+    threading.main_thread().join()
+    with threads.at_most(2):
+        print(f"{seqloss.sequence_loss(*arrays):.4f}", flush=True)
+
+threading.Thread(target=train).start()
+"""
+    assert python(program).strip() == "1.3863"
 
 
 def test_an_error_in_a_thread_is_raised():

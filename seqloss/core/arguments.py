@@ -78,7 +78,8 @@ def sequence(
     weights_dtype = dtype if w is None or w.is_host else w.dtype
     fixed = w is None or w.is_host or w.dtype not in dtypes.FLOATS
     if w is not None and w.is_host:
-        w = w.holding(w.facts.astype(w.value, dtype))
+        with w.facts.scope(None):  # what overflows is an infinite weight, as it is beside any logits
+            w = w.holding(w.facts.astype(w.value, dtype))
     if ranged:
         y = _checked_labels(y, z.shape, w, check_labels, dtype=dtype)
 

@@ -35,7 +35,8 @@ class Hosted:
         views = self._views(arrays)
         with self._host.scope(None), threads.at_most(self.backend.threads()):
             value, residuals = self._on_host.forward(*views)
-        return self.backend.from_host(value, value.dtype.name, arrays[0]), residuals
+        # A scalar of its own: an array without axes would be the residual that the caller can write into.
+        return self.backend.from_host(value[()], value.dtype.name, arrays[0]), residuals
 
     def pullback(self, arrays: Sequence[Any], residuals: tuple[Any, ...], cotangent: Array) -> tuple[Array | None, ...]:
         if not self.backend.on_host([*arrays, cotangent]):

@@ -77,8 +77,8 @@ SMALLEST_ACTIVE = 2.0**-126
 class TokenStatistics(NamedTuple):
     """What the forward kernel returns for each token, of shape [...] and in the compute dtype.
 
-    ``nll`` is the loss in nats. ``shift`` and ``total`` serve the pullback alone: the probability of class j is
-    ``exp(z_j - shift) / total``. ``total`` is NaN where the gradient row is to be NaN.
+    ``nll`` is the loss in nats. ``shift`` and ``total`` serve the backend's own pullback, in whatever meaning it gives
+    them; ``total`` is NaN where the gradient row is to be NaN.
     """
 
     nll: Array

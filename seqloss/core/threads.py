@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class _Limit(threading.local):
@@ -29,13 +29,12 @@ class at_most:  # called like a function
 
 
 def allowed() -> int:
-    """The number of threads that may run: what a framework was told, else OMP_NUM_THREADS, else the cores."""
+    """How many threads may run: as a framework was told, else the cores, or OMP_NUM_THREADS if that is less."""
     if _limit.threads is not None:
         return _limit.threads
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(int(wanted), cores) if wanted.isdecimal() and int(wanted) > 0 else cores
 
 
 def share(work: Callable[[int, int], None], count: int, worth: int) -> None:
@@ -48,5 +47,14 @@ def share(work: Callable[[int, int], None], count: int, worth: int) -> None:
     # a pool that is kept does not survive a fork; to start one costs less than a thousandth of work that is worth it.
     step = -(-count // (threads * 4))
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, first, min(first + step, count)) for first in range(0, count, step)]:
-            done.result()
+        for done in [_started(pool, work, first, min(first + step, count)) for first in range(0, count, step)]:
+            if done is not None:
+                done.result()
+
+
+def _started(pool: ThreadPoolExecutor, work: Callable[[int, int], None], first: int, last: int) -> Future[None] | None:
+    try:
+        return pool.submit(work, first, last)
+    except RuntimeError:  # when the main thread has ended Python starts no new ones, but others may still be at work
+        work(first, last)
+        return None

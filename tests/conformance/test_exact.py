@@ -95,10 +95,6 @@ def same(driver, actual, expected, dtype):
     np.testing.assert_array_equal(driver.to_numpy(actual).astype(float), rounded(expected, dtype))
 
 
-def halves(driver):
-    return [dtype for dtype in driver.DTYPES if dtype != "float64"]
-
-
 @pytest.mark.parametrize("flags", [flags for _, flags in FLAGS], ids=[name for name, _ in FLAGS])
 def test_loss_and_gradients_are_rounded_once(name, mode, flags):
     driver = frameworks.load(name)

@@ -202,6 +202,9 @@ def test_saved_for_backward():
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
         loss = seqloss.sequence_loss(z, y, w)
+    # What NumPy has computed lies beside the tensors, where no hook sees it.
+    beside = [np.asarray(x) for x in loss.grad_fn.residuals if x is not None]
+    assert max(x.size for x in beside) <= w.numel() and sum(x.nbytes for x in beside) <= 32 * w.numel()
     large = [x for x in saved if x.numel() >= z.numel()]
     assert [x.data_ptr() for x in large] == [z.data_ptr()]
     assert max(x.numel() for x in saved if x.numel() < z.numel()) <= w.numel()
@@ -428,6 +431,7 @@ def test_the_caller_may_write_into_a_result(exact):
     leaves = z.clone().requires_grad_(), w.clone().requires_grad_()
     losses = {
         "token": lambda z, w: seqloss.token_loss(z, y, exact=exact),
+        "one token": lambda z, w: seqloss.token_loss(z[0, 0], y[0, 0], exact=exact),
         "sequence": lambda z, w: seqloss.sequence_loss(z, y, w, average_across_batch=False, exact=exact),
         "explicit": lambda z, w: seqloss.sequence_loss(z, y, w, **cases.PLAIN, exact=exact),
     }
@@ -438,6 +442,29 @@ def test_the_caller_may_write_into_a_result(exact):
         actual = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
         same_bits(actual[0], expected[0])
         assert actual[1] is None or torch.equal(actual[1], expected[1])
+
+
+def test_weights_that_depend_on_the_logits():
+    """With create_graph the way over the weights must not be counted twice."""
+    z, y, _ = arrays(torch.float64)
+    z.requires_grad_()
+
+    def gradients(loss):
+        (first,) = torch.autograd.grad(loss(z, y, z[..., 0] ** 2), z, create_graph=True)
+        return first, torch.autograd.grad((first * torch.arange(first.numel()).reshape(first.shape)).sum(), z)[0]
+
+    torch.testing.assert_close(gradients(seqloss.sequence_loss), gradients(plain_loss), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_of_the_logits_are_called_once(create_graph):
+    z, y, w = arrays(torch.float64)
+    z.requires_grad_()
+    logits, calls = z * 1.0, []
+    logits.register_hook(lambda gradient: calls.append(1) or 2 * gradient)
+    (actual,) = torch.autograd.grad(seqloss.sequence_loss(logits, y, w), z, create_graph=create_graph)
+    torch.testing.assert_close(actual, 2 * torch.autograd.grad(plain_loss(z, y, w), z)[0])
+    assert calls == [1]
 
 
 def test_retained_graph():

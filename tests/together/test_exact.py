@@ -74,6 +74,7 @@ def bits(x):
 def same_bits(driver, key, results):
     for name, got, expected in zip(("loss", "logits", "weights"), results, on_numpy(key), strict=True):
         array = driver.to_numpy(got)
+        assert driver.dtype(got) == expected.dtype.name
         # To float32 and back: some drivers read bfloat16 as float32.
         array = array.astype(expected.dtype)
         assert array.shape == expected.shape

@@ -55,7 +55,9 @@ class _Fused(torch.autograd.Function):
         needed = ctx.needs_input_grad[2:]
         if ctx.once:
             return None, None, *_gradients(rule, needed, cotangent, arrays)
-        # Second derivatives: through the graph that was spared.
+        # Second derivatives: through the graph that was spared. It begins at views of the arrays, because one may
+        # depend on another, and because hooks of the caller's tensors are the engine's to call.
+        arrays = [x.view_as(x) if is_needed else x for x, is_needed in zip(arrays, needed, strict=True)]
         wanted = [x for x, is_needed in zip(arrays, needed, strict=True) if is_needed]
         gradients = iter(torch.autograd.grad(rule.plain(*arrays), wanted, cotangent, create_graph=True))
         return None, None, *(next(gradients) if is_needed else None for is_needed in needed)
