@@ -1,0 +1,40 @@
+"""What a loss can be tested with: comparisons that say what differs, an oracle, tolerances, cases, framework drivers.
+
+Importing this package imports neither NumPy nor a framework; each name brings its module when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqloss.testing.comparison import ParityError, assert_parity, compare
+    from seqloss.testing.comparison.result import Comparison, Entry, Places, Side, Spread
+    from seqloss.testing.tolerances import token_bound
+
+_HOMES = {
+    **dict.fromkeys(("ParityError", "assert_parity", "compare"), "comparison"),
+    **dict.fromkeys(("Comparison", "Entry", "Places", "Side", "Spread"), "comparison.result"),
+    "token_bound": "tolerances",
+}
+
+__all__ = [
+    "Comparison",
+    "Entry",
+    "ParityError",
+    "Places",
+    "Side",
+    "Spread",
+    "assert_parity",
+    "compare",
+    "token_bound",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

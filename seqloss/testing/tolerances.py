@@ -9,6 +9,8 @@ token loss, gradient entry   20 ULP up to a range of    ``z_j - max`` is rounded
                              least 160, at most 745     a handful of roundings and sums of positive numbers. Beyond
                                                         745 all exponentials are 0. In float32 executors may flush
                                                         those below exp(-87), which a sum then lacks.
+two computed results       twice the token bound      neither is the truth: each may be off by its bound, to
+                                                        either side
 reduced loss, dweights       the token bound, at the    a sum of numbers of both signs has the error of its largest
                              scale of the summands      summands, whatever it cancels to
 exact mode                   0.5 ULP                    computed in float64 and rounded once; the hair beyond
@@ -47,6 +49,7 @@ PRECISION = {
 
 TIGHT_RANGE, WIDE_RANGE, EXP_RANGE = 20.0, 80.0, 745.0
 TIGHT_ULPS, WIDE_ULPS = 20.0, 80.0
+PAIR_ULPS = 2 * TIGHT_ULPS
 HALF_ULPS = 1.0
 EXACT_ULPS = 0.5 + 2.0**-26
 

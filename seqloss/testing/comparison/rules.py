@@ -1,0 +1,98 @@
+"""The options of a comparison: what counts as the same."""
+
+from typing import Any
+
+import numpy as np
+
+from seqloss.core import shapes
+from seqloss.core.dtypes import FLOATS
+from seqloss.core.errors import DTypeError, OptionError, ShapeError
+from seqloss.testing import tolerances
+from seqloss.testing.comparison.measure import Rules
+from seqloss.testing.comparison.sides import PYTHON, Read, read
+
+Array = Any
+
+
+def rules(actual: Read, expected: Read, bound: Any, scale: Any, compute: Any) -> Rules:
+    """Check the options, and fill in what was not said."""
+    if compute is not None and compute not in FLOATS:
+        raise OptionError(f"compute must be one of {', '.join(FLOATS)}, or None, got {compute!r}")
+    dtype, finest = _dtypes(actual, expected)
+    # Where the shapes differ nothing is measured, and there is nothing to broadcast to.
+    shape = expected.values.shape if actual.values.shape == expected.values.shape else None
+    if dtype == "int":
+        return Rules(dtype, dtype, np.broadcast_to(0.0, shape or ()), None)
+    compute = compute or ("float64" if dtype == "float64" else "float32")
+    if bound is None:
+        # A reference that is finer than what was computed in has no error of its own to speak of.
+        is_exact = tolerances.PRECISION[finest].epsilon < tolerances.PRECISION[compute].epsilon
+        bound = tolerances.TIGHT_ULPS if is_exact else tolerances.PAIR_ULPS
+    bound = _numbers("bound", bound, shape)
+    digits = 1 / tolerances.PRECISION[compute].epsilon
+    if bound.max(initial=0) >= digits:
+        raise OptionError(
+            f"bound must be below {digits:g} ULP of {compute}, got {bound.max():g}: not one digit would have to agree"
+        )
+    return Rules(dtype, compute, bound, None if scale is None else _numbers("scale", scale, shape))
+
+
+def _dtypes(actual: Read, expected: Read) -> tuple[str, str]:
+    """The float dtype whose units count, the coarser of the two, and the finer; "int" twice where none is a float."""
+    floats = []
+    for side in (actual.side, expected.side):
+        if side.dtype in FLOATS:
+            floats.append(side.dtype)
+        elif side.dtype.startswith(("float", "long")):
+            floats.append("float64")  # Python's, and those that are wider
+    floats.sort(key=lambda dtype: tolerances.PRECISION[dtype].epsilon)
+    return (floats[-1], floats[0]) if floats else ("int", "int")
+
+
+def _numbers(name: str, value: Any, shape: tuple[int, ...] | None) -> Array:
+    """An option as an array of the shape of the results."""
+    numbers = read(name, value).values
+    if numbers.dtype == bool:
+        raise DTypeError(f"{name} must be a number or an array of numbers, got bool")
+    numbers = np.asarray(numbers, np.float64)
+    if (numbers < 0).any() or (name == "bound" and not np.isfinite(numbers).all()):
+        finite = "" if name == "scale" else " and finite"
+        raise OptionError(f"{name} must be at least 0{finite}, got {numbers.min():g} to {numbers.max():g}")
+    # The size of what was added up is unknown where it is not finite, and the result is not finite either.
+    numbers = np.where(np.isfinite(numbers), numbers, 0.0)
+    if shape is None:
+        return numbers
+    try:
+        return np.broadcast_to(numbers, shape)
+    except ValueError:
+        raise ShapeError(
+            f"{name} must broadcast to the shape of the results, {shapes.text(shape)}, got "
+            f"{shapes.text(numbers.shape)}; numbers of tokens beside a gradient need an axis of size 1 at the end"
+        ) from None
+
+
+def token_numbers(name: str, value: Any, shape: tuple[int, ...]) -> Array | None:
+    """Labels or weights: one number for each token, in the leading axes of the results."""
+    if value is None:
+        return None
+    numbers = read(name, value).values
+    if numbers.shape != shape[: numbers.ndim]:
+        raise ShapeError(
+            f"{name} must have the leading sizes of the results, {shapes.text(shape)}, got "
+            f"{shapes.text(numbers.shape)}; pass one number for each token"
+        )
+    return numbers
+
+
+def dtypes_agree(actual: Read, expected: Read) -> bool:
+    """Whether the dtypes are the same; for Python numbers, whether an array of the other dtype can be made of them."""
+    sides = (actual, expected)
+    weak = [x.side.framework == PYTHON for x in sides]
+    if not any(weak):
+        return actual.side.dtype == expected.side.dtype
+    if any(is_weak and x.values.size == 0 for x, is_weak in zip(sides, weak, strict=True)):
+        return True
+    one, other = (x.side.kind for x in sides)
+    return (
+        one == other or (weak[0] and (one, other) == ("int", "float")) or (weak[1] and (other, one) == ("int", "float"))
+    )

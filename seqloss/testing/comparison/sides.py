@@ -1,0 +1,53 @@
+"""The two sides of a comparison: arrays of any framework as NumPy's, with what is to be told about them."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seqloss.core import dispatch
+from seqloss.core.dtypes import FLOATS, INTEGERS
+from seqloss.core.errors import DTypeError, UnreadableError
+from seqloss.testing import frameworks
+from seqloss.testing.comparison.result import Side
+from seqloss.testing.tolerances import PRECISION
+
+Array = Any
+
+PYTHON = "python"
+"""The framework of numbers and lists. They have no dtype of their own, and take the one of what they stand beside."""
+
+_WIDE = np.dtype(np.longdouble).name
+
+
+class Read(NamedTuple):
+    """An array that was read: its values (bfloat16 as float32) and the facts about it."""
+
+    values: Array
+    side: Side
+
+
+def read(name: str, value: Any) -> Read:
+    """The values of an array of any framework, or of Python numbers."""
+    argument = dispatch.argument(name, value)
+    facts, array, dtype = argument.facts, argument.value, argument.dtype
+    if dtype not in (*FLOATS, *INTEGERS, "bool", _WIDE):
+        raise DTypeError(f"{name} must be a float, integer or bool array, got {dtype}; cast it first")
+    if not facts.readable(array, sync=True):
+        raise UnreadableError(
+            f"{name} has no values to read (it is traced, batched, or spread over processes); "
+            "return it from the compiled function and compare it outside"
+        )
+    values = np.asarray(facts.to_numpy(facts.astype(array, "float32") if dtype == "bfloat16" else array))
+    kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__qualname__}".removeprefix("builtins.")
+    if isinstance(value, (bool, int, float, list, tuple)) and not isinstance(value, np.generic):
+        return Read(values, Side(PYTHON, kind, values.shape, _name_in_python(values), None))
+    framework, _ = dispatch.backend_of(value) or (PYTHON, None)
+    return Read(values, Side(framework, kind, values.shape, dtype, _device(framework, array)))
+
+
+def _device(framework: str, array: Any) -> str | None:
+    return str(frameworks.load(framework).device(array)) if framework in frameworks.NAMES else None
+
+
+def _name_in_python(values: Array) -> str:
+    return {"b": "bool", "f": "float"}.get(values.dtype.kind, "int")

@@ -1,0 +1,119 @@
+"""The report of a comparison, for people."""
+
+from typing import Any
+
+# Digits that tell neighbouring numbers apart.
+_DIGITS = {"bfloat16": 4, "float16": 5, "float32": 9, "float64": 17}
+_WHAT = {"nan": "NaN", "zeros": "exact zeros", "infinities": "infinities"}
+
+
+def report(c: Any) -> str:
+    """The lines of a :class:`seqloss.testing.Comparison`."""
+    described = {problem: _PROBLEMS.get(problem, _places)(c, problem) for problem in c.problems}
+    head, *others = [*described.values()] or [_same(c)]
+    verdict = "same" if c.same else "DIFFERENT"
+    lines = [f"{verdict}: {head}" if c.name is None else f"{c.name}: {verdict}: {head}"]
+    lines += [f"  also      {line}" for line in others]
+    lines += [f"  actual    {_side(c.actual)}", f"  expected  {_side(c.expected)}"]
+    if c.first is not None and "values" in c.problems:
+        lines.append(f"  first     {_entry(c, c.first)}")
+    if c.worst is not None:
+        lines.append(f"  worst     {_entry(c, c.worst)}")
+    if c.ulp is not None:
+        lines.append(f"  values    {_values(c)}")
+    if c.differing_at_weight_0 is not None and c.differing:
+        lines.append(f"  weights   {_at_weight_0(c)}")
+    lines += [f"  note      {note}" for note in c.notes]
+    return "\n".join(" ".join(line.splitlines()).encode("ascii", "backslashreplace").decode() for line in lines)
+
+
+def _same(c: Any) -> str:
+    if not c.size:
+        return "there are no entries to compare"
+    what = "entry agrees" if c.size == 1 else "entries agree"
+    return f"{c.size:,} {what} {'exactly' if c.dtype == 'int' else f'within {_bound(c)}'}"
+
+
+def _bound(c: Any) -> str:
+    text = f"{c.bound:.4g} ULP of {c.compute}"
+    return f"{text} and one rounding to {c.dtype}" if c.dtype != c.compute and c.bound else text
+
+
+def _framework(c: Any, problem: str) -> str:
+    return f"the framework is {c.actual.framework}, expected {c.expected.framework}"
+
+
+def _shape(c: Any, problem: str) -> str:
+    actual, expected = c.actual.shape, c.expected.shape
+    text = f"the shape is {list(actual)}, expected {list(expected)}"
+    if len(actual) > 1 and actual[:2] == expected[1::-1] and actual[2:] == expected[2:]:
+        return f"{text}: the first two axes are swapped (time-major beside batch-major?)"
+    if [n for n in actual if n != 1] == [n for n in expected if n != 1]:
+        return f"{text}: an axis of size 1 is too many or missing"
+    return text
+
+
+def _dtype(c: Any, problem: str) -> str:
+    return f"the dtype is {c.actual.dtype}, expected {c.expected.dtype}"
+
+
+def _places(c: Any, problem: str) -> str:
+    places = getattr(c, problem)
+    line = (
+        f"{_WHAT[problem]} in other places: {_count(places.differing, c.size)} differ{'s' * (places.differing == 1)} "
+        f"({places.actual:,} in actual, {places.expected:,} in expected); first {_entry(c, places.first)}"
+    )
+    if problem == "zeros" and c.ulp_at_scale is None:
+        return f"{line}; if it is a sum that cancels, pass the size of its summands as scale="
+    return line
+
+
+def _beyond(c: Any, problem: str) -> str:
+    entries = _count(c.differing, c.size)
+    if c.dtype == "int":
+        return f"{entries} differ{'s' * (c.differing == 1)}, by at most {c.largest_difference:g}"
+    return f"{entries} differ{'s' * (c.differing == 1)} by more than {_bound(c)}"
+
+
+_PROBLEMS = {"framework": _framework, "shape": _shape, "dtype": _dtype, "values": _beyond}
+
+
+def _count(some: int, of: int) -> str:
+    return f"{some:,} of {of:,} entr{'y' if of == 1 else 'ies'}"
+
+
+def _side(side: Any) -> str:
+    device = "" if side.device is None else f" on {side.device}"
+    return f"{side.type} ({side.framework}) {side.dtype} {list(side.shape)}{device}"
+
+
+def _entry(c: Any, entry: Any) -> str:
+    place = f"{list(entry.index)}" if entry.index else "it"
+    text = f"{place} is {_number(c.actual, entry.actual)}, expected {_number(c.expected, entry.expected)}"
+    if entry.ulp is not None:
+        text += f": {entry.ulp:.4g} ULP, {entry.allowed:.4g} allowed"
+    at = [
+        f"{what} {value:.9g}" for what, value in (("label", entry.label), ("weight", entry.weight)) if value is not None
+    ]
+    return f"{text} ({', '.join(at)})" if at else text
+
+
+def _number(side: Any, x: Any) -> str:
+    return f"{x:.{_DIGITS.get(side.dtype, 17)}g}" if isinstance(x, float) else str(x)
+
+
+def _values(c: Any) -> str:
+    text = f"ULP of {c.dtype}: {_spread(c.ulp)}"
+    if c.ulp_at_scale is not None:
+        text += f"; at scale: {_spread(c.ulp_at_scale)}"
+    return f"{text}; relative to the largest: {c.relative_to_largest:.3g}"
+
+
+def _spread(spread: Any) -> str:
+    return f"max {spread.max:.4g}, p99 {spread.p99:.4g}, median {spread.median:.4g}"
+
+
+def _at_weight_0(c: Any) -> str:
+    if c.differing_at_weight_0 == c.differing:
+        return "all that differ are at tokens of weight 0"
+    return f"{c.differing_at_weight_0:,} of {_count(c.differing, c.size)} that differ are at tokens of weight 0"
