@@ -115,6 +115,12 @@ def compare(
     >>> result.same
     False
     >>> print(result.report())
+    DIFFERENT: 1 of 4 entries differs by more than 40 ULP of float32
+      actual    numpy.ndarray float32 [2, 2] on cpu
+      expected  numpy.ndarray float32 [2, 2] on cpu
+      first     [1, 1] is 1.00001001, expected 1: 84 ULP, 40 allowed (label 5, weight 0.5)
+      values    ULP of float32: max 84, p99 84, median 0; relative to the largest: 5.01e-06
+      weights   0 of the 1 that differ are at tokens of weight 0
     """
     for option, value in (("check_framework", check_framework), ("check_dtype", check_dtype)):
         options.flag(option, value)
@@ -195,6 +201,13 @@ def assert_parity(
     >>> from seqloss.testing import assert_parity
     >>> assert_parity([0.1 + 0.2], [0.3])
     >>> assert_parity([0.1 + 0.2], [0.3], bound=0, name="sum")
+    Traceback (most recent call last):
+        ...
+    seqloss.testing.comparison.ParityError: sum: DIFFERENT: 1 of 1 entry differs by more than 0 ULP of float64
+      actual    list float [1]
+      expected  list float [1]
+      first     [0] is 0.30000000000000004, expected 0.29999999999999999: 1 ULP, 0 allowed
+      values    ULP of float64: max 1, p99 1, median 1; relative to the largest: 1.85e-16
     """
     __tracebackhide__ = True
     found = compare(

@@ -45,6 +45,8 @@ def _dtypes(actual: Read, expected: Read) -> tuple[str, str]:
             floats.append(side.dtype)
         elif side.dtype.startswith(("float", "long")):
             floats.append("float64")  # Python's, and those that are wider
+    if len(floats) == 1:
+        floats.append("float64")  # integers beside floats are exact
     floats.sort(key=lambda dtype: tolerances.PRECISION[dtype].epsilon)
     return (floats[-1], floats[0]) if floats else ("int", "int")
 

@@ -9,7 +9,6 @@ from seqloss.core.dtypes import FLOATS, INTEGERS
 from seqloss.core.errors import DTypeError, UnreadableError
 from seqloss.testing import frameworks
 from seqloss.testing.comparison.result import Side
-from seqloss.testing.tolerances import PRECISION
 
 Array = Any
 

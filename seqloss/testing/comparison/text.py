@@ -4,6 +4,7 @@ from typing import Any
 
 # Digits that tell neighbouring numbers apart.
 _DIGITS = {"bfloat16": 4, "float16": 5, "float32": 9, "float64": 17}
+_ABOUT_SCALE = "if a zero is a sum that cancelled, pass the size of its summands as scale="
 _WHAT = {"nan": "NaN", "zeros": "exact zeros", "infinities": "infinities"}
 
 
@@ -17,13 +18,14 @@ def report(c: Any) -> str:
     lines += [f"  actual    {_side(c.actual)}", f"  expected  {_side(c.expected)}"]
     if c.first is not None and "values" in c.problems:
         lines.append(f"  first     {_entry(c, c.first)}")
-    if c.worst is not None:
+    if c.worst is not None and (c.worst != c.first or "values" not in c.problems):
         lines.append(f"  worst     {_entry(c, c.worst)}")
     if c.ulp is not None:
         lines.append(f"  values    {_values(c)}")
     if c.differing_at_weight_0 is not None and c.differing:
         lines.append(f"  weights   {_at_weight_0(c)}")
-    lines += [f"  note      {note}" for note in c.notes]
+    notes = [*c.notes, _ABOUT_SCALE] if "zeros" in c.problems and c.ulp_at_scale is None else c.notes
+    lines += [f"  note      {note}" for note in notes]
     return "\n".join(" ".join(line.splitlines()).encode("ascii", "backslashreplace").decode() for line in lines)
 
 
@@ -59,13 +61,10 @@ def _dtype(c: Any, problem: str) -> str:
 
 def _places(c: Any, problem: str) -> str:
     places = getattr(c, problem)
-    line = (
+    return (
         f"{_WHAT[problem]} in other places: {_count(places.differing, c.size)} differ{'s' * (places.differing == 1)} "
         f"({places.actual:,} in actual, {places.expected:,} in expected); first {_entry(c, places.first)}"
     )
-    if problem == "zeros" and c.ulp_at_scale is None:
-        return f"{line}; if it is a sum that cancels, pass the size of its summands as scale="
-    return line
 
 
 def _beyond(c: Any, problem: str) -> str:
@@ -84,7 +83,8 @@ def _count(some: int, of: int) -> str:
 
 def _side(side: Any) -> str:
     device = "" if side.device is None else f" on {side.device}"
-    return f"{side.type} ({side.framework}) {side.dtype} {list(side.shape)}{device}"
+    owner = "" if side.type.startswith(side.framework) or side.framework == "python" else f" ({side.framework})"
+    return f"{side.type}{owner} {side.dtype} {list(side.shape)}{device}"
 
 
 def _entry(c: Any, entry: Any) -> str:
@@ -116,4 +116,4 @@ def _spread(spread: Any) -> str:
 def _at_weight_0(c: Any) -> str:
     if c.differing_at_weight_0 == c.differing:
         return "all that differ are at tokens of weight 0"
-    return f"{c.differing_at_weight_0:,} of {_count(c.differing, c.size)} that differ are at tokens of weight 0"
+    return f"{c.differing_at_weight_0:,} of the {c.differing:,} that differ are at tokens of weight 0"
