@@ -11,7 +11,7 @@ from seqloss.testing.comparison import text
 class Side:
     """One of the two arrays.
 
-    Attributes
+    Parameters
     ----------
     framework : str
         The framework that owns it; "python" for numbers and lists.
@@ -47,7 +47,7 @@ class Side:
 class Entry:
     """One entry of the two arrays.
 
-    Attributes
+    Parameters
     ----------
     index : tuple of int
         Its place, () in an array without axes.
@@ -76,7 +76,7 @@ class Entry:
 class Places:
     """Where the two arrays hold one special kind of number: NaN, exact zero, or infinity.
 
-    Attributes
+    Parameters
     ----------
     actual, expected : int
         How many of them each side has.
@@ -96,7 +96,7 @@ class Places:
 class Spread:
     """How far the finite entries are apart, in units of the last place.
 
-    Attributes
+    Parameters
     ----------
     max, p99, median : float
         The largest distance, the one that 99 of 100 entries do not exceed, and the one that half of them do not.
@@ -111,7 +111,7 @@ class Spread:
 class Comparison:
     """What :func:`seqloss.testing.compare` found; true if the arrays are the same.
 
-    Attributes
+    Parameters
     ----------
     name : str or None
         What was compared, if it was said.

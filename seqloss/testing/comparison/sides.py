@@ -13,7 +13,7 @@ from seqloss.testing.comparison.result import Side
 Array = Any
 
 PYTHON = "python"
-"""The framework of numbers and lists. They have no dtype of their own, and take the one of what they stand beside."""
+"""The framework of numbers and lists, which have no dtype of their own: they go with every one that can hold them."""
 
 _WIDE = np.dtype(np.longdouble).name
 

@@ -1,6 +1,12 @@
 """The report of a comparison, for people."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqloss.testing.comparison.result import Comparison, Entry, Side, Spread
 
 # Digits that tell neighbouring numbers apart.
 _DIGITS = {"bfloat16": 4, "float16": 5, "float32": 9, "float64": 17}
@@ -8,7 +14,7 @@ _ABOUT_SCALE = "if a zero is a sum that cancelled, pass the size of its summands
 _WHAT = {"nan": "NaN", "zeros": "exact zeros", "infinities": "infinities"}
 
 
-def report(c: Any) -> str:
+def report(c: Comparison) -> str:
     """The lines of a :class:`seqloss.testing.Comparison`."""
     described = {problem: _PROBLEMS.get(problem, _places)(c, problem) for problem in c.problems}
     head, *others = [*described.values()] or [_same(c)]
@@ -29,23 +35,23 @@ def report(c: Any) -> str:
     return "\n".join(" ".join(line.splitlines()).encode("ascii", "backslashreplace").decode() for line in lines)
 
 
-def _same(c: Any) -> str:
+def _same(c: Comparison) -> str:
     if not c.size:
         return "there are no entries to compare"
     what = "entry agrees" if c.size == 1 else "entries agree"
     return f"{c.size:,} {what} {'exactly' if c.dtype == 'int' else f'within {_bound(c)}'}"
 
 
-def _bound(c: Any) -> str:
+def _bound(c: Comparison) -> str:
     text = f"{c.bound:.4g} ULP of {c.compute}"
     return f"{text} and one rounding to {c.dtype}" if c.dtype != c.compute and c.bound else text
 
 
-def _framework(c: Any, problem: str) -> str:
+def _framework(c: Comparison, problem: str) -> str:
     return f"the framework is {c.actual.framework}, expected {c.expected.framework}"
 
 
-def _shape(c: Any, problem: str) -> str:
+def _shape(c: Comparison, problem: str) -> str:
     actual, expected = c.actual.shape, c.expected.shape
     text = f"the shape is {list(actual)}, expected {list(expected)}"
     if len(actual) > 1 and actual[:2] == expected[1::-1] and actual[2:] == expected[2:]:
@@ -55,11 +61,11 @@ def _shape(c: Any, problem: str) -> str:
     return text
 
 
-def _dtype(c: Any, problem: str) -> str:
+def _dtype(c: Comparison, problem: str) -> str:
     return f"the dtype is {c.actual.dtype}, expected {c.expected.dtype}"
 
 
-def _places(c: Any, problem: str) -> str:
+def _places(c: Comparison, problem: str) -> str:
     places = getattr(c, problem)
     return (
         f"{_WHAT[problem]} in other places: {_count(places.differing, c.size)} differ{'s' * (places.differing == 1)} "
@@ -67,27 +73,32 @@ def _places(c: Any, problem: str) -> str:
     )
 
 
-def _beyond(c: Any, problem: str) -> str:
+def _beyond(c: Comparison, problem: str) -> str:
     entries = _count(c.differing, c.size)
     if c.dtype == "int":
         return f"{entries} differ{'s' * (c.differing == 1)}, by at most {c.largest_difference:g}"
     return f"{entries} differ{'s' * (c.differing == 1)} by more than {_bound(c)}"
 
 
-_PROBLEMS = {"framework": _framework, "shape": _shape, "dtype": _dtype, "values": _beyond}
+_PROBLEMS: dict[str, Callable[[Any, str], str]] = {
+    "framework": _framework,
+    "shape": _shape,
+    "dtype": _dtype,
+    "values": _beyond,
+}
 
 
 def _count(some: int, of: int) -> str:
     return f"{some:,} of {of:,} entr{'y' if of == 1 else 'ies'}"
 
 
-def _side(side: Any) -> str:
+def _side(side: Side) -> str:
     device = "" if side.device is None else f" on {side.device}"
     owner = "" if side.type.startswith(side.framework) or side.framework == "python" else f" ({side.framework})"
     return f"{side.type}{owner} {side.dtype} {list(side.shape)}{device}"
 
 
-def _entry(c: Any, entry: Any) -> str:
+def _entry(c: Comparison, entry: Entry) -> str:
     place = f"{list(entry.index)}" if entry.index else "it"
     text = f"{place} is {_number(c.actual, entry.actual)}, expected {_number(c.expected, entry.expected)}"
     if entry.ulp is not None:
@@ -98,22 +109,21 @@ def _entry(c: Any, entry: Any) -> str:
     return f"{text} ({', '.join(at)})" if at else text
 
 
-def _number(side: Any, x: Any) -> str:
+def _number(side: Side, x: Any) -> str:
     return f"{x:.{_DIGITS.get(side.dtype, 17)}g}" if isinstance(x, float) else str(x)
 
 
-def _values(c: Any) -> str:
-    text = f"ULP of {c.dtype}: {_spread(c.ulp)}"
-    if c.ulp_at_scale is not None:
-        text += f"; at scale: {_spread(c.ulp_at_scale)}"
-    return f"{text}; relative to the largest: {c.relative_to_largest:.3g}"
+def _values(c: Comparison) -> str:
+    spreads = {f"ULP of {c.dtype}": c.ulp, "at scale": c.ulp_at_scale}
+    texts = [f"{what}: {_spread(spread)}" for what, spread in spreads.items() if spread is not None]
+    return "; ".join([*texts, f"relative to the largest: {c.relative_to_largest:.3g}"])
 
 
-def _spread(spread: Any) -> str:
+def _spread(spread: Spread) -> str:
     return f"max {spread.max:.4g}, p99 {spread.p99:.4g}, median {spread.median:.4g}"
 
 
-def _at_weight_0(c: Any) -> str:
+def _at_weight_0(c: Comparison) -> str:
     if c.differing_at_weight_0 == c.differing:
         return "all that differ are at tokens of weight 0"
     return f"{c.differing_at_weight_0:,} of the {c.differing:,} that differ are at tokens of weight 0"
