@@ -130,4 +130,5 @@ def _distance(a: Array, e: Array, allowed: Array, dtype: str) -> Array:
     same = (a == e) | (np.isnan(a) & np.isnan(e))
     if precision.flushed:
         same |= (np.abs(e) < precision.smallest_normal) & (difference <= precision.smallest_normal)
-    return np.where(same, 0.0, np.where(np.isfinite(distance), distance, np.inf)).astype(np.float64)
+    with np.errstate(over="ignore"):  # as a fraction of next to nothing
+        return np.where(same, 0.0, np.where(np.isfinite(distance), distance, np.inf)).astype(np.float64)

@@ -140,8 +140,8 @@ def compare(
     if wrong["shape"]:
         return found
     tokens = {
-        option: ruling.token_numbers(option, value, e.values.shape)
-        for option, value in (("label", labels), ("weight", weights))
+        option.removesuffix("s"): ruling.token_numbers(option, value, e.values.shape)
+        for option, value in (("labels", labels), ("weights", weights))
     }
     return findings(found, a, e, rules, tokens)
 

@@ -25,8 +25,9 @@ def rules(actual: Read, expected: Read, bound: Any, scale: Any, compute: Any) ->
         return Rules(dtype, dtype, np.broadcast_to(0.0, shape or ()), None)
     compute = compute or ("float64" if dtype == "float64" else "float32")
     if bound is None:
-        # A reference that is finer than what was computed in has no error of its own to speak of.
-        is_exact = tolerances.PRECISION[finest].epsilon < tolerances.PRECISION[compute].epsilon
+        # A reference that is finer than the other array, and than what that was computed in, has no error to speak of.
+        epsilons = [tolerances.PRECISION[name].epsilon for name in (finest, dtype, compute)]
+        is_exact = epsilons[0] < min(epsilons[1:])
         bound = tolerances.TIGHT_ULPS if is_exact else tolerances.PAIR_ULPS
     bound = _numbers("bound", bound, shape)
     digits = 1 / tolerances.PRECISION[compute].epsilon
