@@ -1,5 +1,7 @@
 """compare and assert_parity: what is wrong is found and told first, and what is not wrong passes."""
 
+import dataclasses
+import inspect
 import json
 import pickle
 
@@ -12,6 +14,8 @@ from hypothesis.extra import numpy as hnp
 import seqloss
 from seqloss.testing import ParityError, assert_parity, compare, token_bound, tolerances
 from seqloss.testing.comparison import measure
+from seqloss.testing.comparison.findings import notes_on_sides
+from seqloss.testing.comparison.sides import read
 
 NAN, INF = np.nan, np.inf
 BASE = np.array([[0.5, 0.0, 2.0, -3.0], [1.0, NAN, INF, -INF]], np.float32)
@@ -116,6 +120,14 @@ def test_nan_everywhere_is_noted(framework):
     assert result.same
     assert result.notes == ("every entry is NaN on both sides",)
     assert compare(framework.array(BASE), BASE).notes == ()
+
+
+def test_devices_are_noted():
+    here = read("actual", BASE)
+    there = here._replace(side=dataclasses.replace(here.side, device="cuda:0"))
+    assert notes_on_sides(there, here) == ("actual is on cuda:0, expected on cpu",)
+    assert notes_on_sides(here, here) == ()
+    assert notes_on_sides(there, read("expected", [1.0])) == ()
 
 
 # --- what is wrong, and that it is told first ------------------------------------------------------------------------
@@ -257,6 +269,12 @@ def test_the_default_bound_is_that_of_the_table(framework, expected, bound):
         assert compare(expected, x, check_dtype=False).same is same
 
 
+def test_a_reference_no_finer_than_what_was_computed_in_has_an_error(framework):
+    x = framework.array([1.0], framework.DTYPES[-1])
+    assert compare(x, np.float32([1.0]), check_dtype=False).bound == tolerances.PAIR_ULPS
+    assert compare(x, np.float64([1.0]), check_dtype=False).bound == tolerances.TIGHT_ULPS
+
+
 def test_two_float64_results_are_a_pair():
     for ulps, same in ((40, True), (41, False)):
         assert compare([1 + ulps * 2.0**-52], [1.0]).same is same
@@ -294,7 +312,14 @@ def test_scale_of_what_was_added_up(framework):
     assert result.same
     assert (result.ulp.max, result.ulp_at_scale.max) == (2**23, 8)
     assert "at scale: max 8, p99 8, median 2" in result.report()
-    assert compare(framework.array(np.float32([1.0])), [1.0], scale=[NAN]).same
+    result = compare(x[:1], expected[:1], scale=1024.0)
+    assert (result.worst.ulp, result.worst.allowed) == (2**13, 40 * 2**10)
+
+
+@pytest.mark.parametrize("scale", [NAN, INF])
+def test_a_scale_that_is_not_finite_says_nothing(scale):
+    assert compare([1.0], [1.0], scale=[scale]).same
+    assert compare([0.0], [1e-3], scale=scale).problems == ("zeros",)
 
 
 @pytest.mark.parametrize("value", [0.0, 2.0**-127, 2.0**-126])
@@ -313,14 +338,20 @@ def test_spread():
     assert (result.ulp.max, result.ulp.p99, result.ulp.median) == (199, 198, 100)
     assert (result.differing, result.first.index, result.worst.index) == (159, (41,), (199,))
     assert result.largest_difference == result.relative_to_largest == 199 * UNIT
+    result = compare([1 + 2.0**-51, NAN, NAN, INF], [1, NAN, NAN, INF])
+    assert result.ulp.median == 2
     assert compare(actual, expected * 1).relative_to_largest == compare(actual * 4, expected * 4).relative_to_largest
 
 
 def test_the_worst_is_relative_to_what_is_allowed():
     result = compare(np.float32([1000.0 + 2.0**-8, 1 + 2.0**-10]), np.float32([1000.0, 1.0]))
     assert result.worst.index == (1,)
+    result = compare(np.float32([1 + 4 * UNIT, 2 + 8 * UNIT, 1.0]), np.float32([1.0, 2.0, 1.0]))
+    assert result.worst.index == (1,)  # as far off as the one before it, and larger
     result = compare(np.float32([1.0, 2.0, 1.5]), np.float32([1.0, 1.0, 1.0]), bound=0)
     assert result.worst.index == (1,)
+    assert "worst" in result.report()
+    assert "worst" not in compare([1.0, 1.0], [1.0, 2.0]).report()
 
 
 def test_in_blocks(monkeypatch):
@@ -368,6 +399,11 @@ def test_python_numbers_go_with_what_can_hold_them(framework, numbers, dtype, ag
     for result in (compare(x, numbers), compare(numbers, tuple(numbers)) and compare(numbers, x)):
         assert result.problems == (() if agrees else ("dtype",))
     assert compare(x, numbers, check_dtype=False).same
+
+
+def test_numpy_scalars_are_no_python_numbers():
+    assert compare(np.float64(1.0), np.float32(1.0)).problems == ("dtype",)
+    assert compare(np.float64(1.0), np.float32(1.0)).actual.type == "numpy.float64"
 
 
 def test_empty_lists_go_with_everything(framework):
@@ -472,6 +508,15 @@ def test_assert_parity_hands_on_its_options(options):
     with pytest.raises(ParityError):
         assert_parity(np.float32([0.75]), expected)
     assert_parity(np.float32([0.75]), expected, **options)
+
+
+def test_assert_parity_has_the_options_of_compare():
+    assert inspect.signature(assert_parity).parameters == inspect.signature(compare).parameters
+    one, other = np.float32([1.0]), np.float32([2.0])
+    with pytest.raises(ParityError, match=r"(?s)^loss: .*\(label 7, weight 0.5\)"):
+        assert_parity(one, other, labels=[7], weights=[0.5], name="loss")
+    with pytest.raises(ParityError, match="the framework is numpy, expected python"):
+        assert_parity(one, [1.0], check_framework=True)
 
 
 ONE = np.float32([1.0, 2.0])
