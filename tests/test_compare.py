@@ -276,6 +276,8 @@ def test_a_reference_no_finer_than_what_was_computed_in_has_an_error(framework):
 
 
 def test_two_float64_results_are_a_pair():
+    assert compare(np.longdouble([1.0]), [1.0], check_dtype=False).bound == tolerances.TIGHT_ULPS
+    assert compare(np.longdouble([1.0]), np.longdouble([1.0])).bound == tolerances.PAIR_ULPS
     for ulps, same in ((40, True), (41, False)):
         assert compare([1 + ulps * 2.0**-52], [1.0]).same is same
 
@@ -345,12 +347,12 @@ def test_spread():
 
 def test_the_worst_is_relative_to_what_is_allowed():
     result = compare(np.float32([1000.0 + 2.0**-8, 1 + 2.0**-10]), np.float32([1000.0, 1.0]))
-    assert result.worst.index == (1,)
+    assert (result.first.index, result.worst.index) == ((0,), (1,))
+    assert "  worst     [1] is " in result.report()
     result = compare(np.float32([1 + 4 * UNIT, 2 + 8 * UNIT, 1.0]), np.float32([1.0, 2.0, 1.0]))
     assert result.worst.index == (1,)  # as far off as the one before it, and larger
     result = compare(np.float32([1.0, 2.0, 1.5]), np.float32([1.0, 1.0, 1.0]), bound=0)
     assert result.worst.index == (1,)
-    assert "worst" in result.report()
     assert "worst" not in compare([1.0, 1.0], [1.0, 2.0]).report()
 
 

@@ -9,7 +9,7 @@ token loss, gradient entry   20 ULP up to a range of    ``z_j - max`` is rounded
                              least 160, at most 745     a handful of roundings and sums of positive numbers. Beyond
                                                         745 all exponentials are 0. In float32 executors may flush
                                                         those below exp(-87), which a sum then lacks.
-two computed results       twice the token bound      neither is the truth: each may be off by its bound, to
+two computed results         twice the token bound      neither is the truth: each may be off by its bound, to
                                                         either side
 reduced loss, dweights       the token bound, at the    a sum of numbers of both signs has the error of its largest
                              scale of the summands      summands, whatever it cancels to

@@ -26,8 +26,7 @@ def rules(actual: Read, expected: Read, bound: Any, scale: Any, compute: Any) ->
     compute = compute or ("float64" if dtype == "float64" else "float32")
     if bound is None:
         # A reference that is finer than the other array, and than what that was computed in, has no error to speak of.
-        epsilons = [tolerances.PRECISION[name].epsilon for name in (finest, dtype, compute)]
-        is_exact = epsilons[0] < min(epsilons[1:])
+        is_exact = finest < min(tolerances.PRECISION[dtype].epsilon, tolerances.PRECISION[compute].epsilon)
         bound = tolerances.TIGHT_ULPS if is_exact else tolerances.PAIR_ULPS
     bound = _numbers("bound", bound, shape)
     digits = 1 / tolerances.PRECISION[compute].epsilon
@@ -38,18 +37,19 @@ def rules(actual: Read, expected: Read, bound: Any, scale: Any, compute: Any) ->
     return Rules(dtype, compute, bound, None if scale is None else _numbers("scale", scale, shape))
 
 
-def _dtypes(actual: Read, expected: Read) -> tuple[str, str]:
-    """The float dtype whose units count, the coarser of the two, and the finer; "int" twice where none is a float."""
-    floats = []
-    for side in (actual.side, expected.side):
-        if side.dtype in FLOATS:
-            floats.append(side.dtype)
-        elif side.dtype.startswith(("float", "long")):
-            floats.append("float64")  # Python's, and those that are wider
-    if len(floats) == 1:
-        floats.append("float64")  # integers beside floats are exact
-    floats.sort(key=lambda dtype: tolerances.PRECISION[dtype].epsilon)
-    return (floats[-1], floats[0]) if floats else ("int", "int")
+def _dtypes(actual: Read, expected: Read) -> tuple[str, float]:
+    """The float dtype whose units count, the coarser of the two, and the epsilon of the finer; "int" without floats."""
+    floats = [side for side in (actual.side, expected.side) if side.kind == "float"]
+    if not floats:
+        return "int", 0.0
+    # Python's floats are float64, and so are the units of those that are wider.
+    names = [side.dtype if side.dtype in FLOATS else "float64" for side in floats]
+    epsilons = [tolerances.PRECISION[name].epsilon for name in names]
+    wide = [float(np.finfo(np.longdouble).eps) for side in floats if side.dtype not in (*FLOATS, "float")]
+    exact = [0.0] * (len(floats) == 1)  # integers beside floats
+    # Two wide ones are told apart from float64 no more than two of Python's.
+    finest = min([*epsilons, *exact, *(wide if len(wide) == 1 else [])])
+    return names[epsilons.index(max(epsilons))], finest
 
 
 def _numbers(name: str, value: Any, shape: tuple[int, ...] | None) -> Array:
