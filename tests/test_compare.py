@@ -181,7 +181,7 @@ def test_the_order_of_the_report(framework):
     assert result.differing == 4
     lines = result.report().splitlines()
     assert lines[0] == "loss: DIFFERENT: the dtype is float16, expected float32"
-    assert [line.split()[1] for line in lines[1:5]] == ["NaN", "exact", "infinities", "4"]
+    assert [line.split()[1] for line in lines[1:5]] == ["NaN", "exact", "infinities", "1"]
     assert str(result) == result.report()
 
 

@@ -74,10 +74,12 @@ def _places(c: Comparison, problem: str) -> str:
 
 
 def _beyond(c: Comparison, problem: str) -> str:
-    entries = _count(c.differing, c.size)
-    if c.dtype == "int":
-        return f"{entries} differ{'s' * (c.differing == 1)}, by at most {c.largest_difference:g}"
-    return f"{entries} differ{'s' * (c.differing == 1)} by more than {_bound(c)}"
+    told = sum(places.differing for places in (c.nan, c.zeros, c.infinities) if places is not None)
+    number = c.differing - told
+    entries = f"{_count(number, c.size)} differ{'s' * (number == 1)}"
+    return (
+        f"{entries}, by at most {c.largest_difference:g}" if c.dtype == "int" else f"{entries} by more than {_bound(c)}"
+    )
 
 
 _PROBLEMS: dict[str, Callable[[Any, str], str]] = {
