@@ -1,0 +1,131 @@
+"""What both losses were computed from, checked and reduced to the statistics that every convention needs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError
+from seqloss.testing import oracle
+from seqloss.testing.explain.numbers import on_host
+
+Array = Any
+
+BLOCK = 2**20
+"""So many logits are widened at a time: the wide arrays of the oracle take sixteen bytes for each."""
+
+
+class Grid(NamedTuple):
+    """Tokens in rows: what is scored against what, and how much it counts."""
+
+    logits: Array
+    lse: Array
+    """The logarithm of the sum of the exponentials."""
+    total: Array
+    """The sum of the losses of all classes."""
+    targets: Array
+    weights: Array
+
+
+class Situation(NamedTuple):
+    """How the loss was computed, as far as the caller knows."""
+
+    pad_id: int | None = None
+    world_size: int | None = None
+    accumulation_steps: int | None = None
+    micro_batches: tuple[int, ...] | None = None
+    """Rows in each micro-batch."""
+    label_smoothing: float | None = None
+
+
+def read(inputs: Mapping[str, Any] | Sequence[Any]) -> tuple[Grid, str]:
+    """The tokens, and the dtype of the logits."""
+    named = _named(inputs)
+    dtype = str(getattr(named["logits"], "dtype", "float64")).rpartition(".")[2].rstrip("'>")
+    logits, targets = (on_host(named[name]) for name in ("logits", "targets"))
+    if logits.ndim != 3 or not logits.shape[-1]:
+        raise ShapeError(f"logits have the shape {list(logits.shape)}; expected [batch, time, classes]")
+    if logits.dtype.kind != "f":
+        raise DTypeError(f"logits are of dtype {logits.dtype}; expected floats")
+    if targets.dtype.kind not in "iu":
+        raise DTypeError(f"targets are of dtype {targets.dtype}; expected integers")
+    given = named.get("weights")
+    weights = np.ones(logits.shape[:2]) if given is None else on_host(given)
+    if weights.dtype.kind not in "fiub":
+        raise DTypeError(f"weights are of dtype {weights.dtype}; expected floats, integers or bools")
+    for name, array in (("targets", targets), ("weights", weights)):
+        if array.shape != logits.shape[:2]:
+            raise ShapeError(
+                f"{name} have the shape {list(array.shape)}; expected {list(logits.shape[:2])}, that of the logits "
+                "without the classes"
+            )
+    lse, total = _statistics(logits)
+    return Grid(logits, lse, total, targets.astype(np.int64), weights.astype(oracle.WIDE)), dtype
+
+
+def situation(
+    batch: int,
+    pad_id: int | None,
+    world_size: int | None,
+    accumulation_steps: int | None,
+    micro_batches: int | Sequence[int] | None,
+    label_smoothing: float | None,
+) -> Situation:
+    """The options, checked; accumulation steps cut the batch evenly unless micro-batches say otherwise."""
+    for name, value in (("world_size", world_size), ("accumulation_steps", accumulation_steps)):
+        if value is not None and not (_whole(value) and value >= 1):
+            raise OptionError(f"{name} is {value!r}; expected a whole number, at least 1")
+    if pad_id is not None and not _whole(pad_id):
+        raise OptionError(f"pad_id is {pad_id!r}; expected the label of padding, a whole number")
+    if label_smoothing is not None and not 0 <= label_smoothing < 1:
+        raise OptionError(f"label_smoothing is {label_smoothing!r}; expected a number in [0, 1)")
+    pieces = accumulation_steps if micro_batches is None else micro_batches
+    sizes = None
+    if isinstance(pieces, Sequence):
+        sizes = tuple(pieces)
+        if not all(_whole(size) and size >= 0 for size in sizes) or sum(sizes) != batch:
+            raise OptionError(f"micro_batches is {list(sizes)}; expected row counts that add up to the batch, {batch}")
+    elif pieces is not None:
+        if not (_whole(pieces) and pieces >= 1):
+            raise OptionError(f"micro_batches is {pieces!r}; expected a number of micro-batches, or their row counts")
+        sizes = even(batch, pieces)
+    return Situation(pad_id, world_size, accumulation_steps, sizes, label_smoothing or None)
+
+
+def even(rows: int, pieces: int) -> tuple[int, ...]:
+    """Row counts that differ by at most 1, the larger ones first; pieces without a row are left out."""
+    return tuple(rows // pieces + (i < rows % pieces) for i in range(min(pieces, rows)))
+
+
+def _named(inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
+    names = ("logits", "targets", "weights")
+    if isinstance(inputs, Mapping):
+        unknown = sorted(set(inputs) - set(names))
+        if unknown:
+            raise ArgumentTypeError(f"inputs hold {unknown}; expected logits, targets and, if there are any, weights")
+        found = dict(inputs)
+    elif isinstance(inputs, Sequence) and len(inputs) in (2, 3):
+        found = dict(zip(names, inputs, strict=False))
+    else:
+        raise ArgumentTypeError("inputs are neither a mapping nor (logits, targets) or (logits, targets, weights)")
+    if any(found.get(name) is None for name in names[:2]):
+        raise ArgumentTypeError("inputs lack logits or targets")
+    return found
+
+
+def _statistics(logits: Array) -> tuple[Array, Array]:
+    classes = logits.shape[-1]
+    rows = logits.reshape(-1, classes)
+    lse, total = (np.empty(len(rows), oracle.WIDE) for _ in range(2))
+    step = max(1, BLOCK // classes)
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        place = slice(start, start + len(block))
+        with np.errstate(all="ignore"):
+            lse[place] = oracle.tokens(block, block.argmax(-1)).nll + block.max(-1).astype(oracle.WIDE)
+            total[place] = classes * lse[place] - block.astype(oracle.WIDE).sum(-1)
+    return lse.reshape(logits.shape[:2]), total.reshape(logits.shape[:2])
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
