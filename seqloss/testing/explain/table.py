@@ -1,13 +1,11 @@
 """The table of causes: every convention that a loss is known to be computed under by mistake or by habit."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from seqloss.testing.explain import half, steps
 from seqloss.testing.explain.inputs import Situation
-from seqloss.testing.oracle import WIDE
-
-Array = Any
 
 
 def always(_: Situation) -> bool:
@@ -235,9 +233,7 @@ REDUCTION = Axis(
             steps.by_nonzero,
             scales=True,
         ),
-        Choice(
-            "batch-size division", "divides by the number of sequences", BY_WEIGHTS, steps.by_batch, scales=True
-        ),
+        Choice("batch-size division", "divides by the number of sequences", BY_WEIGHTS, steps.by_batch, scales=True),
         Choice(
             "mean of per-sequence means",
             "averages each sequence, then the averages, so that tokens of short sequences count more",
@@ -300,13 +296,12 @@ def _half(dtype: str) -> tuple[Choice, ...]:
 
 PRECISION = Axis("precision", (documented(steps.exact), *_half("bfloat16"), *_half("float16")))
 
-LN2 = float(1 / WIDE(2).__class__(0.6931471805599453094172321214581765681))
 UNIT = Axis(
     "unit",
     (
         documented(steps.factor(lambda _: 1.0)),
         Choice(
-            "base-2 logarithms", "is in bits", "multiply by ln 2", steps.factor(lambda _: LN2), scales=True
+            "base-2 logarithms", "is in bits", "multiply by ln 2", steps.factor(lambda _: 1 / math.log(2)), scales=True
         ),
     ),
 )
@@ -338,10 +333,16 @@ def _scaled(name: str, count: Callable[[Situation], int], known: Callable[[Situa
 
 
 WORLD = _scaled(
-    "world_size", lambda s: s.world_size or 1, _world, "reduce over ranks by a sum or by a mean, but on both sides alike"
+    "world_size",
+    lambda s: s.world_size or 1,
+    _world,
+    "reduce over ranks by a sum or by a mean, but on both sides alike",
 )
 STEPS = _scaled(
-    "accumulation_steps", lambda s: s.accumulation_steps or 1, _accumulation, "normalise once for all accumulation steps"
+    "accumulation_steps",
+    lambda s: s.accumulation_steps or 1,
+    _accumulation,
+    "normalise once for all accumulation steps",
 )
 
 AXES = (LAYOUT, SHIFT, MASK, SMOOTHING, REDUCTION, PRECISION, UNIT, WORLD, STEPS)

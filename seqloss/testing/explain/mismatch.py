@@ -1,0 +1,115 @@
+"""The entrance."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from seqloss.core.errors import OptionError
+from seqloss.testing.explain.inputs import read, situation
+from seqloss.testing.explain.judge import judge
+from seqloss.testing.explain.numbers import number
+from seqloss.testing.explain.result import Explanation
+from seqloss.testing.explain.values import values
+
+
+def explain_mismatch(
+    mine: Any,
+    theirs: Any,
+    inputs: Mapping[str, Any] | Sequence[Any],
+    *,
+    pad_id: int | None = None,
+    world_size: int | None = None,
+    accumulation_steps: int | None = None,
+    micro_batches: int | Sequence[int] | None = None,
+    label_smoothing: float | None = None,
+    rtol: float | None = None,
+) -> Explanation:
+    """Name the conventions by which two losses of the same inputs differ.
+
+    Each number is looked up among the losses of the inputs under some hundred conventions: the documented mean
+    ``sum(w * nll) / sum(w)``, every known departure from it, and every sensible pair of those. What the two sides do not have in
+    common is the explanation.
+
+    Parameters
+    ----------
+    mine, theirs : float or array of one element
+        The two losses, in nats or bits, of any float dtype and any framework. Pass them as they were computed: the
+        dtype and the digits say how closely they are compared.
+    inputs : mapping or sequence
+        ``logits`` [batch, time, classes], ``targets`` [batch, time] of any integer dtype, and ``weights`` [batch,
+        time] of any real dtype, by name or in this order; without weights every token counts 1. Any framework's
+        arrays. ``logits[:, t]`` are taken to be the prediction of ``targets[:, t]``.
+    pad_id : int, optional
+        The label of padding, which a side may leave out by itself.
+    world_size : int, optional
+        The number of data-parallel ranks.
+    accumulation_steps : int, optional
+        The number of micro-batches whose gradients are added up.
+    micro_batches : int or sequence of int, optional
+        The rows of each micro-batch, or the number of micro-batches; by default one for each accumulation step, cut
+        evenly.
+    label_smoothing : float, optional
+        The eps of label smoothing, in [0, 1).
+    rtol : float, optional
+        The relative difference at which numbers agree. By default it comes from the dtype of the number (a Python
+        float that is a float32 or half-precision number, or has few decimals, counts as such), from the logits, and
+        from the number of tokens.
+
+    Returns
+    -------
+    Explanation
+        The causes, how sure they are, and ``report()``, which says what to change. If no cause fits, or one fits that
+        unrelated numbers of so few digits would fit as well, it says "none of these".
+
+    Raises
+    ------
+    ShapeError
+        If a loss is not one number, or the inputs do not have the shapes above.
+    DTypeError
+        If an argument is of the wrong kind of dtype.
+    ArgumentTypeError
+        If inputs are neither a mapping nor a sequence, or lack logits or targets.
+    OptionError
+        If an option has a value that does not exist.
+
+    See Also
+    --------
+    Explanation : What is returned.
+
+    Notes
+    -----
+    A convention of two causes is tried for each side, so that up to four causes can be found, two on each. A cause of
+    which nothing can be seen in these inputs, as that of padding where there is none, is never named.
+
+    A number that fits is no proof: with enough conventions one fits by chance. ``chance`` is the expected number of
+    conventions that come as close to numbers which have nothing to do with them, and causes are named only if it is
+    at most 1 in 10,000. Half-precision losses have too few digits for that.
+
+    All values are read, so nothing here can be traced.
+
+    Examples
+    --------
+    Their loss divides by all positions, where only 7 of 10 are tokens:
+
+    >>> import numpy as np
+    >>> from seqloss.testing.explain import explain_mismatch
+    >>> rng = np.random.default_rng(0)
+    >>> logits, targets = rng.normal(size=(2, 5, 8)), rng.integers(0, 8, (2, 5))
+    >>> weights = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    >>> scores = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    >>> nll = -np.take_along_axis(scores, targets[..., None], -1)[..., 0]
+    >>> found = explain_mismatch(
+    ...     (nll * weights).sum() / weights.sum(), (nll * weights).mean(), (logits, targets, weights)
+    ... )
+    >>> [str(cause) for cause in found.causes], found.certainty
+    (['mean over padding (theirs)'], 'certain')
+    >>> print(found.causes[0].does)
+    divides by the number of positions, batch * time, padding included
+    >>> print(found.causes[0].mend)
+    divide by the sum of the weights
+    """
+    if rtol is not None and not 0 < rtol < 1:
+        raise OptionError(f"rtol is {rtol!r}; expected a number between 0 and 1")
+    numbers = number("mine", mine), number("theirs", theirs)
+    grid, dtype = read(inputs)
+    known = situation(len(grid.targets), pad_id, world_size, accumulation_steps, micro_batches, label_smoothing)
+    return judge(*numbers, values(grid, known), dtype, rtol)

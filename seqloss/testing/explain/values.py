@@ -1,0 +1,101 @@
+"""The loss of some inputs under every convention that is tried."""
+
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seqloss.testing.explain import steps
+from seqloss.testing.explain.inputs import Grid, Situation
+from seqloss.testing.explain.table import AXES, SMOOTHING, Choice
+
+Array = Any
+
+Convention = tuple[int, ...]
+"""The number of the choice on each axis; 0 is the documented one."""
+
+DOCUMENTED: Convention = (0,) * len(AXES)
+SMOOTHED = AXES.index(SMOOTHING)
+
+NO_EFFECT = 1e-13
+"""Two conventions whose results are as close as this, relatively, are the same on these inputs."""
+
+
+class Values(NamedTuple):
+    """All conventions, their losses, and of how many causes each is made."""
+
+    conventions: list[Convention]
+    losses: Array
+    costs: Array
+    grains: Array
+    spread: float
+    """The size of the numbers that make a token loss, relative to the loss."""
+    tokens: int
+
+
+def choices(convention: Convention) -> list[Choice]:
+    """What a convention does in another way than documented, in the order of the steps."""
+    return [axis.choices[i] for axis, i in zip(AXES, convention, strict=True) if i]
+
+
+def cost(convention: Convention) -> int:
+    return sum(not choice.free for choice in choices(convention))
+
+
+def tried(known: Situation) -> list[Convention]:
+    """Every convention of at most two causes, of those that these inputs can be computed under."""
+    single = [
+        (axis, i)
+        for axis, (_, offered) in enumerate(AXES)
+        for i, choice in enumerate(offered)
+        if i and not choice.free and choice.known(known)
+    ]
+    usual = [(axis, i) for axis, i in single if AXES[axis].choices[i].usual]
+    sets: list[tuple[tuple[int, int], ...]] = [(), *((place,) for place in single)]
+    sets += [pair for pair in combinations(usual, 2) if pair[0][0] != pair[1][0]]
+    free = [i for i, choice in enumerate(SMOOTHING.choices) if choice.free and choice.known(known)]
+    found = [_with(DOCUMENTED, places) for places in sets]
+    found += [_with(c, ((SMOOTHED, i),)) for i in free for c in found if not c[SMOOTHED]]
+    return found
+
+
+def _with(convention: Convention, places: tuple[tuple[int, int], ...]) -> Convention:
+    changed = list(convention)
+    for axis, i in places:
+        changed[axis] = i
+    return tuple(changed)
+
+
+def values(grid: Grid, known: Situation) -> Values:
+    """The losses under all conventions, without those in which a cause changes nothing, or that have no number."""
+    seen: dict[Convention, Any] = {(): grid}
+
+    def state(path: Convention) -> Any:
+        if path not in seen:
+            axis = AXES[len(path) - 1]
+            seen[path] = axis.choices[path[-1]].step(state(path[:-1]), known)
+        return seen[path]
+
+    losses = {convention: float(state(convention)) for convention in tried(known)}
+    kept = [c for c, loss in losses.items() if _effective(c, loss, losses)]
+    costs, grains = [cost(c) for c in kept], [max((x.grain for x in choices(c)), default=0.0) for c in kept]
+    spread, tokens = _spread(grid)
+    return Values(kept, np.asarray([losses[c] for c in kept]), np.asarray(costs), np.asarray(grains), spread, tokens)
+
+
+def _effective(convention: Convention, loss: float, losses: dict[Convention, float]) -> bool:
+    for axis, i in enumerate(convention):
+        if i and not AXES[axis].choices[i].free:
+            other = losses[(*convention[:axis], 0, *convention[axis + 1 :])]
+            if other == loss or abs(other - loss) <= NO_EFFECT * abs(loss):
+                return False
+    return True
+
+
+def _spread(grid: Grid) -> tuple[float, int]:
+    """A loss that is a small difference of large logits has their rounding errors."""
+    nll, weights = np.abs(steps.own(grid)), np.abs(grid.weights)
+    counted = (weights > 0) & np.isfinite(nll) & np.isfinite(grid.lse)
+    parts = ((nll + 1 + np.abs(grid.lse)) * weights)[counted].sum()
+    whole = (nll * weights)[counted].sum()
+    return float(parts / whole) if whole > 0 else 1.0, int(counted.sum())
