@@ -1,6 +1,6 @@
 """Why two losses of the same inputs differ.
 
-``inputs`` and ``numbers`` read what is given; ``table`` lists the causes, ``steps`` and ``half`` compute them;
+``inputs`` and ``digits`` read what is given; ``table`` lists the causes, ``steps`` and ``half`` compute them;
 ``values`` is the loss under every convention; ``match`` finds a number there and ``judge`` what makes the difference;
 ``result`` says it.
 """

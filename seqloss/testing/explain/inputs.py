@@ -7,7 +7,7 @@ import numpy as np
 
 from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError
 from seqloss.testing import oracle
-from seqloss.testing.explain.numbers import on_host
+from seqloss.testing.explain.digits import on_host
 
 Array = Any
 

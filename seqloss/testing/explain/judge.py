@@ -1,13 +1,14 @@
 """From what each number fits to what makes the difference."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from seqloss.testing.explain import match
+from seqloss.testing.explain.digits import Number
 from seqloss.testing.explain.match import Reading
-from seqloss.testing.explain.numbers import Number
 from seqloss.testing.explain.result import Cause, Causes, Explanation, described
 from seqloss.testing.explain.table import AXES, Choice
 from seqloss.testing.explain.values import DOCUMENTED, Convention, Values, choices
@@ -37,16 +38,16 @@ class Candidate(NamedTuple):
 def judge(mine: Number, theirs: Number, values: Values, dtype: str, rtol: float | None) -> Explanation:
     """Compare, read each number, and name the least that makes them differ."""
     allowed = [match.tolerance(number, values, dtype, rtol) for number in (mine, theirs)]
-    facts = {"mine": mine.value, "theirs": theirs.value, "tried": len(values.conventions)}
+    facts = Explanation(mine.value, theirs.value, "none", tried=len(values.conventions))
     if _same(mine.value, theirs.value, max(allowed)):
-        return Explanation(**facts, verdict="same", confidence=1.0, certainty="the same", chance=0.0)
+        return replace(facts, verdict="same", confidence=1.0, certainty="the same", chance=0.0)
     read = [match.readings(number, values, most) for number, most in zip((mine, theirs), allowed, strict=True)]
     candidates = _candidates(*read)
     solid = _best([c for c in candidates if c.chance <= LIKELY]) or _best(_by_ratio(mine, theirs, values, sum(allowed)))
     if solid:
         return _explained(facts, solid, _by_what(solid[0]))
     notes = [*_reproduced(*read), *_silent(mine, theirs, values), *_weak(_best(candidates))]
-    return Explanation(**facts, verdict="none", notes=tuple(notes))
+    return replace(facts, notes=tuple(notes))
 
 
 def _same(mine: float, theirs: float, allowed: float) -> bool:
@@ -126,7 +127,7 @@ def _both(factors: np.ndarray) -> np.ndarray:
         return np.concatenate([factors, 1 / factors])
 
 
-def _explained(facts: dict[str, float], found: list[Candidate], notes: tuple[str, ...]) -> Explanation:
+def _explained(facts: Explanation, found: list[Candidate], notes: tuple[str, ...]) -> Explanation:
     best, *others = found
     beforehand = BEFOREHAND[min(len(best.causes), len(BEFOREHAND) - 1)]
     confidence = beforehand / (beforehand + best.chance) / len(found)
@@ -134,8 +135,8 @@ def _explained(facts: dict[str, float], found: list[Candidate], notes: tuple[str
     if others:
         certainty = "ambiguous with " + "; or with ".join(" and ".join(map(str, c.causes)) for c in others)
     alternatives = tuple(c.causes for c in others)
-    return Explanation(
-        **facts,
+    return replace(
+        facts,
         verdict="explained",
         causes=best.causes,
         alternatives=alternatives,

@@ -1,8 +1,8 @@
 """Which conventions a number fits, and how easily it would fit one by chance.
 
-A number fits a convention if they differ by less than ``tolerance``. What that is worth says ``chance``: how many of the
-conventions that were tried are expected to come as close as this one did to a number that has nothing to do with them.
-It is the relative distance times their density, taken where they are densest, from the whole table down to
+A number fits a convention if they differ by less than ``tolerance``. What that is worth says ``chance``: how many of
+the conventions that were tried are expected to come as close as this one did to a number that has nothing to do with
+them. It is the relative distance times their density, taken where they are densest, from the whole table down to
 one part in ten thousand around the number: many causes change a loss by little, and so does any small mistake.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqloss.testing.explain.numbers import Number
+from seqloss.testing.explain.digits import Number
 from seqloss.testing.explain.values import Convention, Values
 from seqloss.testing.tolerances import PRECISION
 
@@ -49,7 +49,7 @@ def tolerance(number: Number, values: Values, dtype: str, rtol: float | None) ->
         return rtol
     compute = "float64" if number.kind == dtype == "float64" else "float32"
     error = PRECISION[compute].epsilon * (2 * values.spread + values.tokens**0.5)
-    return number.resolution + min(error, WIDEST)
+    return number.resolution + float(min(error, WIDEST))
 
 
 def readings(number: Number, values: Values, allowed: float) -> list[Reading]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqloss.core.errors import OptionError
+from seqloss.testing.explain.digits import number
 from seqloss.testing.explain.inputs import read, situation
 from seqloss.testing.explain.judge import judge
-from seqloss.testing.explain.numbers import number
 from seqloss.testing.explain.result import Explanation
 from seqloss.testing.explain.values import values
 
@@ -26,8 +26,8 @@ def explain_mismatch(
     """Name the conventions by which two losses of the same inputs differ.
 
     Each number is looked up among the losses of the inputs under some hundred conventions: the documented mean
-    ``sum(w * nll) / sum(w)``, every known departure from it, and every sensible pair of those. What the two sides do not have in
-    common is the explanation.
+    ``sum(w * nll) / sum(w)``, every known departure from it, and every sensible pair of those. What the two sides do
+    not have in common is the explanation.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The steps of a loss under every convention: pure functions of arrays, in the wide floats of the oracle.
 
-A loss is a path: layout, shift and mask say which tokens count, smoothing gives each a loss, a reduction makes a fraction
-of sums, precision divides it, and factors remain. Each function below is one way to take one of these steps.
+A loss is a path: layout, shift and mask say which tokens count, smoothing gives each a loss, a reduction makes a
+fraction of sums, precision divides it, and factors remain. Each function below is one way to take one of these steps.
 """
 
 from collections.abc import Callable
@@ -229,7 +229,7 @@ def mean(above: Array, below: Array, skip_empty: bool) -> float:
     with np.errstate(all="ignore"):
         quotients = np.where(empty, 0, above / np.where(empty, 1, below))
         count = (~empty).sum() if skip_empty else len(quotients)
-        return float("nan") if not count else quotients.sum() / count  # type: ignore[no-any-return]
+        return float(quotients.sum() / count) if count else float("nan")
 
 
 def factor(of: Callable[[Situation], float]) -> Callable[[float, Situation], float]:
