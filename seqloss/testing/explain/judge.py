@@ -41,7 +41,7 @@ def judge(mine: Number, theirs: Number, values: Values, dtype: str, rtol: float 
     facts = Explanation(mine.value, theirs.value, "none", tried=len(values.conventions))
     if _same(mine.value, theirs.value, max(allowed)):
         return replace(facts, verdict="same", confidence=1.0, certainty="the same", chance=0.0)
-    read = [match.readings(number, values, most) for number, most in zip((mine, theirs), allowed, strict=True)]
+    read = match.readings(mine, theirs, values, allowed[0]), match.readings(theirs, mine, values, allowed[1])
     candidates = _candidates(*read)
     solid = _best([c for c in candidates if c.chance <= LIKELY]) or _best(_by_ratio(mine, theirs, values, sum(allowed)))
     if solid:
@@ -87,9 +87,9 @@ def _cause(choice: Choice, side: str) -> Cause:
 
 
 def _best(candidates: list[Candidate]) -> list[Candidate]:
-    """The simplest first, then those that are as simple or nearly so; each set of causes once."""
+    """The simplest first, then those of at most one cause more; each set of causes once."""
     ranked = sorted(candidates, key=lambda c: (c.effort, _rank(c)))
-    distinct = {c.causes: c for c in reversed(ranked) if c.effort <= ranked[0].effort + COMMON}
+    distinct = {c.causes: c for c in reversed(ranked) if c.effort <= ranked[0].effort + 1}
     return [c for c in ranked if distinct.get(c.causes) is c][:SHOWN]
 
 
@@ -109,6 +109,8 @@ def _by_ratio(mine: Number, theirs: Number, values: Values, allowed: float) -> l
         factors = values.losses[scaling] / base
     ratio = theirs.value / mine.value
     floor = max(mine.resolution + theirs.resolution, 2.0**-52)
+    pool = _both(factors)
+    around = match.density(ratio, 1.0, pool, np.ones_like(pool))
     found = []
     for sign, side in ((1, "theirs"), (-1, "mine")):
         with np.errstate(all="ignore"):
@@ -116,7 +118,7 @@ def _by_ratio(mine: Number, theirs: Number, values: Values, allowed: float) -> l
         for i, distance in zip(scaling, distances.tolist(), strict=True):
             if distance <= allowed:
                 # Nothing but a ratio speaks for it: never certain.
-                by_chance = max(match.chance(ratio, max(distance, floor), _both(factors), allowed), 2 * CERTAIN)
+                by_chance = max(max(distance, floor) * around, 2 * CERTAIN)
                 (choice,) = choices(values.conventions[i])
                 found.append(Candidate((_cause(choice, side),), 1, by_chance, DOCUMENTED, DOCUMENTED))
     return [c for c in found if c.chance <= LIKELY]

@@ -1,9 +1,10 @@
 """Which conventions a number fits, and how easily it would fit one by chance.
 
-A number fits a convention if they differ by less than ``tolerance``. What that is worth says ``chance``: how many of
-the conventions that were tried are expected to come as close as this one did to a number that has nothing to do with
-them. It is the relative distance times their density, taken where they are densest, from the whole table down to
-one part in ten thousand around the number: many causes change a loss by little, and so does any small mistake.
+A number fits a convention if they differ by less than ``tolerance``. What that is worth says ``chance``, which is at
+least the probability that a number which has nothing to do with any convention comes as close to one of them. Such a
+number is somewhere around the other loss: no nearer than it is seen to be, and beyond that at the distance at which
+conventions lie most densely. Many causes change a loss by little, and so does any small mistake. Each convention is
+allowed a part of the accidents by its weight: rare causes and pairs of causes have to fit more closely.
 """
 
 from typing import Any, NamedTuple
@@ -16,9 +17,10 @@ from seqloss.testing.tolerances import PRECISION
 
 Array = Any
 
-WINDOWS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-E_FOLDS = 10.0
-"""Losses under all conventions spread over some five orders of magnitude, e**10."""
+WINDOWS = 2.0 ** np.arange(0, 24)
+"""How far around the other loss an unrelated number may lie, in distances at which this one lies."""
+
+SMALLEST_WINDOW = 1e-6
 
 COARSE = 0.01
 """How likely it is, beforehand, that a number which fits nothing has been through half precision all the same.
@@ -52,7 +54,7 @@ def tolerance(number: Number, values: Values, dtype: str, rtol: float | None) ->
     return number.resolution + float(min(error, WIDEST))
 
 
-def readings(number: Number, values: Values, allowed: float) -> list[Reading]:
+def readings(number: Number, other: Number, values: Values, allowed: float) -> list[Reading]:
     """The conventions that a number fits, but for those that fit far worse than another one."""
     if not number.telling:
         return []
@@ -63,22 +65,25 @@ def readings(number: Number, values: Values, allowed: float) -> list[Reading]:
     if not near.size:
         return []
     rival = max(RIVAL * distances[near].min(), RIVAL_UNITS * floor)
-    pools = {cost: values.losses[values.costs <= cost] for cost in set(values.costs[near].tolist())}
+    around = density(number.value, other.value if other.telling else number.value, values.losses, values.weights)
     found = []
     for i in near[distances[near] <= rival]:
-        cost, distance = int(values.costs[i]), max(float(distances[i]), floor)
-        by_chance = chance(number.value, distance, pools[cost], allowed) + COARSE * float(values.grains[i])
-        found.append(Reading(values.conventions[i], cost, distance, by_chance))
+        distance = max(float(distances[i]), floor)
+        by_chance = distance * around / float(values.weights[i]) + COARSE * float(values.grains[i])
+        found.append(Reading(values.conventions[i], int(values.costs[i]), distance, by_chance))
     return found
 
 
-def chance(value: float, distance: float, pool: Array, allowed: float) -> float:
-    """The number of losses of the pool that come as close to an unrelated value, on average."""
-    pool = pool[np.isfinite(pool) & (pool * value > 0)]
-    gaps = np.abs(np.log(np.abs(pool / value)))
-    others = gaps[gaps > allowed]
-    densest = max(float((others < window).sum()) / window for window in WINDOWS)
-    return distance * max(densest, len(pool) / E_FOLDS)
+def density(value: float, centre: float, pool: Array, weights: Array) -> float:
+    """The weight of the pool in an interval around the centre, by its width: in the worst interval with the value."""
+    usable = np.isfinite(pool) & (pool * centre > 0)
+    gaps = np.abs(np.log(pool[usable] / centre))
+    least = abs(np.log(value / centre)) if value * centre > 0 else 1.0
+    windows = max(least, SMALLEST_WINDOW) * WINDOWS
+    order = np.argsort(gaps)
+    inside = np.searchsorted(gaps[order], windows, side="right")
+    totals = np.concatenate([[0.0], np.cumsum(weights[usable][order])])
+    return float((totals[inside] / windows).max())
 
 
 def alike(value: float, values: Values) -> list[Convention]:

@@ -27,6 +27,8 @@ class Choice(NamedTuple):
     """Whether it multiplies the loss by a number that does not depend on the token losses."""
     grain: float = 0.0
     """How coarse, relative to the loss, the numbers are that it can give."""
+    weight: float = 1.0
+    """How common it is, beside the others."""
     free: bool = False
     """Whether it counts as no cause where both sides have it."""
 
@@ -273,6 +275,10 @@ REDUCTION = Axis(
 )
 
 
+HALF = 0.25
+"""Each of the causes of half precision by itself is rare, and they are many."""
+
+
 def _half(dtype: str) -> tuple[Choice, ...]:
     grain = half.GRAIN[dtype]
     cast = "cast losses and weights to float32 before they are added up"
@@ -280,7 +286,7 @@ def _half(dtype: str) -> tuple[Choice, ...]:
     def choice(what: str, does: str, above: steps.Sum | None, below: steps.Sum | None, **more: Any) -> Choice:
         step = steps.halved(dtype, above, below, more.pop("terms", False))
         coarse = grain if above else 0.0
-        return Choice(f"half-precision {what} ({dtype})", does, cast, step, grain=coarse, **more)
+        return Choice(f"half-precision {what} ({dtype})", does, cast, step, grain=coarse, weight=HALF, **more)
 
     once, one_by_one = half.once, half.one_by_one
     return (

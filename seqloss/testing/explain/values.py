@@ -21,6 +21,10 @@ NO_EFFECT = 1e-13
 """Two conventions whose results are as close as this, relatively, are the same on these inputs."""
 
 
+PAIRED = 1 / 8
+"""The weight of a pair, beside its causes: there are ten times as many pairs as causes."""
+
+
 class Values(NamedTuple):
     """All conventions, their losses, and of how many causes each is made."""
 
@@ -28,6 +32,8 @@ class Values(NamedTuple):
     losses: Array
     costs: Array
     grains: Array
+    weights: Array
+    """How common each is: its part of the accidents that are put up with."""
     spread: float
     """The size of the numbers that make a token loss, relative to the loss."""
     tokens: int
@@ -40,6 +46,12 @@ def choices(convention: Convention) -> list[Choice]:
 
 def cost(convention: Convention) -> int:
     return sum(not choice.free for choice in choices(convention))
+
+
+def weight(convention: Convention) -> float:
+    """The more causes, and the rarer they are, the less."""
+    made_of = choices(convention)
+    return float(PAIRED ** max(cost(convention) - 1, 0) * np.prod([choice.weight for choice in made_of]))
 
 
 def tried(known: Situation) -> list[Convention]:
@@ -78,9 +90,9 @@ def values(grid: Grid, known: Situation) -> Values:
 
     losses = {convention: float(state(convention)) for convention in tried(known)}
     kept = [c for c, loss in losses.items() if _effective(c, loss, losses)]
-    costs, grains = [cost(c) for c in kept], [max((x.grain for x in choices(c)), default=0.0) for c in kept]
+    numbers = [[losses[c], cost(c), max((x.grain for x in choices(c)), default=0.0), weight(c)] for c in kept]
     spread, tokens = _spread(grid)
-    return Values(kept, np.asarray([losses[c] for c in kept]), np.asarray(costs), np.asarray(grains), spread, tokens)
+    return Values(kept, *np.asarray(numbers).T, spread, tokens)
 
 
 def _effective(convention: Convention, loss: float, losses: dict[Convention, float]) -> bool:

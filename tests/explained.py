@@ -1,0 +1,203 @@
+"""Losses with known mistakes, written plainly in NumPy: what test_explain.py has explained.
+
+Each mistake changes one step: which tokens are scored, what one costs, how they are added up, or the number at the
+end. Two of different steps can be made together.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+EPS, PAD, WORLD, ACCUMULATION = 0.1, 3, 4, 3
+
+
+class Batch(NamedTuple):
+    logits: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+
+
+OPTIONS = {"pad_id": PAD, "world_size": WORLD, "accumulation_steps": ACCUMULATION, "label_smoothing": EPS}
+
+
+def draw(seed, dtype="float32", batch=10, time=7, classes=11):
+    """Uneven lengths, weights of all sizes, and the padding id among the labels that count."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (batch, time, classes)).astype(dtype)
+    targets = rng.integers(0, classes, (batch, time))
+    lengths = rng.integers(1, time + 1, batch)
+    lengths[rng.integers(batch)] = time
+    weights = (np.arange(time) < lengths[:, None]) * rng.uniform(0.25, 2, (batch, time))
+    return Batch(logits, targets, weights.astype(dtype))
+
+
+def bfloat16(x):
+    """Round float32 numbers to bfloat16 by their bits: ties to even."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    bits = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return (bits & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def float16(x):
+    return np.asarray(x, np.float16).astype(np.float32)
+
+
+def one_by_one(x, rounded):
+    total = np.float32(0)
+    for value in rounded(x).ravel():
+        total = rounded(total + value)
+    return total
+
+
+# Which tokens are scored.
+
+
+def reread(x):
+    return np.ravel(x, order="F").reshape(x.shape)
+
+
+def reread_back(x):
+    return np.reshape(np.ravel(x), x.shape, order="F")
+
+
+TOKENS = {
+    "as given": lambda z, y, w: (z, y, w),
+    "time-major confusion": lambda z, y, w: (z, reread(y), reread(w)),
+    "time-major confusion, back": lambda z, y, w: (z, reread_back(y), reread_back(w)),
+    "time-major confusion of targets": lambda z, y, w: (z, reread(y), w),
+    "time-major confusion of weights": lambda z, y, w: (z, y, reread(w)),
+    "labels shifted forward": lambda z, y, w: (z[:, :-1], y[:, 1:], w[:, 1:]),
+    "labels shifted forward, weights not": lambda z, y, w: (z[:, :-1], y[:, 1:], w[:, :-1]),
+    "labels shifted backward": lambda z, y, w: (z[:, 1:], y[:, :-1], w[:, :-1]),
+    "doubled shift": lambda z, y, w: (z[:, :-2], y[:, 2:], w[:, 2:]),
+    "ignored pad id": lambda z, y, w: (z, y, w * (y != PAD)),
+    "ignored pad id, no weights": lambda z, y, w: (z, y, (y != PAD).astype(w.dtype)),
+    "weights not used": lambda z, y, w: (z, y, np.ones_like(w)),
+    "weights taken as a mask": lambda z, y, w: (z, y, (w > 0).astype(w.dtype)),
+}
+
+
+# What a token costs.
+
+
+def log_softmax(z):
+    z = z - z.max(-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+def cost(label, other, entropy=0.0):
+    """The loss against soft labels with so much at the label and at every other class."""
+
+    def nll(z, y):
+        soft = np.full(z.shape, other, z.dtype)
+        np.put_along_axis(soft, y[..., None], label, -1)
+        return -(soft * log_softmax(z)).sum(-1) - z.dtype.type(entropy)
+
+    return nll
+
+
+K = 11
+SPREAD = EPS / (K - 1)
+COSTS = {
+    "no smoothing": lambda z, y: -np.take_along_axis(log_softmax(z), y[..., None], -1)[..., 0],
+    "label smoothing eps/K": cost(1 - EPS + EPS / K, EPS / K),
+    "label smoothing eps/(K-1)": cost(1 - EPS, SPREAD),
+    "label smoothing minus the entropy": cost(1 - EPS, SPREAD, -(1 - EPS) * np.log(1 - EPS) - EPS * np.log(SPREAD)),
+    "label smoothing minus the entropy, eps/K": cost(
+        1 - EPS + EPS / K,
+        EPS / K,
+        -(1 - EPS + EPS / K) * np.log(1 - EPS + EPS / K) - (K - 1) * EPS / K * np.log(EPS / K),
+    ),
+    "label smoothing eps/(K-2)": cost(1 - EPS, EPS / (K - 2)),
+}
+
+
+# How they are added up.
+
+
+def mean(n, w):
+    return (n * w).sum() / w.sum() if w.sum() else n.dtype.type(0)
+
+
+def mean_of_means(pieces):
+    return lambda n, w: np.mean([mean(n[rows], w[rows]) for rows in pieces(len(n))], dtype=n.dtype)
+
+
+def half(numerator=None, denominator=None, terms=None):
+    def reduce(n, w):
+        x = terms(n * w) if terms else n * w
+        above = numerator(x) if numerator else x.sum()
+        return above / (denominator(w) if denominator else w.sum())
+
+    return reduce
+
+
+SUMS = {
+    "weighted mean": mean,
+    "mean over padding": lambda n, w: (n * w).mean(),
+    "sum": lambda n, w: (n * w).sum(),
+    "count of non-zero weights": lambda n, w: (n * w).sum() / np.count_nonzero(w),
+    "batch-size division": lambda n, w: (n * w).sum() / len(n),
+    "mean of per-sequence means": mean_of_means(range),
+    "mean of micro-batch means": mean_of_means(lambda rows: np.array_split(np.arange(rows), ACCUMULATION)),
+    "mean of per-rank means": mean_of_means(lambda rows: np.array_split(np.arange(rows), WORLD)),
+    "mean of per-rank means, strided": mean_of_means(lambda rows: [np.arange(r, rows, WORLD) for r in range(WORLD)]),
+}
+for name, rounded in (("bfloat16", bfloat16), ("float16", float16)):
+    once, steps = (lambda x, r=rounded: r(x.sum())), (lambda x, r=rounded: one_by_one(x, r))
+    SUMS |= {
+        f"half-precision count ({name})": half(denominator=once),
+        f"half-precision count ({name}), one by one": half(denominator=steps),
+        f"half-precision sum ({name})": half(once),
+        f"half-precision sum ({name}), one by one": half(steps),
+        f"half-precision sum and count ({name})": half(once, once),
+        f"half-precision sum and count ({name}), one by one": half(steps, steps),
+        f"half-precision token losses ({name})": half(terms=rounded),
+    }
+
+
+# The number at the end.
+
+ENDS = {
+    "as it is": 1.0,
+    "base-2 logarithms": 1 / np.log(2),
+    "times world_size": WORLD,
+    "divided by world_size": 1 / WORLD,
+    "times accumulation_steps": ACCUMULATION,
+    "divided by accumulation_steps": 1 / ACCUMULATION,
+}
+
+STEPS = (TOKENS, COSTS, SUMS, ENDS)
+RIGHT = tuple(next(iter(step)) for step in STEPS)
+
+
+def loss(batch, names=RIGHT):
+    """The loss with the mistakes of these names: one of each step."""
+    tokens, costs, sums, ends = (step[name] for step, name in zip(STEPS, names, strict=True))
+    z, y, w = tokens(*batch)
+    value = sums(costs(z, y), w)
+    return value.dtype.type(value * value.dtype.type(ends))
+
+
+def mistakes(names):
+    return [name for name, right in zip(names, RIGHT, strict=True) if name != right]
+
+
+def singles():
+    for i, step in enumerate(STEPS):
+        for name in step:
+            if name != RIGHT[i]:
+                yield (*RIGHT[:i], name, *RIGHT[i + 1 :])
+
+
+RARE = (",", "of targets", "of weights", "sum and count", "token losses", "(K-2)")
+"""Forms of a mistake that are looked for alone."""
+
+
+def pairs():
+    usual = [names for names in singles() if not any(part in mistakes(names)[0] for part in RARE)]
+    for i, a in enumerate(usual):
+        for b in usual[i + 1 :]:
+            both = tuple(y if x == right else x for x, y, right in zip(a, b, RIGHT, strict=True))
+            if mistakes(both) == [*mistakes(a), *mistakes(b)]:
+                yield both
