@@ -13,8 +13,11 @@ from seqloss.testing.explain.result import Cause, Causes, Explanation, described
 from seqloss.testing.explain.table import AXES, Choice
 from seqloss.testing.explain.values import DOCUMENTED, Convention, Values, choices
 
-LIKELY, CERTAIN = 1e-4, 1e-6
+LIKELY, CERTAIN = 2e-4, 1e-6
 """The largest chance of an agreement by accident at which a cause is named, and at which it is called certain."""
+
+RATIO_LIKELY = 1e-5
+"""The same where the inputs give neither number: there is less to be wrong about, and less that speaks for it."""
 
 BEFOREHAND = (0.5, 0.5, 0.1, 0.02, 0.01)
 """How likely so many causes are before the numbers are seen, beside that it is none of these."""
@@ -121,7 +124,7 @@ def _by_ratio(mine: Number, theirs: Number, values: Values, allowed: float) -> l
                 by_chance = max(max(distance, floor) * around, 2 * CERTAIN)
                 (choice,) = choices(values.conventions[i])
                 found.append(Candidate((_cause(choice, side),), 1, by_chance, DOCUMENTED, DOCUMENTED))
-    return [c for c in found if c.chance <= LIKELY]
+    return [c for c in found if c.chance <= RATIO_LIKELY]
 
 
 def _both(factors: np.ndarray) -> np.ndarray:
@@ -182,7 +185,8 @@ def _weak(found: list[Candidate]) -> list[str]:
     if not found:
         return []
     fitting = "; ".join(" and ".join(map(str, c.causes)) for c in found)
+    fitting = "; or ".join(" and ".join(map(str, c.causes)) for c in found)
     return [
-        f"these causes fit, but so would {min(found[0].chance, 1.0):.1g} conventions out of all that were tried fit "
-        f"unrelated numbers with as few digits: {fitting}"
+        f"the numbers have too few digits to be sure of it ({min(found[0].chance, 1.0):.0e} of unrelated ones would fit "
+        f"as well), but this would reconcile them: {fitting}; compare losses in float64"
     ]

@@ -25,7 +25,7 @@ def explain_mismatch(
 ) -> Explanation:
     """Name the conventions by which two losses of the same inputs differ.
 
-    Each number is looked up among the losses of the inputs under some hundred conventions: the documented mean
+    Each number is looked up among the losses of the inputs under some hundreds of conventions: the documented mean
     ``sum(w * nll) / sum(w)``, every known departure from it, and every sensible pair of those. What the two sides do
     not have in common is the explanation.
 
@@ -80,9 +80,10 @@ def explain_mismatch(
     A convention of two causes is tried for each side, so that up to four causes can be found, two on each. A cause of
     which nothing can be seen in these inputs, as that of padding where there is none, is never named.
 
-    A number that fits is no proof: with enough conventions one fits by chance. ``chance`` is the expected number of
-    conventions that come as close to numbers which have nothing to do with them, and causes are named only if it is
-    at most 1 in 10,000. Half-precision losses have too few digits for that.
+    A number that fits is no proof: with enough conventions one fits by chance. ``chance`` is an upper estimate of how
+    often numbers that have nothing to do with the conventions would fit one as closely, and causes are named only if
+    it is at most 1 in 5,000. Half-precision losses have too few digits for that, and float32 losses have too few for
+    many pairs of causes and for causes that change the loss by less than a percent. ``notes`` say what would fit.
 
     All values are read, so nothing here can be traced.
 

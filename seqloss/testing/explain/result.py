@@ -55,7 +55,7 @@ class Explanation:
     certainty : str
         The same in words: "certain", "likely", "ambiguous with ...", "none of these" or "the same".
     chance : float
-        On how many of the tried conventions unrelated numbers would fall this closely, on average.
+        How often unrelated numbers would fit one of the tried conventions this closely: an upper estimate.
     tried : int
         The number of conventions that were tried on each side.
     notes : tuple of str

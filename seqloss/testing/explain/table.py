@@ -275,7 +275,7 @@ REDUCTION = Axis(
 )
 
 
-HALF = 0.25
+HALF = 0.1
 """Each of the causes of half precision by itself is rare, and they are many."""
 
 
