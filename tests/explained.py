@@ -32,18 +32,18 @@ def draw(seed, dtype="float32", batch=10, time=7, classes=11):
 
 
 def bfloat16(x):
-    """Round float32 numbers to bfloat16 by their bits: ties to even."""
+    """Round to bfloat16 by the bits of float32: ties to even."""
     bits = np.asarray(x, np.float32).view(np.uint32)
     bits = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    return (bits & np.uint32(0xFFFF0000)).view(np.float32)
+    return (bits & np.uint32(0xFFFF0000)).view(np.float32).astype(np.asarray(x).dtype)
 
 
 def float16(x):
-    return np.asarray(x, np.float16).astype(np.float32)
+    return np.asarray(x, np.float16).astype(np.asarray(x).dtype)
 
 
 def one_by_one(x, rounded):
-    total = np.float32(0)
+    total = x.dtype.type(0)
     for value in rounded(x).ravel():
         total = rounded(total + value)
     return total
