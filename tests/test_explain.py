@@ -17,20 +17,23 @@ from seqloss.testing.explain import Explanation, digits, explain_mismatch, half,
 PROFILE = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 KNOWN = {"known": inputs.situation(10, PAD, WORLD, ACCUMULATION, None, explained.EPS)}
 
+SEED = 3
+"""With some other seeds a half-precision sum over a count is a round number, which has too few digits to be explained."""
+
 
 @cache
-def batch(seed=0, dtype="float64", shape=(10, 7)):
+def batch(seed=SEED, dtype="float64", shape=(10, 7)):
     return explained.draw(seed, dtype, *shape)
 
 
 @cache
-def tables(seed=0, dtype="float64", shape=(10, 7)):
+def tables(seed=SEED, dtype="float64", shape=(10, 7)):
     """The losses under every convention: what takes the time."""
     grid, _ = inputs.read(batch(seed, dtype, shape))
     return values.values(grid, inputs.situation(shape[0], PAD, WORLD, ACCUMULATION, None, explained.EPS))
 
 
-def explain(mine, theirs, seed=0, dtype="float64", shape=(10, 7)):
+def explain(mine, theirs, seed=SEED, dtype="float64", shape=(10, 7)):
     """``explain_mismatch`` on a table that is made only once."""
     read = digits.number("mine", mine), digits.number("theirs", theirs)
     return judge.judge(*read, tables(seed, dtype, shape), dtype, None)
@@ -227,7 +230,7 @@ def test_padding_that_is_not_there_is_no_cause():
 def test_causes_that_cannot_be_told_apart_are_listed_together():
     loss = explained.loss(batch())
     found = explain_mismatch(loss, 4 * loss, batch(), world_size=4, accumulation_steps=4)
-    assert [["times world_size"], ["times accumulation_steps"]] == told(found)[:2]
+    assert told(found)[:2] == [["times world_size"], ["times accumulation_steps"]]
     assert found.certainty == "ambiguous with times accumulation_steps (theirs)"
     assert found.confidence == pytest.approx(1 / 2, rel=1e-3)
     assert "It may as well be this:\ntimes accumulation_steps: theirs" in found.report()

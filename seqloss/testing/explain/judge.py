@@ -16,6 +16,7 @@ from seqloss.testing.explain.values import DOCUMENTED, Convention, Values, choic
 LIKELY, CERTAIN = 2e-4, 1e-6
 """The largest chance of an agreement by accident at which a cause is named, and at which it is called certain."""
 
+DOUBTFUL = 10 * LIKELY
 RATIO_LIKELY = 1e-5
 """The same where the inputs give neither number: there is less to be wrong about, and less that speaks for it."""
 
@@ -46,7 +47,7 @@ def judge(mine: Number, theirs: Number, values: Values, dtype: str, rtol: float 
         return replace(facts, verdict="same", confidence=1.0, certainty="the same", chance=0.0)
     read = match.readings(mine, theirs, values, allowed[0]), match.readings(theirs, mine, values, allowed[1])
     candidates = _candidates(*read)
-    solid = _best([c for c in candidates if c.chance <= LIKELY]) or _best(_by_ratio(mine, theirs, values, sum(allowed)))
+    solid = _solid(candidates) or _best(_by_ratio(mine, theirs, values, sum(allowed)))
     if solid:
         return _explained(facts, solid, _by_what(solid[0]))
     notes = [*_reproduced(*read), *_silent(mine, theirs, values), *_weak(_best(candidates))]
@@ -89,17 +90,26 @@ def _cause(choice: Choice, side: str) -> Cause:
     return Cause(choice.name, where, choice.does, choice.mend)
 
 
-def _best(candidates: list[Candidate]) -> list[Candidate]:
+def _solid(candidates: list[Candidate]) -> list[Candidate]:
+    """Those to be named, and beside them those that are not much worse: they could be it as well."""
+    likely = _best([c for c in candidates if c.chance <= LIKELY])
+    doubtful = [c for c in candidates if LIKELY < c.chance <= DOUBTFUL]
+    return _best(likely + doubtful, least=likely[0].effort) if likely else []
+
+
+def _best(candidates: list[Candidate], least: float = 0.0) -> list[Candidate]:
     """The simplest first, then those of at most one cause more; each set of causes once."""
-    ranked = sorted(candidates, key=lambda c: (c.effort, _rank(c)))
-    distinct = {c.causes: c for c in reversed(ranked) if c.effort <= ranked[0].effort + 1}
+    ranked = sorted(candidates, key=lambda c: (max(c.effort, least), _rank(c)))
+    distinct = {c.causes: c for c in reversed(ranked) if c.effort <= max(ranked[0].effort, least) + 1}
     return [c for c in ranked if distinct.get(c.causes) is c][:SHOWN]
 
 
-def _rank(candidate: Candidate) -> tuple[int, ...]:
-    """Rarer forms behind the usual ones, then the order of the table."""
+def _rank(candidate: Candidate) -> tuple[bool, int, list[tuple[int, int]]]:
+    """Doubtful ones behind likely ones, rarer forms behind the usual ones, then the order of the table."""
     both = [choice for convention in (candidate.mine, candidate.theirs) for choice in choices(convention)]
-    return (sum(not choice.usual for choice in both), *candidate.mine, *candidate.theirs)
+    pairs = enumerate(zip(candidate.mine, candidate.theirs, strict=True))
+    places = [(axis, i) for axis, pair in pairs for i in pair if i]
+    return candidate.chance > LIKELY, sum(not choice.usual for choice in both), places
 
 
 def _by_ratio(mine: Number, theirs: Number, values: Values, allowed: float) -> list[Candidate]:
