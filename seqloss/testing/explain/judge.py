@@ -197,6 +197,6 @@ def _weak(found: list[Candidate]) -> list[str]:
     fitting = "; ".join(" and ".join(map(str, c.causes)) for c in found)
     fitting = "; or ".join(" and ".join(map(str, c.causes)) for c in found)
     return [
-        f"the numbers have too few digits to be sure of it ({min(found[0].chance, 1.0):.0e} of unrelated ones would fit "
-        f"as well), but this would reconcile them: {fitting}; compare losses in float64"
+        f"the numbers have too few digits to be sure of it (unrelated ones fit as well in up to one of "
+        f"{max(1 / found[0].chance, 1):.0f} cases), but this would reconcile them: {fitting}; compare losses in float64"
     ]

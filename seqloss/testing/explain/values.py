@@ -92,16 +92,23 @@ def values(grid: Grid, known: Situation) -> Values:
     kept = [c for c, loss in losses.items() if _effective(c, loss, losses)]
     numbers = [[losses[c], cost(c), max((x.grain for x in choices(c)), default=0.0), weight(c)] for c in kept]
     spread, tokens = _spread(grid)
-    return Values(kept, *np.asarray(numbers).T, spread, tokens)
+    return Values(kept, *np.asarray(numbers).reshape(-1, 4).T, spread=spread, tokens=tokens)
 
 
 def _effective(convention: Convention, loss: float, losses: dict[Convention, float]) -> bool:
-    for axis, i in enumerate(convention):
-        if i and not AXES[axis].choices[i].free:
-            other = losses[(*convention[:axis], 0, *convention[axis + 1 :])]
-            if other == loss or abs(other - loss) <= NO_EFFECT * abs(loss):
-                return False
-    return True
+    """Whether leaving out one cause, or all, changes the loss."""
+    fewer = [[i if axis == kept else 0 for axis, i in enumerate(convention)] for kept in range(len(AXES))]
+    fewer = [_freely(convention, some) for some in (*fewer, [0] * len(AXES))]
+    others = [losses[other] for other in fewer if other != convention]
+    return not any(other == loss or abs(other - loss) <= NO_EFFECT * abs(loss) for other in others)
+
+
+def _freely(convention: Convention, fewer: list[int]) -> Convention:
+    """Fewer causes, but with what counts as none."""
+    smoothing = convention[SMOOTHED]
+    if SMOOTHING.choices[smoothing].free:
+        fewer[SMOOTHED] = smoothing
+    return tuple(fewer)
 
 
 def _spread(grid: Grid) -> tuple[float, int]:
