@@ -177,7 +177,9 @@ def _reproduced(mine: list[Reading], theirs: list[Reading]) -> list[str]:
         if sure:
             simplest = min(sure, key=lambda r: r.cost)
             notes.append(f"{side} is {described(simplest.convention)} of these inputs")
-    return notes or ["the inputs give neither number under any convention; check that both losses saw these inputs"]
+    if not (mine or theirs):
+        notes.append("the inputs give neither number under any convention; check that both losses saw these inputs")
+    return notes
 
 
 def _silent(mine: Number, theirs: Number, values: Values) -> list[str]:

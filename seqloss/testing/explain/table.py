@@ -64,6 +64,9 @@ def _micro(known: Situation) -> bool:
     return len(known.micro_batches or ()) > 1
 
 
+GIVEN = 6.0
+"""Who names a pad id has a loss that leaves it out, alone or beside another cause."""
+
 TIME_MAJOR = "time-major confusion"
 READ_SO = "hand the arrays over in the axis order of the logits"
 LAYOUT = Axis(
@@ -144,6 +147,7 @@ MASK = Axis(
             "leave tokens out by their weights, not by their label; or set those weights to 0 on the other side too",
             steps.without_pad,
             _pad,
+            weight=GIVEN,
         ),
         Choice(
             "weights not used",

@@ -21,8 +21,8 @@ NO_EFFECT = 1e-13
 """Two conventions whose results are as close as this, relatively, are the same on these inputs."""
 
 
-PAIRED = 1 / 8
-"""The weight of a pair, beside its causes: there are ten times as many pairs as causes."""
+RARE, PAIRED = 1 / 4, 1 / 12
+"""The weight of a rare form of a cause, and of a pair beside its causes: there are more than ten times as many."""
 
 
 class Values(NamedTuple):
@@ -51,7 +51,10 @@ def cost(convention: Convention) -> int:
 def weight(convention: Convention) -> float:
     """The more causes, and the rarer they are, the less."""
     made_of = choices(convention)
-    return float(PAIRED ** max(cost(convention) - 1, 0) * np.prod([choice.weight for choice in made_of]))
+    return float(
+        PAIRED ** max(cost(convention) - 1, 0)
+        * np.prod([choice.weight * (1 if choice.usual else RARE) for choice in made_of])
+    )
 
 
 def tried(known: Situation) -> list[Convention]:
@@ -90,16 +93,22 @@ def values(grid: Grid, known: Situation) -> Values:
 
     losses = {convention: float(state(convention)) for convention in tried(known)}
     kept = [c for c, loss in losses.items() if _effective(c, loss, losses)]
-    numbers = [[losses[c], cost(c), max((x.grain for x in choices(c)), default=0.0), weight(c)] for c in kept]
-    spread, tokens = _spread(grid)
-    return Values(kept, *np.asarray(numbers).reshape(-1, 4).T, spread=spread, tokens=tokens)
+    return Values(
+        kept,
+        losses=np.asarray([losses[c] for c in kept]),
+        costs=np.asarray([cost(c) for c in kept]),
+        grains=np.asarray([max((choice.grain for choice in choices(c)), default=0.0) for c in kept]),
+        weights=np.asarray([weight(c) for c in kept]),
+        spread=_spread(grid),
+        tokens=int((grid.weights != 0).sum()),
+    )
 
 
 def _effective(convention: Convention, loss: float, losses: dict[Convention, float]) -> bool:
     """Whether leaving out one cause, or all, changes the loss."""
-    fewer = [[i if axis == kept else 0 for axis, i in enumerate(convention)] for kept in range(len(AXES))]
-    fewer = [_freely(convention, some) for some in (*fewer, [0] * len(AXES))]
-    others = [losses[other] for other in fewer if other != convention]
+    all_out = _freely(convention, [0] * len(AXES))
+    one_out = [_freely(convention, [*convention[:axis], 0, *convention[axis + 1 :]]) for axis in range(len(AXES))]
+    others = [losses[other] for other in (*one_out, all_out) if other != convention]
     return not any(other == loss or abs(other - loss) <= NO_EFFECT * abs(loss) for other in others)
 
 
@@ -111,10 +120,10 @@ def _freely(convention: Convention, fewer: list[int]) -> Convention:
     return tuple(fewer)
 
 
-def _spread(grid: Grid) -> tuple[float, int]:
+def _spread(grid: Grid) -> float:
     """A loss that is a small difference of large logits has their rounding errors."""
     nll, weights = np.abs(steps.own(grid)), np.abs(grid.weights)
     counted = (weights > 0) & np.isfinite(nll) & np.isfinite(grid.lse)
     parts = ((nll + 1 + np.abs(grid.lse)) * weights)[counted].sum()
     whole = (nll * weights)[counted].sum()
-    return float(parts / whole) if whole > 0 else 1.0, int(counted.sum())
+    return float(parts / whole) if whole > 0 else 1.0
