@@ -13,7 +13,7 @@ from seqloss.testing.explain.result import Cause, Causes, Explanation, described
 from seqloss.testing.explain.table import AXES, Choice
 from seqloss.testing.explain.values import DOCUMENTED, Convention, Values, choices
 
-LIKELY, CERTAIN = 2e-4, 1e-6
+LIKELY, CERTAIN = 2.5e-4, 1e-6
 """The largest chance of an agreement by accident at which a cause is named, and at which it is called certain."""
 
 DOUBTFUL = 10 * LIKELY

@@ -82,7 +82,7 @@ def explain_mismatch(
 
     A number that fits is no proof: with enough conventions one fits by chance. ``chance`` is an upper estimate of how
     often numbers that have nothing to do with the conventions would fit one as closely, and causes are named only if
-    it is at most 1 in 5,000. Half-precision losses have too few digits for that, and float32 losses have too few for
+    it is at most 1 in 4,000. Half-precision losses have too few digits for that, and float32 losses have too few for
     many pairs of causes and for causes that change the loss by less than a percent. ``notes`` say what would fit.
 
     All values are read, so nothing here can be traced.

@@ -64,7 +64,7 @@ def _micro(known: Situation) -> bool:
     return len(known.micro_batches or ()) > 1
 
 
-GIVEN = 6.0
+GIVEN = 5.0
 """Who names a pad id has a loss that leaves it out, alone or beside another cause."""
 
 TIME_MAJOR = "time-major confusion"

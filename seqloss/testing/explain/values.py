@@ -21,7 +21,7 @@ NO_EFFECT = 1e-13
 """Two conventions whose results are as close as this, relatively, are the same on these inputs."""
 
 
-RARE, PAIRED = 1 / 4, 1 / 12
+RARE, PAIRED = 1 / 2, 1 / 12
 """The weight of a rare form of a cause, and of a pair beside its causes: there are more than ten times as many."""
 
 
