@@ -16,7 +16,6 @@ from seqloss.testing.explain.values import DOCUMENTED, Convention, Values, choic
 LIKELY, CERTAIN = 2.5e-4, 1e-6
 """The largest chance of an agreement by accident at which a cause is named, and at which it is called certain."""
 
-DOUBTFUL = 10 * LIKELY
 RATIO_LIKELY = 1e-5
 """The same where the inputs give neither number: there is less to be wrong about, and less that speaks for it."""
 
@@ -26,7 +25,7 @@ BEFOREHAND = (0.5, 0.5, 0.1, 0.02, 0.01)
 COMMON = 0.5
 """What a cause that both sides share counts beside one that makes a difference."""
 
-SHOWN = 8
+SHOWN, FEW = 8, 3
 
 
 class Candidate(NamedTuple):
@@ -91,10 +90,10 @@ def _cause(choice: Choice, side: str) -> Cause:
 
 
 def _solid(candidates: list[Candidate]) -> list[Candidate]:
-    """Those to be named, and beside them those that are not much worse: they could be it as well."""
+    """Those to be named, and those that are about as simple and fit as well, however rare: they could be it too."""
     likely = _best([c for c in candidates if c.chance <= LIKELY])
-    doubtful = [c for c in candidates if LIKELY < c.chance <= DOUBTFUL]
-    return _best(likely + doubtful, least=likely[0].effort) if likely else []
+    rare = [c for c in candidates if c.chance > LIKELY]
+    return _best(likely + rare, least=likely[0].effort) if likely else []
 
 
 def _best(candidates: list[Candidate], least: float = 0.0) -> list[Candidate]:
@@ -197,7 +196,7 @@ def _weak(found: list[Candidate]) -> list[str]:
     if not found:
         return []
     fitting = "; ".join(" and ".join(map(str, c.causes)) for c in found)
-    fitting = "; or ".join(" and ".join(map(str, c.causes)) for c in found)
+    fitting = "; or ".join(" and ".join(map(str, c.causes)) for c in found[:FEW])
     return [
         f"the numbers have too few digits to be sure of it (unrelated ones fit as well in up to one of "
         f"{max(1 / found[0].chance, 1):.0f} cases), but this would reconcile them: {fitting}; compare losses in float64"

@@ -10,7 +10,7 @@ from seqloss.testing.explain.values import Convention, choices
 class Cause:
     """What one side does and the other one does not.
 
-    Attributes
+    Parameters
     ----------
     name : str
         The name of the cause.
@@ -38,7 +38,7 @@ Causes = tuple[Cause, ...]
 class Explanation:
     """Why two losses of the same inputs differ.
 
-    Attributes
+    Parameters
     ----------
     mine, theirs : float
         The two numbers.
@@ -107,7 +107,7 @@ class Explanation:
         Returns
         -------
         dict
-            The attributes by name. NaN and infinities are numbers here too.
+            The fields by name. NaN and infinities are numbers here too.
         """
         plain = asdict(self)
         plain["causes"] = list(plain["causes"])
