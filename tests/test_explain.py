@@ -124,6 +124,14 @@ def test_most_causes_show_in_float32():
     assert shown.count("explained") >= 0.8 * len(shown)
 
 
+@pytest.mark.parametrize("names", PAIRS[::3], **IDS)
+def test_a_pair_in_float32_is_named_or_too_short(names):
+    mine, theirs = (explained.loss(batch(dtype="float32"), which) for which in (RIGHT, names))
+    found = explain(mine, theirs, dtype="float32")
+    assert found.verdict in ("none", "explained")
+    assert found.verdict == "none" or named(names) in told(found)
+
+
 def test_every_cause_of_the_table_has_a_test():
     there = {choice.name for axis in table.AXES for choice in axis.choices if choice.name}
     assert there == {cause(name) for names in SINGLES for name in explained.mistakes(names)}
