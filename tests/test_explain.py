@@ -245,6 +245,23 @@ def test_causes_that_cannot_be_told_apart_are_listed_together():
     assert "To tell them apart: use inputs with padding" in found.report()
 
 
+def test_a_rarer_pair_that_fits_as_well_is_listed_too():
+    """40 tokens, 10 rows and 4 ranks: a fortieth, whether of the tokens or of rows and ranks."""
+    planted = (*RIGHT[:2], "batch-size division", "divided by world_size")
+    losses = [explained.loss(batch(0, "float32"), names) for names in (RIGHT, planted)]
+    found = explain(*losses, 0, "float32")
+    assert np.count_nonzero(batch(0).weights) == 40
+    assert told(found)[0] == ["count of non-zero weights"]
+    assert named(planted) in told(found)
+
+
+def test_a_half_precision_sum_is_never_certain():
+    """Such sums are few, and those of two batches can be the same."""
+    planted = (*RIGHT[:2], "half-precision sum (bfloat16)", RIGHT[3])
+    found = explain(explained.loss(batch()), explained.loss(batch(), planted))
+    assert (told(found), found.certainty) == ([["half-precision sum (bfloat16)"]], "likely")
+
+
 def test_a_ratio_is_explained_without_the_inputs_numbers():
     found = explain_mismatch(2.0123456789012345, 16.098765431209876, batch(), world_size=8)
     assert told(found) == [["times world_size"]]
@@ -392,6 +409,7 @@ def test_half_precision_sums(dtype, rounded):
     x = np.random.default_rng(0).uniform(0, 3, (4, 400)).astype(np.float32)
     x[0] = 1
     x[1, :2] = 256, 1
+    x[2, :4] = 257, 259, 2049, 2051
     np.testing.assert_array_equal(half.rounded(x, dtype), rounded(x))
     np.testing.assert_array_equal(half.one_by_one(x, dtype), [explained.one_by_one(row, rounded) for row in x])
     assert half.one_by_one(np.ones((1, 0)), dtype) == 0
