@@ -1,4 +1,4 @@
-"""What a loss can be tested with: comparisons that say what differs, an oracle, tolerances, cases, framework drivers.
+"""What a loss can be tested with: comparisons that say what differs and why, an oracle, tolerances, cases, framework drivers.
 
 Importing this package imports neither NumPy nor a framework; each name brings its module when it is first used.
 """
@@ -9,23 +9,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqloss.testing.comparison import ParityError, assert_parity, compare
     from seqloss.testing.comparison.result import Comparison, Entry, Places, Side, Spread
+    from seqloss.testing.explain import Cause, Explanation, explain_mismatch
     from seqloss.testing.tolerances import token_bound
 
 _HOMES = {
     **dict.fromkeys(("ParityError", "assert_parity", "compare"), "comparison"),
     **dict.fromkeys(("Comparison", "Entry", "Places", "Side", "Spread"), "comparison.result"),
+    **dict.fromkeys(("Cause", "Explanation", "explain_mismatch"), "explain"),
     "token_bound": "tolerances",
 }
 
 __all__ = [
+    "Cause",
     "Comparison",
     "Entry",
+    "Explanation",
     "ParityError",
     "Places",
     "Side",
     "Spread",
     "assert_parity",
     "compare",
+    "explain_mismatch",
     "token_bound",
 ]
 

@@ -92,7 +92,7 @@ def explain_mismatch(
     Their loss divides by all positions, where only 7 of 10 are tokens:
 
     >>> import numpy as np
-    >>> from seqloss.testing.explain import explain_mismatch
+    >>> from seqloss.testing import explain_mismatch
     >>> rng = np.random.default_rng(0)
     >>> logits, targets = rng.normal(size=(2, 5, 8)), rng.integers(0, 8, (2, 5))
     >>> weights = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
