@@ -3,21 +3,33 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from importlib.util import find_spec
+from typing import Any, NoReturn
 
+from seqloss.commands import env
 from seqloss.core.errors import OptionError, SeqlossError
 from seqloss.parity import cli as parity
 
 # A command is a module with HELP, DESCRIPTION, add_arguments(parser) and run(options) -> exit status. Importing one
 # is cheap: what it needs besides argparse it imports when it runs.
-_COMMANDS = {"parity": parity}
+_COMMANDS: dict[str, Any] = {"env": env, "parity": parity}
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line like all others, not the usage and a line."""
+    """A parser whose errors are one line like all others, and whose help is in colour where rich-argparse is there."""
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message} ({self.prog} --help shows what there is)")
+
+    def format_help(self) -> str:
+        # Not earlier: argparse makes a formatter for every argument that is added.
+        if sys.stdout.isatty() and find_spec("rich_argparse") is not None:
+            from rich_argparse import RawDescriptionRichHelpFormatter
+
+            # The brackets in descriptions are no markup.
+            RawDescriptionRichHelpFormatter.text_markup = RawDescriptionRichHelpFormatter.help_markup = False
+            self.formatter_class = RawDescriptionRichHelpFormatter
+        return super().format_help()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="seqloss", description="The loss of a sequence model in NumPy, PyTorch, TensorFlow and JAX.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="seqloss")
     for name, command in _COMMANDS.items():
         command.add_arguments(
             commands.add_parser(

@@ -114,6 +114,7 @@ FLOORS = [
     {""},
     {"compat"},
     {"testing"},
+    {"commands"},
     {"parity"},
     {"__main__"},
 ]

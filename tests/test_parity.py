@@ -13,8 +13,9 @@ import pytest
 
 import seqloss
 from seqloss.__main__ import main
+from seqloss.commands import backends, processes
 from seqloss.core.errors import OptionError
-from seqloss.parity import batch, bigram, cli, functions, inputs, judge, launch, text
+from seqloss.parity import batch, bigram, cli, functions, inputs, judge, text
 from seqloss.testing import tolerances
 
 BACKENDS = Path(__file__).with_name("parity_backends")
@@ -197,7 +198,7 @@ def test_a_missing_or_unknown_command_is_one_line_and_status_2(capsys, arguments
 
 @pytest.fixture
 def numpy_alone(monkeypatch):
-    monkeypatch.setattr(cli, "_is_installed", lambda name: name == "numpy")
+    monkeypatch.setattr(backends, "is_installed", lambda name: name == "numpy")
 
 
 def test_what_is_not_installed_is_listed_with_the_way_to_add_it(numpy_alone, capsys):
@@ -216,7 +217,7 @@ def test_asking_for_what_is_not_installed_is_status_2(numpy_alone, capsys):
 
 
 def test_without_numpy_there_is_no_reference(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_is_installed", lambda name: False)
+    monkeypatch.setattr(backends, "is_installed", lambda name: False)
     assert main(["parity"]) == 2
     assert "pip install numpy" in capsys.readouterr().err
 
@@ -224,7 +225,7 @@ def test_without_numpy_there_is_no_reference(monkeypatch, capsys):
 def test_a_folder_of_that_name_is_no_framework(tmp_path, monkeypatch):
     (tmp_path / "folder_only").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert not cli._is_installed("folder_only")
+    assert not backends.is_installed("folder_only")
 
 
 def test_a_third_party_backend_that_is_right(boxed):
@@ -432,7 +433,7 @@ def outcome(expected, **changes):
     arrays = {name: value.astype(np.float32) for name, value in expected.values.items()} | changes
     facts = {"version": "1", "device": "cpu", "seconds": 0.1, "foreign": []}
     dtypes = {name: value.dtype.name for name, value in arrays.items()}
-    return launch.Outcome("x", None, "", {**facts, "dtypes": dtypes}, arrays)
+    return processes.Outcome("x", None, "", {**facts, "dtypes": dtypes}, arrays)
 
 
 @pytest.fixture(scope="module")
@@ -545,7 +546,7 @@ def test_exact_finds_a_bit(shipped):
 
 def outcome_of(arrays):
     facts = {"version": "1", "device": "cpu", "seconds": 1.0, "dtypes": dict.fromkeys(arrays, "float32"), "foreign": []}
-    return launch.Outcome("numpy", None, "", facts, arrays)
+    return processes.Outcome("numpy", None, "", facts, arrays)
 
 
 def test_exact_is_for_the_sequence_loss_alone(parity):

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seqloss.commands.processes import Outcome
 from seqloss.parity.batch import Batch
 from seqloss.parity.functions import Function
-from seqloss.parity.launch import Outcome
 from seqloss.testing import oracle, tolerances
 
 Array = Any

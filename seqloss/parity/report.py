@@ -1,11 +1,10 @@
-"""The verdicts, for people and for machines."""
+"""What there is to tell of the verdicts."""
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import seqloss
+from seqloss.commands.report import Column, Figure, Report, Row, Status
 from seqloss.parity import bigram
 from seqloss.parity.batch import MARGINS, Batch
 from seqloss.parity.functions import DEFAULT
@@ -13,11 +12,20 @@ from seqloss.parity.judge import DTYPE, Expected, Verdict, Worst
 from seqloss.parity.text import Text
 from seqloss.testing import tolerances
 
-_HEADS = ("backend", "version", "device", "loss", "token ULP", "grad ULP", "verdict", "time")
-_RIGHT = {"loss", "token ULP", "grad ULP", "time"}
+_COLUMNS = (
+    Column("backend"),
+    Column("version"),
+    Column("device"),
+    Column("loss", True),
+    Column("token ULP", True),
+    Column("grad ULP", True),
+    Column("verdict"),
+    Column("time", True),
+)
+_STATUS: dict[str, Status] = {"agrees": "good", "not installed": "neutral"}
 
 
-class Report(NamedTuple):
+class Told(NamedTuple):
     """All there is to tell."""
 
     text: Text
@@ -51,19 +59,38 @@ class Report(NamedTuple):
         return {"loss": loss, "bits_per_byte": loss / math.log(2), "perplexity": math.exp(loss)}
 
 
-def as_json(report: Report) -> str:
-    """One strict JSON object: what is not finite or not known is null."""
-    text, batch = report.text, report.batch
-    content = {
-        "seqloss": seqloss.__version__,
-        "function": report.function,
-        "exact": report.exact,
-        "agree": report.agree,
+def build(told: Told, figures: Sequence[Figure]) -> Report:
+    """The report of the command."""
+    good, all_of = sum(verdict.status == "agrees" for verdict in told.ran), len(told.ran)
+    conclusion = (
+        f"{good} of {all_of} backend{'s' * (all_of != 1)} agree{'s' * (good == 1)} with the reference "
+        "(float64 or wider, NumPy, independent of the library)."
+    )
+    return Report(
+        "parity",
+        f"{told.function} in every backend, compared with a reference",
+        _heading(told),
+        _COLUMNS,
+        [_row(verdict) for verdict in told.verdicts],
+        conclusion,
+        told.agree,
+        _data(told),
+        [_what_ulp_is(told)],
+        figures,
+    )
+
+
+def _data(told: Told) -> dict[str, Any]:
+    text, batch = told.text, told.batch
+    return {
+        "function": told.function,
+        "exact": told.exact,
+        "agree": told.agree,
         "text": {
             "source": text.source,
             "sentences": batch.sentences,
             "bytes": batch.bytes,
-            "truncated": report.truncated,
+            "truncated": told.truncated,
         },
         "batch": {
             "shape": list(batch.logits.shape),
@@ -71,12 +98,11 @@ def as_json(report: Report) -> str:
             "confident_tokens": len(MARGINS),
             "padding": batch.padding,
         },
-        "inputs": {name: list(x.shape) for name, x in report.inputs.items()},
-        "reference": report.scores,
-        "bounds_ulp": _bounds(report.exact),
-        "backends": [_as_dict(verdict) for verdict in report.verdicts],
+        "inputs": {name: list(x.shape) for name, x in told.inputs.items()},
+        "reference": told.scores,
+        "bounds_ulp": _bounds(told.exact),
+        "backends": [_as_dict(verdict) for verdict in told.verdicts],
     }
-    return json.dumps(_finite(content), indent=2, allow_nan=False)
 
 
 def _bounds(exact: bool) -> dict[str, float]:
@@ -93,35 +119,13 @@ def _as_dict(verdict: Verdict) -> dict[str, Any]:
     return fields
 
 
-def _finite(x: Any) -> Any:
-    if isinstance(x, dict):
-        return {key: _finite(value) for key, value in x.items()}
-    if isinstance(x, list):
-        return [_finite(value) for value in x]
-    return None if isinstance(x, float) and not math.isfinite(x) else x
-
-
-def as_text(report: Report) -> str:
-    """A heading, the table, what went wrong, and the conclusion; in ASCII, which every terminal can show."""
-    lines = [*_heading(report), "", *_table(report.verdicts), ""]
-    for verdict in report.verdicts:
-        lines += [f"{verdict.backend} {verdict.status}: {problem}" for problem in verdict.problems]
-    good, all_of = sum(verdict.status == "agrees" for verdict in report.ran), len(report.ran)
-    lines += [
-        f"{good} of {all_of} backend{'s' * (all_of != 1)} agree{'s' * (good == 1)} with the reference "
-        "(float64 or wider, NumPy, independent of the library).",
-        _what_ulp_is(report),
-    ]
-    return "\n".join(" ".join(line.splitlines()).encode("ascii", "backslashreplace").decode() for line in lines)
-
-
-def _what_ulp_is(report: Report) -> str:
-    if report.function != DEFAULT:
+def _what_ulp_is(told: Told) -> str:
+    if told.function != DEFAULT:
         return (
             "ULP: the worst difference, of what is allowed, in units of the last place of what was added up; "
             "what weight 0 removes must be exactly 0."
         )
-    if report.exact:
+    if told.exact:
         return (
             "ULP: the worst difference; half a unit is one rounding, so that backends which agree have the same bits. "
             "Padding must be exactly 0."
@@ -132,39 +136,30 @@ def _what_ulp_is(report: Report) -> str:
     )
 
 
-def _heading(report: Report) -> list[str]:
-    batch, scores = report.batch, report.scores
-    if report.function != DEFAULT:
-        return _heading_of_function(report)
-    first = "the first " if report.truncated else ""
+def _heading(told: Told) -> list[tuple[str, str]]:
+    text, batch, scores = told.text, told.batch, told.scores
+    if told.function != DEFAULT:
+        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in told.inputs.items())
+        return [
+            ("text", text.source),
+            ("function", f"{told.function} of {shapes}"),
+            ("loss", f"{scores['loss']:.6f}, the mean of what the reference returns"),
+        ]
+    first = "the first " if told.truncated else ""
+    confident = f"{len(MARGINS)} confident tokens (margins {MARGINS[0]} to {MARGINS[-1]})"
+    padding = f"{batch.padding:,} positions of padding"
+    bits = f"{scores['bits_per_byte']:.4f} bits per byte, perplexity {scores['perplexity']:.4f}"
     return [
-        f"text    {report.text.source}: {first}{batch.sentences} sentences, {batch.bytes:,} bytes",
-        f"batch   logits {list(batch.logits.shape)} {DTYPE}, {batch.padding:,} positions of padding, "
-        f"{len(MARGINS)} confident tokens (margins {MARGINS[0]} to {MARGINS[-1]})",
-        f"model   byte bigrams fitted on this text, {bigram.CLASSES} classes",
-        f"loss    {scores['loss']:.6f} nats per byte = {scores['bits_per_byte']:.4f} bits per byte, "
-        f"perplexity {scores['perplexity']:.4f} (of the text, without the confident tokens)",
+        ("text", f"{text.source}: {first}{batch.sentences} sentences, {batch.bytes:,} bytes"),
+        ("batch", f"logits {list(batch.logits.shape)} {DTYPE}, {padding}, {confident}"),
+        ("model", f"byte bigrams fitted on this text, {bigram.CLASSES} classes"),
+        ("loss", f"{scores['loss']:.6f} nats per byte = {bits} (of the text, without the confident tokens)"),
     ]
 
 
-def _heading_of_function(report: Report) -> list[str]:
-    shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in report.inputs.items())
-    return [
-        f"text      {report.text.source}",
-        f"function  {report.function} of {shapes}",
-        f"loss      {report.scores['loss']:.6f}, the mean of what the reference returns",
-    ]
-
-
-def _table(verdicts: Sequence[Verdict]) -> list[str]:
-    rows = [_HEADS, *map(_cells, verdicts)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
-    rows.insert(1, tuple("-" * width for width in widths))
-    return ["  ".join(_aligned(*cell) for cell in zip(row, widths, _HEADS, strict=True)).rstrip() for row in rows]
-
-
-def _aligned(cell: str, width: int, head: str) -> str:
-    return cell.rjust(width) if head in _RIGHT else cell.ljust(width)
+def _row(verdict: Verdict) -> Row:
+    problems = [f"{verdict.backend} {verdict.status}: {' '.join(text.splitlines())}" for text in verdict.problems]
+    return Row(verdict.backend, _cells(verdict), _STATUS.get(verdict.status, "bad"), problems)
 
 
 def _cells(verdict: Verdict) -> tuple[str, ...]:

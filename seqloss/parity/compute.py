@@ -1,16 +1,7 @@
-"""The computation of one backend: ``python -m seqloss.parity.worker FOLDER FRAMEWORK FUNCTION fast|exact ...``.
-
-One process each, because TensorFlow loaded before parts of torch aborts the process, and because a backend that
-crashes must not take the others with it. Reads FOLDER/inputs.npz; writes FOLDER/FRAMEWORK.npz and, when all is done,
-FOLDER/FRAMEWORK.json.
-"""
+"""The computation of one backend, in a process of its own."""
 
 import importlib
-import json
-import sys
 import time
-import traceback
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,31 +13,11 @@ from seqloss.parity.functions import DEFAULT, FUNCTIONS
 from seqloss.testing.conformance.comparing import densified
 
 
-def main(arguments: list[str]) -> None:
-    """Compute and write; an exception becomes part of what is written."""
-    folder, framework, function, mode, *registered = arguments
-    for pair in registered:
-        seqloss.register_backend(*pair.split("=", 1))
-    try:
-        with np.load(Path(folder, "inputs.npz"), allow_pickle=False) as file:
-            inputs = {name: _read_only(file[name]) for name in file.files}
-        facts, arrays = _compute(framework, function, mode == "exact", inputs)
-        np.savez(Path(folder, f"{framework}.npz"), **arrays)
-    except Exception as error:
-        facts = {"error": _describe(error)}
-    Path(folder, f"{framework}.json").write_text(json.dumps(facts), encoding="utf-8")
-
-
-def _read_only(array: Array) -> Array:
-    """A kernel that writes into its argument shall notice."""
-    array.setflags(write=False)
-    return array
-
-
-def _compute(
-    framework: str, function: str, exact: bool, inputs: dict[str, Array]
+def compute(
+    framework: str, inputs: dict[str, Array], options: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """What the backend makes of the inputs: facts about it, and its results as NumPy arrays."""
+    function, exact = options["function"], options["exact"]
     module = importlib.import_module(framework)
     backend = dispatch.load(framework)
     given = {name: backend.asarray(value) for name, value in inputs.items()}
@@ -133,13 +104,3 @@ def _device(backend: Backend, x: Array) -> str:
     if platform is not None:
         return f"{platform}:{device.id}" if device.id else str(platform)
     return "cpu" if device is None else str(device).rpartition("device:")[2].lower().removesuffix(":0")
-
-
-def _describe(error: Exception) -> str:
-    """The error and the line that raised it, because nobody sees the traceback of a worker."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} (in {where.name}, {Path(where.filename).name} line {where.lineno})"
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

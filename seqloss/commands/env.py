@@ -1,0 +1,131 @@
+"""The command ``env``: what is installed, and whether it works."""
+
+import argparse
+import os
+import platform
+import sys
+from typing import Any
+
+import seqloss
+from seqloss.commands import backends, output
+from seqloss.commands.report import Column, Report, Row
+
+HELP = "show every framework with its version, devices and threads, and whether its backend works"
+
+DESCRIPTION = """\
+Imports every framework in a process of its own, loads its seqloss backend and computes the loss of two tokens with it.
+One that crashes or hangs is shown as such, and the others are shown all the same.
+
+backend      "works", or how it failed
+import       seconds from the start of the import to its end, NumPy included; the start of Python is not
+threads      that the framework uses for one operation; auto where it decides by itself
+settings     what changes numbers: JAX computes in float32 at most unless jax_enable_x64 is on
+
+exit status  0: every framework that is installed works
+             1: one does not
+             2: the request cannot be fulfilled: bad options, an unknown backend, or one that was asked for and is not
+                installed
+"""
+
+EXTRAS = ("rich", "rich-argparse", "jinja2", "matplotlib")
+"""The packages of the extra ``cli``."""
+
+_COLUMNS = (
+    Column("framework"),
+    Column("version"),
+    Column("backend"),
+    Column("devices"),
+    Column("threads", True),
+    Column("import", True),
+    Column("settings"),
+)
+_LOSS = 0.6931472
+"""The logarithm of 2: the loss of a token of two equal logits."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    backends.add_arguments(parser, timeout=120.0)
+    output.add_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Try each framework and say what became of it; the exit status."""
+    from seqloss.commands import processes
+
+    output.check(options)
+    choice = backends.select(options)
+    found: list[dict[str, Any]] = []
+    with processes.workplace() as folder:
+        for framework in choice.chosen:
+            backends.progress(f"{framework}: importing ...")
+            job = processes.Job(framework, "seqloss.commands.probe:probe")
+            outcome = processes.run(folder, job, choice.registered, options.timeout)
+            status = outcome.failure or ("works" if outcome.facts.pop("works") else "wrong")
+            detail = outcome.detail or None
+            found.append({"framework": framework, "status": status, "detail": detail, **outcome.facts})
+            backends.progress("")
+    found += [
+        {"framework": name, "status": "not installed", "detail": backends.install(name)} for name in choice.missing
+    ]
+    return output.give(_report(found), options)
+
+
+def _report(found: list[dict[str, Any]]) -> Report:
+    ran = [one for one in found if one["status"] != "not installed"]
+    good = sum(one["status"] == "works" for one in ran)
+    here = _here()
+    facts = [("python", f"{here['python']} ({here['executable']})"), ("seqloss", here["seqloss"])]
+    facts += [("machine", f"{here['platform']}, {here['cores']} cores")]
+    extras = [f"{name} {version or 'missing'}" for name, version in here["extras"].items()]
+    facts += [("extra cli", ", ".join(extras)), *[(name, value) for name, value in here["variables"].items()]]
+    return Report(
+        "env",
+        "What is installed, and whether it works",
+        facts,
+        _COLUMNS,
+        [_row(one) for one in found],
+        f"{good} of {len(ran)} installed framework{'s' * (len(ran) != 1)} work{'s' * (good == 1)}.",
+        good == len(ran),
+        {"environment": here, "frameworks": found},
+    )
+
+
+VARIABLES = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS", "JAX_ENABLE_X64", "XLA_FLAGS")
+"""What is set of these is shown: it decides devices, threads and precision."""
+
+
+def _here() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "seqloss": seqloss.__version__,
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "extras": {name: _version(name) for name in EXTRAS},
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+    }
+
+
+def _version(name: str) -> str | None:
+    from importlib import metadata  # which takes 30 ms, and the help of any command should not
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _row(one: dict[str, Any]) -> Row:
+    status, name = one["status"], one["framework"]
+    if status == "not installed":
+        return Row(name, (name, "-", f"{status}: {one['detail']}", "-", "-", "-", "-"))
+    shown = status if status == "works" else status.upper()
+    seconds = f"{one['import_seconds']:.2f} s" if "import_seconds" in one else "-"
+    devices = ", ".join(one.get("devices", [])) or "-"
+    settings = ", ".join(f"{key} {value}" for key, value in one.get("settings", {}).items()) or "-"
+    cells = (name, one.get("version", "-"), shown, devices, str(one.get("threads", "-")), seconds, settings)
+    if status == "works":
+        return Row(name, cells, "good")
+    detail = one["detail"] or f"the loss of two tokens is {one['loss']}, expected {_LOSS}"
+    return Row(name, cells, "bad", [f"{name} {status}: {detail}"])

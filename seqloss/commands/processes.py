@@ -1,0 +1,142 @@
+"""Runs each job in a process of its own, so that one that crashes or hangs hides no other."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Array = Any
+
+CRASHED, TIMED_OUT = "crashed", "timed out"
+
+_LAST_WORDS = 64 * 1024
+"""So many bytes at the end of what a worker printed are read, which may be anything and of any length."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is to do: import ``entry``, as in "module:function", and call it.
+
+    ``entry(framework, inputs, options)`` gets the arrays of the workplace and returns facts for JSON and NumPy arrays.
+    """
+
+    framework: str
+    entry: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: its facts and arrays, or ("crashed", "timed out") how it failed."""
+
+    framework: str
+    failure: str | None
+    detail: str
+    facts: dict[str, Any]
+    arrays: dict[str, Array]
+
+
+@contextmanager
+def workplace(inputs: Mapping[str, Array] | None = None) -> Iterator[Path]:
+    """A folder with the inputs of the workers, for as long as they work."""
+    with tempfile.TemporaryDirectory(prefix="seqloss-", ignore_cleanup_errors=True) as folder:
+        if inputs is not None:
+            import numpy as np
+
+            np.savez(Path(folder, "inputs.npz"), **inputs)
+        yield Path(folder)
+
+
+def run(folder: Path, job: Job, registered: Mapping[str, str], timeout: float) -> Outcome:
+    """Do a job and wait for it. Never two at once: each is to be timed alone."""
+    place = Path(tempfile.mkdtemp(prefix="job-", dir=folder))
+    content = {
+        "framework": job.framework,
+        "entry": job.entry,
+        "options": dict(job.options),
+        "registered": dict(registered),
+    }
+    (place / "job.json").write_text(json.dumps(content), encoding="utf-8")
+    # -P and the path of this process: the worker must find the very modules that were found here.
+    command = [sys.executable, "-P", "-m", "seqloss.commands.worker", str(place)]
+    # Into a file: a pipe would stay open, and be waited for, if a killed worker leaves children.
+    with open(place / "log", "wb") as log:
+        # The other end of stdin tells the worker that this process is still there.
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(), **_OWN_GROUP
+        )
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return Outcome(job.framework, TIMED_OUT, f"no result after {timeout:g} seconds", {}, {})
+        finally:
+            _end(process)
+    return _collect(place, job.framework, status)
+
+
+# A group, so that the children of a worker can be killed with it.
+_OWN_GROUP: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill what is left of a worker and its children."""
+    if _OWN_GROUP:
+        with suppress(ProcessLookupError, PermissionError):  # macOS forbids it where only the dead are left
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    if process.stdin is not None:
+        process.stdin.close()
+    process.wait()
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    return {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": path}
+
+
+def _collect(place: Path, framework: str, status: int) -> Outcome:
+    def crashed(detail: str, facts: dict[str, Any] | None = None) -> Outcome:
+        return Outcome(framework, CRASHED, detail, facts or {}, {})
+
+    try:
+        left = json.loads((place / "result.json").read_text(encoding="utf-8"))
+    except OSError:
+        return crashed(_last_words(status, place / "log"))
+    except ValueError as error:
+        return crashed(f"its result is no JSON: {error}")
+    if not isinstance(left, dict) or not isinstance(left.get("facts"), dict):
+        return crashed(str(left["error"]) if isinstance(left, dict) and "error" in left else "its result has no facts")
+    try:
+        arrays = _arrays(place / "arrays.npz")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        return crashed(f"its results cannot be read: {error}", left["facts"])
+    return Outcome(framework, None, "", left["facts"], arrays)
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    if not path.exists():
+        return {}
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _last_words(status: int, log: Path) -> str:
+    """How a worker ended that could not say so itself."""
+    try:
+        end = f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        end = f"exit status {status} without a result"
+    with open(log, "rb") as file:
+        file.seek(max(0, log.stat().st_size - _LAST_WORDS))
+        lines = file.read().decode("utf-8", "replace").split("\n")
+    return ": ".join([end, *[line.strip() for line in lines if line.strip()][-1:]])
