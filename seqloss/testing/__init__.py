@@ -1,4 +1,4 @@
-"""What a loss can be tested with: comparisons that say what differs and why, an oracle, tolerances, cases, framework drivers.
+"""What a loss can be tested with: comparisons that say what differs and why, an oracle, tolerances, cases, drivers.
 
 Importing this package imports neither NumPy nor a framework; each name brings its module when it is first used.
 """
@@ -7,15 +7,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqloss.testing import golden
     from seqloss.testing.comparison import ParityError, assert_parity, compare
     from seqloss.testing.comparison.result import Comparison, Entry, Places, Side, Spread
     from seqloss.testing.explain import Cause, Explanation, explain_mismatch
+    from seqloss.testing.golden.errors import GoldenError
     from seqloss.testing.tolerances import token_bound
 
 _HOMES = {
     **dict.fromkeys(("ParityError", "assert_parity", "compare"), "comparison"),
     **dict.fromkeys(("Comparison", "Entry", "Places", "Side", "Spread"), "comparison.result"),
     **dict.fromkeys(("Cause", "Explanation", "explain_mismatch"), "explain"),
+    "GoldenError": "golden.errors",
     "token_bound": "tolerances",
 }
 
@@ -24,6 +27,7 @@ __all__ = [
     "Comparison",
     "Entry",
     "Explanation",
+    "GoldenError",
     "ParityError",
     "Places",
     "Side",
@@ -31,11 +35,14 @@ __all__ = [
     "assert_parity",
     "compare",
     "explain_mismatch",
+    "golden",
     "token_bound",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "golden":
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,88 @@
+"""The archive of a golden file: arrays out of bytes that were checked before anything is allocated for them.
+
+Nothing is evaluated or unpickled: the header of an array is compared with the one that its manifest asks for.
+"""
+
+import hashlib
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqloss.testing.golden.errors import GoldenError
+from seqloss.testing.golden.manifest import Entry, Manifest
+from seqloss.testing.golden.seqloss_golden_writer import BFLOAT16
+
+Array = Any
+
+OVERHEAD = 2048
+"""More than the headers and the line in the directory take for an array."""
+_AGAIN = "take both files from where they were recorded, or record them again"
+# The end of a zip archive without a comment: the size of its directory stands at the fourth place from behind.
+_END = struct.Struct("<4s4H2LH")
+
+
+def arrays_of(path: Path, content: bytes, manifest: Manifest) -> dict[str, Array]:
+    """The arrays in an archive by name, as they are declared; bfloat16 as float32."""
+    if hashlib.sha256(content).hexdigest() != manifest.sha256:
+        raise GoldenError(
+            f"{path} is not the file that its manifest describes: the SHA-256 differs, so it was changed, is damaged, "
+            f"or belongs to another recording; {_AGAIN}"
+        )
+    try:
+        return _arrays(content, manifest.arrays)
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        RuntimeError,  # an encrypted member; NotImplementedError is one, for what zipfile does not know
+        struct.error,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
+        raise GoldenError(f"{path} is no archive of a golden file: {error!s:.300}; {_AGAIN}") from None
+
+
+def _arrays(content: bytes, declared: Mapping[str, Entry]) -> dict[str, Array]:
+    _check_directory(content, len(declared))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = archive.infolist()
+        names, wanted = [member.filename for member in members], [f"{name}.npy" for name in declared]
+        if sorted(names) != sorted(wanted):
+            raise ValueError(f"it holds {sorted(names)!r:.100} where the manifest declares {sorted(wanted)!r:.100}")
+        if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
+            raise ValueError("it holds compressed or encrypted arrays; a golden file stores them as they are")
+        for member in members:
+            entry = declared[member.filename.removesuffix(".npy")]
+            if not member.file_size == member.compress_size <= entry.nbytes + OVERHEAD:
+                raise ValueError(f"{member.filename} takes {member.file_size} bytes, more than its shape")
+        return {name: _array(name, archive.read(f"{name}.npy"), entry) for name, entry in declared.items()}
+
+
+def _check_directory(content: bytes, members: int) -> None:
+    """Look at the size of the directory before zipfile makes an object of every line in it."""
+    signature, *_, size, _, comment = _END.unpack(content[-_END.size :])
+    # The 64-bit form has a directory of its own.
+    is_wide = content[-_END.size - 20 : -_END.size].startswith(b"PK\x06\x07")
+    if signature != b"PK\x05\x06" or comment or is_wide or size > members * OVERHEAD:
+        raise ValueError("its directory is not that of a golden file")
+
+
+def _array(name: str, content: bytes, entry: Entry) -> Array:
+    """The array in a .npy file, whose header may have any padding."""
+    start = 10 + int.from_bytes(content[8:10], "little")
+    text = f"{{'descr': {entry.stored!r}, 'fortran_order': False, 'shape': {entry.shape!r}, }}"
+    if content[:8] != b"\x93NUMPY\x01\x00" or content[10:start].decode("latin-1").rstrip() != text:
+        raise ValueError(f"the header of {name} does not say what the manifest says of it")
+    if len(content) != start + entry.nbytes:
+        raise ValueError(f"{name} has {len(content) - start} bytes, and its shape takes {entry.nbytes}")
+    array = np.frombuffer(content, entry.stored, offset=start).reshape(entry.shape)
+    if entry.dtype == BFLOAT16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    # A copy is aligned and may be written to; in the byte order of the machine.
+    return array.astype(entry.dtype)

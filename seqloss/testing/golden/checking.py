@@ -1,0 +1,186 @@
+"""Whether what was recorded is what is computed now."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import seqloss
+from seqloss.core import dispatch
+from seqloss.testing import frameworks
+from seqloss.testing.comparison import compare
+from seqloss.testing.comparison.result import Comparison
+from seqloss.testing.golden.errors import GoldenError
+from seqloss.testing.golden.files import Golden
+from seqloss.testing.golden.scales import allowed
+from seqloss.testing.golden.seqloss_golden_writer import BFLOAT16
+
+Array = Any
+
+FUNCTION = "sequence_loss"
+INPUTS = ("logits", "targets", "weights")
+AVERAGES = ("average_across_timesteps", "average_across_batch", "sum_over_timesteps", "sum_over_batch")
+RESULTS = ("loss", "dlogits", "dweights", "token_losses")
+"""What can be computed without being told how."""
+
+
+def check(
+    golden: Golden,
+    compute: Callable[..., Mapping[str, Any]] | None = None,
+    *,
+    backend: str = "numpy",
+    bound: float | None = None,
+) -> dict[str, Comparison]:
+    """Compute what was recorded again, and compare.
+
+    Parameters
+    ----------
+    golden : Golden
+        What :func:`read` returned.
+    compute : callable, optional
+        Takes the inputs by their names, as arrays of the backend, and returns a mapping from names of results to
+        arrays of any framework. Results that it leaves out are not compared. By default seqloss computes every
+        recorded result of the function "sequence_loss" with the recorded flags: "loss", its gradients "dlogits" and
+        "dweights", and "token_losses", the weighted losses of the tokens before any reduction.
+    backend : str, default "numpy"
+        The framework whose arrays are made of the inputs; it is imported.
+    bound : float, optional
+        How many units in the last place results may be off, in place of the bounds below. 0 asks for equal numbers.
+
+    Returns
+    -------
+    dict of str to Comparison
+        One for each result that was computed, by name; each is true if the two are the same.
+
+    Raises
+    ------
+    GoldenError
+        If it is not known how to compute what was recorded, or if there is nothing to compare.
+    ImportError
+        If the framework is not installed.
+
+    See Also
+    --------
+    read : Reads a golden file.
+    compare : Compares two arrays, with options of its own.
+
+    Notes
+    -----
+    For the function "sequence_loss" the four results above are compared within twice the bound of a token, at the
+    scale of what a program adds up that computes the loss by the formulas of the frameworks: at least 1 for a token
+    loss, and 1 for the gradient at a target. The table in ``seqloss.testing.tolerances`` gives the reason. The scale
+    stays the same if a bound is given. Other results are compared within the bounds of ``compare``.
+
+    In JAX float64 is switched on while a recording of float64 arrays is computed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import seqloss
+    >>> from seqloss.testing import golden
+    >>> inputs = {"logits": np.zeros((1, 2, 4), "float32"), "targets": np.array([[3, 1]])}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = golden.write(f"{folder}/wrong", inputs, {"loss": np.float32(2.0)})
+    ...     wrong = golden.read(f"{folder}/wrong")
+    >>> found = golden.check(wrong)["loss"]
+    >>> found.same, found.first.actual, found.first.expected
+    (False, 1.3862943649291992, 2.0)
+    """
+    if compute is None:
+        _check_known(golden)
+    with _precision(backend, golden):
+        given = {name: _placed(backend, name, golden) for name in golden.inputs}
+        results = _computed(golden, given) if compute is None else _named(golden, compute(**given))
+        bounds = _bounds(golden)
+        return {
+            name: _compared(name, value, golden, backend, bounds.get(name), bound) for name, value in results.items()
+        }
+
+
+def _check_known(golden: Golden) -> None:
+    """Refuse what cannot be computed without being told how."""
+    unknown = {
+        "function": [golden.function] * (golden.function != FUNCTION),
+        "inputs": sorted(golden.inputs.keys() - set(INPUTS)),
+        "results": sorted(golden.results.keys() - set(RESULTS)),
+        "flags": sorted(golden.flags.keys() - {*AVERAGES, "exact"}),
+        "missing inputs": sorted({"logits", "targets"} - golden.inputs.keys()),
+        "missing inputs beside dweights": ["weights"]
+        * ("dweights" in golden.results and "weights" not in golden.inputs),
+    }
+    for what, names in unknown.items():
+        if names:
+            raise GoldenError(
+                f"it is not known how to compute this recording ({what}: {', '.join(names)}); pass compute=, which "
+                f"takes {', '.join(golden.inputs)} and returns results by name"
+            )
+
+
+def _computed(golden: Golden, given: dict[str, Array]) -> dict[str, Array]:
+    """The recorded results, by seqloss."""
+    wrt = tuple(name for name in INPUTS if f"d{name}" in golden.results)
+    results = {}
+    if wrt:
+        results["loss"], gradients = seqloss.sequence_loss_and_grad(**given, **golden.flags, wrt=wrt)
+        results.update({f"d{name}": gradient for name, gradient in zip(wrt, gradients, strict=True)})
+    elif "loss" in golden.results:
+        results["loss"] = seqloss.sequence_loss(**given, **golden.flags)
+    if "token_losses" in golden.results:
+        none = dict.fromkeys(AVERAGES, False)
+        results["token_losses"] = seqloss.sequence_loss(**given, **{**golden.flags, **none})
+    return {name: results[name] for name in golden.results}
+
+
+def _named(golden: Golden, results: Any) -> Mapping[str, Any]:
+    """What a callable returned, if it is some of what was recorded."""
+    if not isinstance(results, Mapping):
+        raise GoldenError(f"compute returned a {type(results).__qualname__}; expected results by name, as in a dict")
+    unknown = sorted(set(results) - golden.results.keys())
+    if unknown or not results:
+        raise GoldenError(f"compute returned the results {unknown}; recorded are {', '.join(golden.results)}")
+    return results
+
+
+def _precision(backend: str, golden: Golden) -> AbstractContextManager[Any]:
+    wide = "float64" in golden.dtypes.values()
+    return frameworks.load(backend).precision("float64") if wide and backend in frameworks.NAMES else nullcontext()
+
+
+def _placed(backend: str, name: str, golden: Golden) -> Array:
+    """A recorded array as one of the backend, of the dtype that it was recorded in."""
+    array, dtype = {**golden.inputs, **golden.results}[name], golden.dtypes[name]
+    ops = dispatch.load(backend)
+    if dtype != BFLOAT16:
+        return ops.asarray(array)
+    if backend == "numpy":
+        raise GoldenError(f"{name} was recorded in bfloat16, which NumPy lacks; choose another backend")
+    return ops.astype(ops.asarray(array), dtype)
+
+
+def _bounds(golden: Golden) -> dict[str, Any]:
+    """What results of the sequence loss may differ by, if that is what was recorded."""
+    logits, targets = (golden.inputs.get(name) for name in INPUTS[:2])
+    if golden.function != FUNCTION or logits is None or targets is None or logits.ndim != 3:
+        return {}
+    tokens = logits.shape[:2]
+    if targets.shape != tokens or golden.inputs.get("weights", logits[..., 0]).shape != tokens or not logits.shape[2]:
+        return {}
+    flags = {name: value for name, value in golden.flags.items() if name in AVERAGES}
+    return dict(allowed(golden.inputs, flags, golden.dtypes["logits"]))
+
+
+def _compared(name: str, actual: Any, golden: Golden, backend: str, known: Any, bound: float | None) -> Comparison:
+    expected: Array = golden.results[name]
+    if golden.dtypes[name] == BFLOAT16:
+        expected = _placed(backend, name, golden)
+    options = {} if known is None else known._asdict()
+    if options and options["scale"].shape != tuple(expected.shape):
+        options = {}
+    if bound is not None:
+        options["bound"] = bound
+    of_tokens = {
+        option: golden.inputs[key]
+        for option, key in (("labels", "targets"), ("weights", "weights"))
+        if key in golden.inputs and golden.inputs[key].shape == tuple(expected.shape)[: golden.inputs[key].ndim]
+    }
+    return compare(actual, expected, name=name, **options, **of_tokens)

@@ -1,0 +1,7 @@
+"""The error of golden files."""
+
+from seqloss.core.errors import SeqlossError
+
+
+class GoldenError(SeqlossError, ValueError):
+    """A golden file cannot be written, read or checked: the message says why, and what to do."""
