@@ -58,13 +58,11 @@ def run(options: argparse.Namespace) -> int:
     found: list[dict[str, Any]] = []
     with processes.workplace() as folder:
         for framework in choice.chosen:
-            backends.progress(f"{framework}: importing ...")
             job = processes.Job(framework, "seqloss.commands.probe:probe")
-            outcome = processes.run(folder, job, choice.registered, options.timeout)
+            with backends.progress(f"{framework}: importing ..."):
+                outcome = processes.run(folder, job, choice.registered, options.timeout)
             status = outcome.failure or ("works" if outcome.facts.pop("works") else "wrong")
-            detail = outcome.detail or None
-            found.append({"framework": framework, "status": status, "detail": detail, **outcome.facts})
-            backends.progress("")
+            found.append({"framework": framework, "status": status, "detail": outcome.detail or None, **outcome.facts})
     found += [
         {"framework": name, "status": "not installed", "detail": backends.install(name)} for name in choice.missing
     ]

@@ -82,13 +82,12 @@ def run(options: argparse.Namespace) -> int:
     how = {"function": options.function, "exact": options.exact}
     with processes.workplace(inputs) as folder:
         for framework in choice.chosen:
-            backends.progress(f"{framework}: loading and computing ...")
             job = processes.Job(framework, "seqloss.parity.compute:compute", how)
-            outcome = processes.run(folder, job, choice.registered, options.timeout)
+            with backends.progress(f"{framework}: loading and computing ..."):
+                outcome = processes.run(folder, job, choice.registered, options.timeout)
             verdicts.append(judge.judge(outcome, expected))
             if output.has_figures(options) and outcome.arrays:
                 distances[framework] = figures.distances(outcome.arrays, expected)
-            backends.progress("")
     verdicts += [judge.Verdict(name, "not installed", [], install=backends.install(name)) for name in choice.missing]
     told = report.Told(content, made, expected, verdicts, options.function, inputs, options.exact)
     return output.give(report.build(told, figures.draw(distances, expected)), options)
