@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0) -> No
     )
     add(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=timeout,
         metavar="SECONDS",
         help=f"for each backend (default: {timeout:g})",
@@ -116,11 +116,12 @@ def progress(message: str) -> Iterator[None]:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _seconds(value: str) -> float:
+def seconds(value: str) -> float:
+    """A time limit, as argparse wants its types."""
     try:
-        seconds = float(value)
+        number = float(value)
     except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= LONGEST_TIMEOUT:
+        number = math.nan
+    if not 0 < number <= LONGEST_TIMEOUT:
         raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds between 0 and {LONGEST_TIMEOUT}")
-    return seconds
+    return number

@@ -42,6 +42,8 @@ class Outcome:
     detail: str
     facts: dict[str, Any]
     arrays: dict[str, Array]
+    refusal: str | None = None
+    """The text alone where the job ended with an error of seqloss or of the operating system."""
 
 
 @contextmanager
@@ -103,8 +105,8 @@ def _environment() -> dict[str, str]:
 
 
 def _collect(place: Path, framework: str, status: int) -> Outcome:
-    def crashed(detail: str, facts: dict[str, Any] | None = None) -> Outcome:
-        return Outcome(framework, CRASHED, detail, facts or {}, {})
+    def crashed(detail: str, refusal: str | None = None) -> Outcome:
+        return Outcome(framework, CRASHED, detail, {}, {}, refusal)
 
     try:
         left = json.loads((place / "result.json").read_text(encoding="utf-8"))
@@ -112,12 +114,14 @@ def _collect(place: Path, framework: str, status: int) -> Outcome:
         return crashed(_last_words(status, place / "log"))
     except ValueError as error:
         return crashed(f"its result is no JSON: {error}")
+    if isinstance(left, dict) and "error" in left:
+        return crashed(left["error"], left["refusal"])
     if not isinstance(left, dict) or not isinstance(left.get("facts"), dict):
-        return crashed(str(left["error"]) if isinstance(left, dict) and "error" in left else "its result has no facts")
+        return crashed("its result has no facts")
     try:
         arrays = _arrays(place / "arrays.npz")
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        return crashed(f"its results cannot be read: {error}", left["facts"])
+        return crashed(f"its results cannot be read: {error}")
     return Outcome(framework, None, "", left["facts"], arrays)
 
 

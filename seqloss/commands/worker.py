@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import seqloss
+from seqloss.core.errors import SeqlossError
 
 Array = Any
 
@@ -37,7 +38,8 @@ def main(arguments: list[str]) -> None:
             np.savez(place / "arrays.npz", **arrays)
         result = json.dumps({"facts": facts})
     except Exception as error:
-        result = json.dumps({"error": describe(error)})
+        refusal = str(error) if isinstance(error, (SeqlossError, OSError)) else None
+        result = json.dumps({"error": describe(error), "refusal": refusal})
     (place / "result.json").write_text(result, encoding="utf-8")
 
 

@@ -1,0 +1,122 @@
+"""The command ``explain``: why two losses of the same inputs differ."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from seqloss.commands import archives, backends, output
+from seqloss.commands.report import Column, Report, Row
+from seqloss.core.errors import OptionError
+
+HELP = "name the convention by which two losses of the same inputs differ"
+
+DESCRIPTION = """\
+Looks both numbers up among the losses of the inputs under some hundreds of conventions, and names what the two sides do
+not have in common: a mean over padding, a sum, another denominator, shifted labels, a mean of means, bits instead of
+nats, and so on, up to two causes on each side. It says how sure it is, and "none of these" where nothing fits.
+
+The inputs are a file of numpy.savez with the arrays logits [batch, time, classes], targets [batch, time] and, if there
+are any, weights [batch, time]; or a golden file, whose recorded loss is THEIRS if it is left out. Give the numbers with
+all the digits that you have: a number of three digits agrees with many conventions by chance.
+
+exit status  0: the two are the same
+             1: they differ, explained or not
+             2: the request cannot be fulfilled: bad options, or a file that cannot be used
+"""
+
+_COLUMNS = (Column("cause"), Column("side"), Column("what it does"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add = parser.add_argument
+    add("mine", type=float, metavar="MINE", help="one loss, as in 2.3025851")
+    add("theirs", type=float, metavar="THEIRS", nargs="?", help="the other one (default: that of the golden file)")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--inputs", type=Path, metavar="FILE.npz", help="logits, targets and weights, by numpy.savez")
+    given.add_argument("--golden", type=Path, metavar="FILE.npz", help="the same, and THEIRS, from a golden file")
+    add("--pad-id", type=int, metavar="LABEL", help="the label of padding, which a side may leave out by itself")
+    add("--world-size", type=int, metavar="N", help="the number of data-parallel ranks")
+    add("--accumulation-steps", type=int, metavar="N", help="micro-batches whose gradients are added up")
+    add("--micro-batches", type=_counts, metavar="N|A,B,C", help="how many there are, or the rows of each")
+    add("--label-smoothing", type=float, metavar="EPS", help="the eps of label smoothing, in [0, 1)")
+    add("--rtol", type=float, metavar="R", help="the relative difference at which numbers agree (default: from digits)")
+    output.add_arguments(parser)
+
+
+def _counts(value: str) -> int | list[int]:
+    try:
+        numbers = [int(part) for part in value.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is neither a number nor numbers with commas") from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Explain; the exit status."""
+    output.check(options)
+    backends.need_numpy("the explanation")
+    from seqloss.testing import explain_mismatch
+
+    inputs, theirs = _given(options)
+    known = ("pad_id", "world_size", "accumulation_steps", "micro_batches", "label_smoothing", "rtol")
+    found = explain_mismatch(options.mine, theirs, inputs, **{name: getattr(options, name) for name in known})
+    return output.give(_report(found, inputs), options)
+
+
+def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    """The inputs, and the other loss."""
+    if options.golden is None:
+        if options.theirs is None:
+            raise OptionError("there is only one loss; pass THEIRS too, or a golden file that has recorded it")
+        return archives.read(options.inputs), options.theirs
+    from seqloss.testing import golden
+
+    recorded = golden.read(options.golden)
+    names: tuple[str, ...] = ("logits", "targets", "weights")
+    inputs = {name: recorded.inputs[name] for name in names if name in recorded.inputs}
+    missing = [name for name in ("logits", "targets") if name not in inputs]
+    if missing:
+        raise OptionError(f"{options.golden} has recorded no {missing[0]}; it cannot be explained from it")
+    if options.theirs is not None:
+        return inputs, options.theirs
+    loss = recorded.results.get("loss")
+    if loss is None or loss.size != 1:
+        raise OptionError(f"{options.golden} has recorded no loss that is one number; pass THEIRS")
+    return inputs, loss
+
+
+def _report(found: Any, inputs: dict[str, Any]) -> Report:
+    same = found.verdict == "same"
+    rows = [Row(str(cause), (cause.name, cause.side, cause.does), "bad", [_mend(cause)]) for cause in found.causes]
+    if same:
+        rows = [Row("the same", ("none", "-", "the numbers agree within their tolerance"), "good")]
+    elif not rows:
+        tried = f"no known cause, nor a pair of them, reconciles the two ({found.tried} tried)"
+        rows = [Row("none of these", ("none of these", "-", tried), "bad")]
+    notes = [f"Or {' and '.join(map(str, causes))}, just as well." for causes in found.alternatives]
+    notes += [f"Note: {note}." for note in found.notes]
+    shapes = ", ".join(f"{name} {list(x.shape)} {x.dtype}" for name, x in inputs.items())
+    return Report(
+        "explain",
+        "Why two losses of the same inputs differ",
+        [("mine", repr(found.mine)), ("theirs", repr(found.theirs)), ("inputs", shapes)],
+        _COLUMNS,
+        rows,
+        _conclusion(found),
+        same,
+        found.as_dict(),
+        notes,
+    )
+
+
+def _mend(cause: Any) -> str:
+    return f"in {cause.side}: {cause.mend}"
+
+
+def _conclusion(found: Any) -> str:
+    said = f"{found.certainty[:1].upper()}{found.certainty[1:]}."
+    if not found.causes:
+        return said
+    once = f"{1 / max(found.chance, 1e-12):.0e}"
+    return f"{said} Of {found.tried} conventions unrelated numbers would fit one this closely once in {once} cases."

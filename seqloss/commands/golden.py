@@ -1,0 +1,164 @@
+"""The command ``golden``: recording what a loss returned, and checking it elsewhere."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from seqloss.commands import archives, backends, output
+from seqloss.commands.report import Column, Report, Row
+from seqloss.core.errors import OptionError
+
+HELP = "record loss and gradients to a golden file, or check files in every installed backend"
+
+DESCRIPTION = """\
+A golden file is a pair: NAME.npz with the arrays that a loss was given and what it returned, and NAME.json, which says
+with which function, flags, versions and device, and has the hash of the archive. Nothing in either is ever executed.
+
+write   compute the loss of given arrays, with its gradients and token losses, and record them
+check   compute what was recorded again in each backend, and compare
+writer  copy the one file that records in a program without seqloss: it needs NumPy alone and runs on Python 3.7, as
+        beside TensorFlow 1.15
+
+exit status  0: done, and all that was compared is the same
+             1: something differs, or a backend crashed or timed out
+             2: the request cannot be fulfilled: bad options, or a file that is damaged, edited, too large or missing
+"""
+
+_WRITE = "Computes loss, token losses and gradients of the arrays in one backend, and records all of it."
+_CHECK = "Computes what was recorded again in each backend, each in a process of its own, and compares."
+_WRITER = "Copies the writer, one file that needs NumPy alone, to a file or folder, so that an old program can record."
+
+FLAGS = ("sum_over_timesteps", "sum_over_batch", "exact")
+AVERAGES = ("average_across_timesteps", "average_across_batch")
+ENTRY = "seqloss.commands.golden_jobs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, prog=parser.prog)
+    _add_write(actions.add_parser("write", help="record", description=_WRITE))
+    check = actions.add_parser("check", help="compare", description=_CHECK)
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="NAME.npz or NAME.json; both must be there")
+    check.add_argument("--bound", type=float, metavar="ULP", help="what results may be off, instead of what is known")
+    backends.add_arguments(check)
+    output.add_arguments(check)
+    writer = actions.add_parser("writer", help="copy the writer", description=_WRITER)
+    writer.add_argument("path", nargs="?", type=Path, default=Path(), metavar="PATH", help="(default: this folder)")
+    writer.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    output.add_arguments(writer)
+
+
+def _add_write(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("out", type=Path, metavar="OUT.npz", help="where to; OUT.json is written beside it")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--inputs", type=Path, metavar="FILE.npz", help="logits, targets and weights, by numpy.savez")
+    given.add_argument("--from", dest="recorded", type=Path, metavar="GOLDEN", help="the inputs of a golden file")
+    add("--backend", default="numpy", metavar="B", help="the framework to compute in (default: numpy)")
+    for name in AVERAGES:
+        add(f"--no-{name.replace('_', '-')}", dest=name, action="store_false", help=f"with {name}=False")
+    for name in FLAGS:
+        add(f"--{name.replace('_', '-')}", action="store_true", help=f"with {name}=True")
+    add("--note", metavar="TEXT", help="anything worth knowing, for the manifest")
+    add("--overwrite", action="store_true", help="replace files that are there")
+    add("--timeout", type=backends.seconds, default=600.0, metavar="SECONDS", help="(default: 600)")
+    output.add_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what was asked for; the exit status."""
+    output.check(options)
+    backends.need_numpy("a golden file")
+    return output.give(_ACTIONS[options.action](options), options)
+
+
+def _write(options: argparse.Namespace) -> Report:
+    from seqloss.commands import processes
+
+    _check_free(options)
+    options.backends, options.register = options.backend, []
+    backend = backends.select(options).chosen[0]
+    # Only what departs from the defaults, so that the manifest says what is special.
+    flags = {name: True for name in FLAGS if getattr(options, name)}
+    flags |= {name: False for name in AVERAGES if not getattr(options, name)}
+    inputs, dtypes = _inputs(options)
+    how = {"path": str(options.out.absolute()), "flags": flags, "note": options.note, "dtypes": dtypes}
+    job = processes.Job(backend, f"{ENTRY}:record", {**how, "overwrite": options.overwrite})
+    with processes.workplace(inputs) as folder, backends.progress(f"{backend}: computing ..."):
+        outcome = processes.run(folder, job, {}, options.timeout)
+    if outcome.refusal is not None:
+        raise OptionError(outcome.refusal)
+    columns = (Column("array"), Column("role"), Column("dtype"), Column("shape"))
+    if outcome.failure is not None:
+        row = Row(
+            backend,
+            (backend, outcome.failure.upper(), "-", "-"),
+            "bad",
+            [f"{backend} {outcome.failure}: {outcome.detail}"],
+        )
+        return Report("golden write", "Recording", [], columns, [row], "Nothing was written.", False, {"file": None})
+    arrays = outcome.facts["arrays"]
+    rows = [Row(name, (name, x["role"], x["dtype"], str(x["shape"])), "good") for name, x in arrays.items()]
+    facts = [("file", str(options.out)), ("backend", f"{backend} {outcome.facts['version']}")]
+    facts += [("flags", ", ".join(f"{name}={value}" for name, value in flags.items()) or "the defaults")]
+    return Report(
+        "golden write",
+        "Recorded",
+        facts,
+        columns,
+        rows,
+        f"Wrote {outcome.facts['path']} and its manifest.",
+        True,
+        {"file": outcome.facts["path"], "backend": backend, "flags": flags, "arrays": arrays},
+    )
+
+
+def _check_free(options: argparse.Namespace) -> None:
+    """Refuse to write over a recording, before anything is computed."""
+    from seqloss.testing.golden import seqloss_golden_writer
+
+    if not options.out.parent.is_dir():
+        raise OptionError(f"{options.out} cannot be written: there is no folder {str(options.out.parent)!r}")
+    there = [path for path in seqloss_golden_writer.paths(options.out) if path.exists()]
+    if there and not options.overwrite:
+        raise OptionError(f"{there[0]} exists; pass --overwrite to record anew")
+
+
+def _inputs(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays, and the dtypes of those that are something else than they seem."""
+    if options.inputs is not None:
+        return archives.read(options.inputs), {}
+    from seqloss.testing import golden
+
+    recorded = golden.read(options.recorded)
+    return recorded.inputs, {name: recorded.dtypes[name] for name in recorded.inputs}
+
+
+def _check(options: argparse.Namespace) -> Report:
+    from seqloss.commands import golden_check
+
+    return golden_check.check(options)
+
+
+def _copy_writer(options: argparse.Namespace) -> Report:
+    from seqloss.testing import golden
+
+    target = options.path / golden.WRITER.name if options.path.is_dir() else options.path
+    content = golden.WRITER.read_bytes()
+    if target.exists() and not options.overwrite and target.read_bytes() != content:
+        raise OptionError(f"{target} exists and is another file; pass --overwrite to replace it")
+    target.write_bytes(content)
+    row = Row(str(target), (str(target), f"{len(content):,} bytes"), "good")
+    return Report(
+        "golden writer",
+        "The writer by itself",
+        [],
+        (Column("file"), Column("size", True)),
+        [row],
+        "Beside an old program: import seqloss_golden_writer, then seqloss_golden_writer.write(path, inputs, results).",
+        True,
+        {"file": str(target), "bytes": len(content)},
+    )
+
+
+_ACTIONS = {"write": _write, "check": _check, "writer": _copy_writer}

@@ -1,0 +1,101 @@
+"""``golden check``: the report on golden files."""
+
+import argparse
+from typing import Any
+
+from seqloss.commands import backends, processes
+from seqloss.commands.report import Column, Report, Row
+from seqloss.core.errors import OptionError
+from seqloss.testing import golden
+
+_COLUMNS = (
+    Column("file"),
+    Column("backend"),
+    Column("result"),
+    Column("dtype"),
+    Column("worst ULP", True),
+    Column("allowed", True),
+    Column("verdict"),
+)
+
+
+def check(options: argparse.Namespace) -> Report:
+    """Read the files, have each backend compute them again, and report."""
+    if options.bound is not None and not 0 <= options.bound < float("inf"):
+        raise OptionError(f"--bound must be at least 0 and finite, got {options.bound:g}")
+    # A file that cannot be used is an error of the request, noticed before anything is computed.
+    files = {str(path): golden.read(path) for path in dict.fromkeys(options.files)}
+    choice = backends.select(options)
+    job_options = {"files": list(files), "bound": options.bound}
+    outcomes = []
+    with processes.workplace() as folder:
+        for framework in choice.chosen:
+            job = processes.Job(framework, "seqloss.commands.golden_jobs:check", job_options)
+            with backends.progress(f"{framework}: loading and computing ..."):
+                outcomes.append(processes.run(folder, job, choice.registered, options.timeout))
+    rows = [row for path in files for outcome in outcomes for row in _rows(path, outcome)]
+    rows += [
+        Row(name, ("-", name, "-", "-", "-", "-", f"not installed: {backends.install(name)}"))
+        for name in choice.missing
+    ]
+    _check_that_something_was_compared(files, outcomes)
+    compared = [row for row in rows if row.status != "neutral"]
+    good = sum(row.status == "good" for row in compared)
+    return Report(
+        "golden check",
+        "Recorded losses, computed again",
+        [fact for path, one in files.items() for fact in _facts(path, one)],
+        _COLUMNS,
+        rows,
+        f"{good} of {len(compared)} comparison{'s' * (len(compared) != 1)} with the recording agree{'s' * (good == 1)}.",
+        good == len(compared),
+        {"files": {path: _about(one) for path, one in files.items()}, "backends": [_data(o) for o in outcomes]},
+    )
+
+
+def _check_that_something_was_compared(files: dict[str, Any], outcomes: list[processes.Outcome]) -> None:
+    for path in files:
+        refused = [o.facts["files"][path].get("refused") for o in outcomes if o.failure is None]
+        if refused and None not in refused and len(refused) == len(outcomes):
+            raise OptionError(f"{path}: {refused[0]}")
+
+
+def _facts(path: str, one: golden.Golden) -> list[tuple[str, str]]:
+    flags = ", ".join(f"{name}={value}" for name, value in one.flags.items()) or "default flags"
+    versions = ", ".join(f"{name} {version}" for name, version in one.versions.items())
+    return [(path, f"{one.function} with {flags}, recorded by {versions}" + (f": {one.note}" if one.note else ""))]
+
+
+def _about(one: golden.Golden) -> dict[str, Any]:
+    names = ("function", "flags", "note", "versions", "device", "dtypes", "sha256")
+    return {name: getattr(one, name) for name in names}
+
+
+def _rows(path: str, outcome: processes.Outcome) -> list[Row]:
+    name = outcome.framework
+    if outcome.failure is not None:
+        cells = (path, name, "-", "-", "-", "-", outcome.failure.upper())
+        return [Row(f"{path} {name}", cells, "bad", [f"{path} {name} {outcome.failure}: {outcome.detail}"])]
+    found = outcome.facts["files"][path]
+    if "refused" in found:
+        return [Row(f"{path} {name}", (path, name, "-", "-", "-", "-", f"not compared: {found['refused']}"))]
+    return [_row(path, name, result, one) for result, one in found["results"].items()]
+
+
+def _row(path: str, backend: str, result: str, found: dict[str, Any]) -> Row:
+    spread = found["ulp_at_scale"] or found["ulp"]
+    worst = "-" if spread is None else f"{spread['max']:.3g}"
+    cells = (path, backend, result, found["actual"]["dtype"], worst, f"{found['bound']:.3g}")
+    where = f"{path} {backend} {result}"
+    if found["same"]:
+        return Row(where, (*cells, "agrees"), "good")
+    return Row(where, (*cells, "DISAGREES"), "bad", [f"{path} {backend}: {found['report']}"])
+
+
+def _data(outcome: processes.Outcome) -> dict[str, Any]:
+    return {
+        "backend": outcome.framework,
+        "status": outcome.failure or "ran",
+        "detail": outcome.detail or None,
+        **outcome.facts,
+    }
