@@ -1,6 +1,7 @@
 """Rows in blocks, shared out to threads: the same bits as in one piece, whatever the sizes."""
 
 import gc
+import os
 import threading
 
 import numpy as np
@@ -50,6 +51,7 @@ def cut(monkeypatch, block, worth):
     """Blocks of so many logits, a thread for so many, and runs of rows left in their place for so many."""
     monkeypatch.setattr(rows, "_WORTH_A_RUN", worth)
     monkeypatch.setattr(rows, "_BLOCK", block)
+    monkeypatch.setattr(rows, "_SHARED_BLOCK", block)
     monkeypatch.setattr(rows, "_WORTH_A_THREAD", worth)
 
 
@@ -114,7 +116,7 @@ def test_the_backend_conforms_in_small_blocks(monkeypatch, block):
     assert_conforms(backend)
 
 
-@pytest.mark.parametrize("name", INVARIANTS)
+@pytest.mark.parametrize("name", [name for name, invariant in INVARIANTS.items() if not invariant.needs])
 def test_invariants_in_small_blocks(monkeypatch, name):
     cut(monkeypatch, 6, 1)
 
@@ -127,7 +129,7 @@ def test_invariants_in_small_blocks(monkeypatch, name):
 def test_big_batch_in_real_blocks():
     """More than one block and more than one thread, with the sizes as they are."""
     logits, targets, weights = batch((3, 401, 1031), "float32")
-    assert logits.size > 2 * rows._WORTH_A_THREAD > 2 * rows._BLOCK
+    assert logits.size > 4 * rows._WORTH_A_THREAD > 4 * rows._BLOCK
     loss, gradient = seqloss.sequence_loss_and_grad(logits, targets, weights)
     expected = oracle.sequence_loss(logits, targets, weights.astype("float32"))
     assert tolerances.ulps(loss, expected.loss, "float32") <= 20
@@ -148,7 +150,7 @@ def test_nothing_of_the_size_of_the_logits_is_allocated_but_the_gradient():
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    room = 4 * 2 * 4 * rows._BLOCK  # of four threads: rows picked out and what is made of them, in float32
+    room = 4 * 2 * 4 * rows._SHARED_BLOCK  # of four threads: rows picked out and what is made of them, in float32
     assert logits.nbytes < peak < 1.05 * logits.nbytes + room
 
 
@@ -219,19 +221,44 @@ def test_a_region_limits_threads_and_ends():
     assert threads.allowed() == 4
 
 
-@pytest.mark.parametrize("count, worth", [(1, 1), (10, 1), (100, 1), (100, 60), (1000, 0), (7, 2)])
-def test_every_piece_is_shared_out_once(count, worth):
+@pytest.mark.parametrize("count, workers", [(0, 4), (1, 4), (10, 1), (100, 2), (100, 4), (1000, 4), (3, 4)])
+def test_every_piece_is_shared_out_once(count, workers):
     seen, names = [], set()
 
-    def work(first, last):
-        seen.extend(range(first, last))
-        names.add(threading.current_thread().name)
+    def work(pieces):
+        for piece in pieces:
+            seen.append(piece)
+            names.add(threading.current_thread().name)
 
-    threads.share(work, count, worth)
+    threads.share(work, list(range(count)), workers)
     assert sorted(seen) == list(range(count))
-    assert len(names) <= 4
-    if count < 2 * worth:
+    assert len(names) <= min(workers, max(count, 1))
+    if min(count, workers) == 1:
         assert names == {threading.current_thread().name}
+
+
+def test_the_pieces_are_worked_on_at_the_same_time():
+    """Each waits for all the others, in as many threads as there are pieces."""
+    everybody = threading.Barrier(2, timeout=30)
+
+    def work(pieces):
+        for _ in pieces:
+            everybody.wait()
+
+    threads.share(work, [1, 2], 2)
+    assert everybody.n_waiting == 0 and not everybody.broken
+
+
+def test_a_call_whose_helpers_are_busy_does_its_work_alone():
+    """Calls of several threads share them, and none waits for another."""
+    hold, seen = threading.Event(), []
+    busy = [threads._started(lambda _: hold.wait(30), iter(())) for _ in range(64)]
+    try:
+        threads.share(seen.extend, [1, 2, 3], 3)
+        assert seen == [1, 2, 3] and not hold.is_set()
+    finally:
+        hold.set()
+        assert all(helper.result() for helper in busy)
 
 
 def test_works_when_the_main_thread_has_ended(python):
@@ -240,7 +267,8 @@ def test_works_when_the_main_thread_has_ended(python):
 import threading, numpy as np, seqloss
 from seqloss.backends.numpy import rows
 from seqloss.core import threads
-rows._BLOCK, rows._WORTH_A_THREAD = 8, 1
+rows._BLOCK = rows._SHARED_BLOCK = 8
+rows._WORTH_A_THREAD = 1
 arrays = np.zeros((1, 9, 4), "float32"), np.zeros((1, 9), int)
 
 def train():
@@ -253,19 +281,30 @@ threading.Thread(target=train).start()
     assert python(program).strip() == "1.3863"
 
 
-def test_an_error_in_a_thread_is_raised():
-    def work(first, last):
-        raise ZeroDivisionError(first)
+@pytest.mark.parametrize("in_main", [True, False])
+def test_an_error_in_a_thread_is_raised(in_main):
+    main, helped = threading.current_thread(), threading.Event()
+
+    def work(pieces):
+        for piece in pieces:
+            is_main = threading.current_thread() is main
+            if is_main == in_main:
+                helped.set()
+                raise ZeroDivisionError(piece)
+            helped.wait(30)  # so that there is a piece left for the other
 
     with pytest.raises(ZeroDivisionError):
-        threads.share(work, 100, 1)
+        threads.share(work, list(range(100)), 2)
 
 
-def test_no_thread_is_left_over(monkeypatch):
+def test_threads_are_kept_and_are_no_more_than_the_cores(monkeypatch):
     cut(monkeypatch, 8, 1)
-    before = threading.active_count()
-    seqloss.sequence_loss_and_grad(*batch((3, 5, 7), "float32"))
-    assert threading.active_count() == before
+    arrays = batch((3, 5, 7), "float32")
+    counts = []
+    for _ in range(20):
+        seqloss.sequence_loss_and_grad(*arrays)
+        counts.append(sum(thread.name.startswith("seqloss") for thread in threading.enumerate()))
+    assert 1 <= counts[-1] <= max(1, os.cpu_count() - 1)
 
 
 def test_works_after_a_fork(python):
@@ -274,7 +313,8 @@ def test_works_after_a_fork(python):
 import os, warnings, numpy as np, seqloss
 from seqloss.backends.numpy import rows
 from seqloss.core import threads
-rows._BLOCK, rows._WORTH_A_THREAD = 8, 1
+rows._BLOCK = rows._SHARED_BLOCK = 8
+rows._WORTH_A_THREAD = 1
 arrays = np.zeros((1, 9, 4), "float32"), np.zeros((1, 9), int)
 with threads.at_most(2):
     before = seqloss.sequence_loss_and_grad(*arrays)[1].tobytes()

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqloss.testing import golden
+    from seqloss.testing.check import check_loss
+    from seqloss.testing.check.conventions import Conventions
+    from seqloss.testing.check.result import Finding, LossCheck
     from seqloss.testing.comparison import ParityError, assert_parity, compare
     from seqloss.testing.comparison.result import Comparison, Entry, Places, Side, Spread
     from seqloss.testing.explain import Cause, Explanation, explain_mismatch
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from seqloss.testing.tolerances import token_bound
 
 _HOMES = {
+    "Conventions": "check.conventions",
+    **dict.fromkeys(("Finding", "LossCheck"), "check.result"),
+    "check_loss": "check",
     **dict.fromkeys(("ParityError", "assert_parity", "compare"), "comparison"),
     **dict.fromkeys(("Comparison", "Entry", "Places", "Side", "Spread"), "comparison.result"),
     **dict.fromkeys(("Cause", "Explanation", "explain_mismatch"), "explain"),
@@ -25,14 +31,18 @@ _HOMES = {
 __all__ = [
     "Cause",
     "Comparison",
+    "Conventions",
     "Entry",
     "Explanation",
+    "Finding",
     "GoldenError",
+    "LossCheck",
     "ParityError",
     "Places",
     "Side",
     "Spread",
     "assert_parity",
+    "check_loss",
     "compare",
     "explain_mismatch",
     "golden",

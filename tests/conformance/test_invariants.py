@@ -7,7 +7,9 @@ import wrong_losses
 
 import seqloss
 from seqloss.testing import frameworks
-from seqloss.testing.invariants import INVARIANTS, InvariantViolation
+from seqloss.testing.check.conventions import Conventions
+from seqloss.testing.check.subjects import Adapted
+from seqloss.testing.invariants import INVARIANTS, InvariantViolation, NotApplicable, Subject
 
 # Every question to a mode of this table is a compilation of its own, of 0.2 to 2 seconds. Such a mode is asked what a
 # compiler can get wrong: exact zeros, NaN behind a mask, sizes of 0, labels without values, the accurate form. The
@@ -31,7 +33,16 @@ def asked(name, mode):
     """The invariants that a mode of a framework is asked for."""
     if mode in LEFT_OUT.get(name, ()):
         return ()
-    return ASKED_OF_COMPILERS if mode in COMPILERS.get(name, ()) else tuple(INVARIANTS)
+    if mode in COMPILERS.get(name, ()):
+        return ASKED_OF_COMPILERS
+    driver = frameworks.load(name)
+    # Asked once, beside eager mode, of what the framework has.
+    once = {"modes": driver.COMPILERS, "second": driver.hessian_product}
+    return [
+        invariant
+        for invariant in INVARIANTS
+        if (needs := INVARIANTS[invariant].needs) not in once or (mode == "eager" and once[needs])
+    ]
 
 
 def rows(names):
@@ -58,23 +69,36 @@ def marked(row):
 
 
 def adapted(name, mode, dtype):
-    """``sequence_loss`` of a framework, in a mode and dtype, as the callable that invariants take."""
+    """``sequence_loss`` of a framework, in a mode and dtype, as the subject of invariants."""
     driver = frameworks.load(name)
 
-    def explicit(*arrays):
-        return driver.EXPLICIT.get(mode, driver.EXPLICIT["explicit"])(seqloss.sequence_loss_and_grad, arrays)
+    def asked(arrays, cotangent, **flags):
+        """Value and gradient; a framework that differentiates nothing has the explicit one."""
+        if mode not in driver.EXPLICIT:
+            value, gradients = driver.MODES[mode](
+                lambda *a: seqloss.sequence_loss(*a, **flags), arrays, (0,), cotangent
+            )
+            if gradients is not None:
+                return value, gradients[0]
 
-    def loss(logits, targets, weights):
-        arrays = [driver.array(logits, dtype), driver.array(targets), driver.array(weights, dtype)]
-        if mode in driver.EXPLICIT:
-            value, dlogits = explicit(*arrays)
-        else:
-            value, gradients = driver.MODES[mode](seqloss.sequence_loss, arrays, (0,), None)
-            # A framework that differentiates nothing has the explicit gradient.
-            dlogits = explicit(*arrays)[1] if gradients is None else gradients[0]
-        return driver.to_numpy(value), driver.to_numpy(dlogits)
+        def explicit(*a):
+            return seqloss.sequence_loss_and_grad(*a, **flags, cotangent=cotangent)
 
-    return loss
+        return driver.EXPLICIT.get(mode, driver.EXPLICIT["explicit"])(explicit, arrays)
+
+    def native(logits, targets, weights):
+        return [driver.array(logits, dtype), driver.array(targets), driver.array(weights, dtype)]
+
+    def loss(*arrays):
+        return tuple(map(driver.to_numpy, asked(native(*arrays), None)))
+
+    def upstream(logits, targets, weights, cotangent):
+        arrays, given = native(logits, targets, weights), driver.array(cotangent, "float32")
+        flags = {"average_across_timesteps": False, "average_across_batch": False}
+        return tuple(map(driver.to_numpy, asked(arrays, given, **flags)))
+
+    autodiff = Adapted(seqloss.sequence_loss, Conventions(), driver).subject(tuple(driver.COMPILERS))
+    return Subject(loss, upstream=upstream, modes=autodiff.modes, second=autodiff.second)
 
 
 def test_every_framework(name, mode, dtype, invariant):
@@ -99,6 +123,8 @@ def violates(invariant, loss):
         invariant(loss, 0)
     except InvariantViolation:
         return True
+    except NotApplicable:
+        pass
     return False
 
 
@@ -134,6 +160,31 @@ def test_exception_of_the_loss_is_a_violation():
     with pytest.raises(InvariantViolation, match=r"one_hot: an exception must be .*ZeroDivisionError") as caught:
         INVARIANTS["one_hot"](loss, 0)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("checked", [name for name, invariant in INVARIANTS.items() if invariant.needs])
+def test_what_a_bare_callable_has_not_is_not_applicable(checked):
+    with pytest.raises(NotApplicable):
+        INVARIANTS[checked](wrong_losses.right.loss, 0)
+
+
+@pytest.mark.parametrize("refusal", [ValueError, None], ids=["exception", "no-gradient"])
+def test_refused_second_derivative_is_right(refusal):
+    def second(*arrays):
+        if refusal is not None:
+            raise refusal("no second derivatives")
+
+    INVARIANTS["double_backward"](Subject(wrong_losses.right.loss, second=second), 0)
+
+
+def test_second_derivative_of_nan_is_wrong():
+    nan = Subject(wrong_losses.right.loss, second=lambda z, y, w, v: np.full_like(z, np.nan))
+    with pytest.raises(InvariantViolation, match="double_backward: the Hessian times a direction"):
+        INVARIANTS["double_backward"](nan, 0)
+
+
+def test_summaries_are_sentences():
+    assert all(invariant.summary.endswith(".") for invariant in INVARIANTS.values())
 
 
 def test_seed_or_generator():

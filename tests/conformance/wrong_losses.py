@@ -1,12 +1,13 @@
 """Losses with one mistake each, as they are met in the wild, and the invariants that must notice it.
 
-All are NumPy functions ``loss(logits, targets, weights) -> (value, dlogits)``. The mistakes are in the pieces: how a
-token's loss and gradient are computed, and how they are put together. ``right`` is the same without a mistake.
+All are NumPy functions ``loss(logits, targets, weights) -> (value, dlogits)``, or subjects that have one. The mistakes
+are in the pieces: how a token's loss and gradient are computed, and how they are put together. ``right`` is the same
+without a mistake.
 """
 
 import numpy as np
 
-from seqloss.testing.invariants import INVARIANTS
+from seqloss.testing.invariants import INVARIANTS, Subject
 
 
 def accurate(z, y):
@@ -67,7 +68,25 @@ def made(tokens=accurate, denominator=lambda w: w.sum(), divide=over, hide=maske
     return loss
 
 
-right = made()
+def upstream(z, y, w, cotangent):
+    nll, slope = with_nan(accurate, z, y)
+    return masked(w, nll) * w, masked(w, slope) * (w * cotangent)[..., None]
+
+
+def second(z, y, w, direction):
+    p = softmax(z)
+    return over(w, w.sum())[..., None] * p * (direction - (p * direction).sum(-1, keepdims=True))
+
+
+PIECES = made()
+
+
+def subject(loss=PIECES, upstream=upstream, compiled=PIECES, second=second):
+    """A loss with all that an invariant can ask for; each default is right."""
+    return Subject(loss, upstream=upstream, modes={"compiled": compiled}, second=second)
+
+
+right = subject()
 
 
 # --- the loss of a token -------------------------------------------------------------------------------------------
@@ -176,6 +195,7 @@ def to_8_bits(x):
 
 
 UNSAFE = made(hide=lambda w, x: x)
+PLAIN = {name for name, invariant in INVARIANTS.items() if not invariant.needs}
 
 WRONG = {
     "lse_minus_t": (made(plain), {"confident_tokens", "gradient_sign"}),
@@ -238,6 +258,29 @@ WRONG = {
     ),
     "count_in_bfloat16": (made(denominator=lambda w: to_8_bits(w.sum())), {"count_of_1001", "count_of_70000"}),
     "sum_in_float16": (made(denominator=lambda w: w.sum(dtype=np.float16)), {"count_of_70000"}),
-    "written_in_place": (in_place, set(INVARIANTS) - {"count_of_1001", "count_of_70000"}),
-    "value_of_one_entry": (one_entry, set(INVARIANTS)),
+    "written_in_place": (in_place, PLAIN - {"count_of_1001", "count_of_70000"}),
+    "value_of_one_entry": (one_entry, PLAIN),
+    "upstream_averaged": (
+        subject(upstream=lambda z, y, w, c: upstream(z, y, w, c.mean())),
+        {"upstream_gradients"},
+    ),
+    "upstream_of_the_first_step": (
+        subject(upstream=lambda z, y, w, c: upstream(z, y, w, c[:, :1])),
+        {"upstream_gradients"},
+    ),
+    "upstream_ignored": (
+        Subject(right.loss, upstream=lambda z, y, w, c: right.loss(z, y, w), scalar=True),
+        {"upstream_gradients"},
+    ),
+    "mask_lost_in_compiled_code": (subject(compiled=made(hide=lambda w, x: x)), {"compiled_is_eager"}),
+    "another_denominator_in_compiled_code": (subject(compiled=made(denominator=len)), {"compiled_is_eager"}),
+    "NaN_lost_in_compiled_code": (
+        subject(UNSAFE, compiled=made()),
+        {"unsafe_masks", "compiled_is_eager"},
+    ),
+    "detached_gradient": (subject(second=lambda z, y, w, v: np.zeros_like(z)), {"double_backward"}),
+    "second_derivative_of_the_sum": (
+        subject(second=lambda z, y, w, v: second(z, y, w, v) * w.sum()),
+        {"double_backward"},
+    ),
 }

@@ -37,13 +37,7 @@ def device(x: Any) -> str:
 
 def precision(dtype: str) -> AbstractContextManager[Any]:
     """float64 exists in JAX only where it is switched on; the other dtypes are tested where it is off."""
-    if hasattr(jax, "enable_x64"):
-        switch = jax.enable_x64
-    else:  # before jax 0.8
-        from jax import experimental
-
-        switch = experimental.enable_x64
-    return switch(dtype == "float64")
+    return jax.enable_x64(dtype == "float64")
 
 
 def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -69,7 +63,32 @@ def _checkpoint(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
     return _jit(jax.checkpoint(function), arrays, wrt, cotangent)
 
 
+def weighted(tokens: Any, weights: Any) -> Any:
+    """The losses of tokens times their weights."""
+    return tokens * weights
+
+
+def total(x: Any) -> Any:
+    return x.sum()
+
+
+def over(summed: Any, weights: Any) -> Any:
+    """A sum of losses divided by the sum of the weights; 0 where that is 0."""
+    count = weights.sum()
+    return jnp.where(count == 0, jnp.zeros_like(summed), summed / jnp.where(count == 0, jnp.ones_like(count), count))
+
+
+def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
+    """The Hessian of a scalar function of its first array, times a direction."""
+
+    def slope(first: Any) -> Any:
+        return jnp.vdot(jax.grad(lambda x: function(x, *arrays[1:]))(first), direction)
+
+    return jax.grad(slope)(arrays[0])
+
+
 MODES = {"eager": _eager, "jit": _jit, "grad-of-jit": _jit_inside, "checkpoint": _checkpoint}
+COMPILERS = {"jit": jax.jit}
 EXPLICIT = {
     "explicit": lambda function, arrays: function(*arrays),
     "explicit-jit": lambda function, arrays: jax.jit(function)(*arrays),

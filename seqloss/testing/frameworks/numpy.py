@@ -44,6 +44,23 @@ def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, N
     return function(*arrays), None
 
 
+def weighted(tokens: Any, weights: Any) -> Any:
+    """The losses of tokens times their weights."""
+    return tokens * weights
+
+
+def total(x: Any) -> Any:
+    return x.sum()
+
+
+def over(summed: Any, weights: Any) -> Any:
+    """A sum of losses divided by the sum of the weights; 0 where that is 0."""
+    count = weights.sum()
+    return np.where(count == 0, np.zeros_like(summed), summed / np.where(count == 0, np.ones_like(count), count))
+
+
 MODES = {"eager": _eager}
+COMPILERS: dict[str, Any] = {}
+hessian_product = None
 EXPLICIT = {"explicit": lambda function, arrays: function(*arrays)}
 FEWER_DTYPES: dict[str, tuple[str, ...]] = {}

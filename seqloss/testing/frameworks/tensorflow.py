@@ -79,12 +79,43 @@ def _unknown_rank(x: Any) -> Any:
     return tf.TensorSpec(None, x.dtype)
 
 
+def weighted(tokens: Any, weights: Any) -> Any:
+    """The losses of tokens times their weights."""
+    return tokens * tf.cast(weights, tokens.dtype)
+
+
+def total(x: Any) -> Any:
+    return tf.reduce_sum(x)
+
+
+def over(summed: Any, weights: Any) -> Any:
+    """A sum of losses divided by the sum of the weights; 0 where that is 0."""
+    count = tf.reduce_sum(tf.cast(weights, summed.dtype))
+    return tf.where(count == 0, tf.zeros_like(summed), summed / tf.where(count == 0, tf.ones_like(count), count))
+
+
+def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
+    """The Hessian of a scalar function of its first array, times a direction; None where TensorFlow has none."""
+    first = arrays[0]
+    with tf.GradientTape() as outer:
+        outer.watch(first)
+        with tf.GradientTape() as inner:
+            inner.watch(first)
+            value = function(*arrays)
+        gradient = inner.gradient(value, first)
+    return outer.gradient(gradient, first, output_gradients=direction)
+
+
 MODES = {
     "eager": _eager,
     "function": _outside,
     "function-unknown-sizes": _inside(_unknown_sizes),
     "function-unknown-rank": _inside(_unknown_rank),
     "xla": _inside(jit_compile=True),
+}
+COMPILERS = {
+    "function": tf.function,
+    "xla": lambda function: tf.function(function, jit_compile=True),
 }
 EXPLICIT = {
     "explicit": lambda function, arrays: function(*arrays),

@@ -87,6 +87,43 @@ def _explicit_compiled(function: Any, arrays: Any) -> Any:
     return torch.compile(function, fullgraph=True, backend="aot_eager")(*arrays)
 
 
+def weighted(tokens: Any, weights: Any) -> Any:
+    """The losses of tokens times their weights."""
+    return tokens * weights
+
+
+def total(x: Any) -> Any:
+    return x.sum()
+
+
+def over(summed: Any, weights: Any) -> Any:
+    """A sum of losses divided by the sum of the weights; 0 where that is 0."""
+    count = weights.sum()
+    return torch.where(count == 0, torch.zeros_like(summed), summed / torch.where(count == 0, 1, count))
+
+
+def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
+    """The Hessian of a scalar function of its first array, times a direction."""
+    first = arrays[0].detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(function(first, *arrays[1:]), first, create_graph=True)
+    return torch.autograd.grad(gradient, first, direction)[0]
+
+
+def _inductor(function: Any) -> Any:
+    """Compiled anew for every shape: beyond a number of recompilations torch would quietly run it eagerly."""
+    compiled: dict[Any, Any] = {}
+
+    def run(*arrays: Any) -> Any:
+        shapes = tuple(x.shape for x in arrays)
+        if shapes not in compiled:
+            torch.compiler.reset()
+            compiled.clear()
+            compiled[shapes] = torch.compile(function, dynamic=False)
+        return compiled[shapes](*arrays)
+
+    return run
+
+
 MODES = {
     "eager": _eager,
     "compile": _compiled(backend="aot_eager"),
@@ -95,6 +132,7 @@ MODES = {
     "export": _exported,
 }
 INDUCTOR = {"inductor": _compiled()}
+COMPILERS = {"inductor": _inductor}
 EXPLICIT = {"explicit": lambda function, arrays: function(*arrays), "explicit-compile": _explicit_compiled}
 
 # A kernel sees a dtype and a way to run independently of each other. So one half-precision dtype tells enough where a

@@ -5,15 +5,27 @@ classes], integer targets and weights [batch, time]; the value is the weighted m
 ``sum(weights * nll) / sum(weights)``, in nats, and ``dlogits`` its derivative. Whatever framework computes it is the
 caller's affair: wrap it so that arrays go in and come out as NumPy arrays.
 
-An invariant is called as ``invariant(loss, seed)`` with a seed or a ``numpy.random.Generator``. It returns nothing, or
-raises :class:`InvariantViolation` with what was expected, what came, and the arrays. Each looks at one thing and is
-lenient about the rest, so that the names of those which fail say what is wrong. None needs more than NumPy.
+An :class:`Invariant` is called as ``invariant(loss, seed)`` with a seed or a ``numpy.random.Generator``. It returns
+nothing, or raises :class:`InvariantViolation` with what was expected, what came, and the arrays. Each looks at one
+thing and is lenient about the rest, so that the names of those which fail say what is wrong. None needs more than
+NumPy.
+
+Gradients from above, compiled forms and second derivatives are nothing that such a callable has: a :class:`Subject` has
+them. An invariant that needs what the loss has not raises :class:`NotApplicable`.
 """
 
-from collections.abc import Callable
-
+from seqloss.testing.invariants.derivatives import compiled_is_eager, double_backward, upstream_gradients
+from seqloss.testing.invariants.invariant import Invariant
 from seqloss.testing.invariants.masks import empty, label_policy, padding, unsafe_masks
-from seqloss.testing.invariants.probe import InvariantViolation, Loss, Seed
+from seqloss.testing.invariants.subject import (
+    Answer,
+    Batch,
+    InvariantViolation,
+    Loss,
+    NotApplicable,
+    Seed,
+    Subject,
+)
 from seqloss.testing.invariants.symmetries import permutation, shift, split_batches, weight_scaling
 from seqloss.testing.invariants.values import (
     confident_tokens,
@@ -25,9 +37,9 @@ from seqloss.testing.invariants.values import (
     one_hot,
 )
 
-INVARIANTS: dict[str, Callable[[Loss, Seed], None]] = {
-    function.__name__: function
-    for function in (
+INVARIANTS: dict[str, Invariant] = {
+    invariant.name: invariant
+    for invariant in (
         padding,
         unsafe_masks,
         empty,
@@ -43,18 +55,28 @@ INVARIANTS: dict[str, Callable[[Loss, Seed], None]] = {
         confident_tokens,
         count_of_1001,
         count_of_70000,
+        upstream_gradients,
+        compiled_is_eager,
+        double_backward,
     )
 }
-"""The name of every invariant, and its function."""
+"""Every invariant by its name."""
 
 __all__ = [
     "INVARIANTS",
+    "Answer",
+    "Batch",
+    "Invariant",
     "InvariantViolation",
     "Loss",
+    "NotApplicable",
     "Seed",
+    "Subject",
+    "compiled_is_eager",
     "confident_tokens",
     "count_of_1001",
     "count_of_70000",
+    "double_backward",
     "empty",
     "gradient_rows",
     "gradient_sign",
@@ -66,5 +88,6 @@ __all__ = [
     "shift",
     "split_batches",
     "unsafe_masks",
+    "upstream_gradients",
     "weight_scaling",
 ]

@@ -2,29 +2,31 @@
 
 import numpy as np
 
-from seqloss.testing.invariants.probe import Array, Batch, Loss, Probe, Seed, draw
+from seqloss.testing.invariants.invariant import invariant
+from seqloss.testing.invariants.probe import Probe, draw
+from seqloss.testing.invariants.subject import Array, Batch
 
 
-def padding(loss: Loss, seed: Seed = 0) -> None:
+@invariant()
+def padding(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """More time steps or rows of weight 0 change nothing, and have a gradient of exactly 0."""
-    rng = np.random.default_rng(seed)
-    probe, batch = Probe(loss, "padding"), draw(rng)
-    value, dlogits = probe.ask(batch)
+    probe.needs("any", "binary")
+    plain = probe.ask(batch)
     for axis, what in ((0, "rows"), (1, "time steps")):
-        more = draw(rng)
+        more = probe.fit(draw(rng, *batch.logits.shape))
         padded = Batch(*(np.concatenate([x, y], axis) for x, y in zip(batch, more, strict=True)))
         padded.weights[_after(batch.weights, axis)] = 0
         answer = probe.ask(padded)
         real, added = (answer.dlogits[part(batch.weights, axis)] for part in (_before, _after))
-        probe.close(f"the value after padding with {what}", answer.value, value, padded, least=1.0)
-        probe.close(f"the gradient after padding with {what}", real, dlogits, padded)
+        probe.agree(answer._replace(dlogits=real), plain.value, plain.dlogits, padded, f"after padding with {what}")
         probe.same(f"the gradient of the added {what}", added, 0, padded)
 
 
-def unsafe_masks(loss: Loss, seed: Seed = 0) -> None:
+@invariant()
+def unsafe_masks(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """A token of weight 0 may hold anything: NaN, infinities, labels that are no class. Nothing of it is seen."""
-    batch = draw(np.random.default_rng(seed))
-    probe, masked = Probe(loss, "unsafe_masks"), batch.weights == 0
+    probe.needs("any", "binary")
+    masked = batch.weights == 0
     clean = probe.ask(batch)
     classes = batch.logits.shape[-1]
     at_target = masked[..., None] & (np.arange(classes) == batch.targets[..., None])
@@ -42,38 +44,49 @@ def unsafe_masks(loss: Loss, seed: Seed = 0) -> None:
         targets = batch.targets if label is None else np.where(masked, label, batch.targets)
         poisoned = Batch(logits, targets, batch.weights)
         answer = probe.ask(poisoned)
-        probe.agree(answer, *clean, poisoned, f"with {what} behind the mask")
+        probe.agree(answer, clean.value, clean.dlogits, poisoned, f"with {what} behind the mask")
         probe.same(f"the gradient behind a mask over {what}", answer.dlogits[masked], 0, poisoned)
 
 
-def empty(loss: Loss, seed: Seed = 0) -> None:
+@invariant()
+def empty(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """A batch without tokens, or without one that counts, has the loss 0 and gradients of 0."""
-    batch, probe = draw(np.random.default_rng(seed)), Probe(loss, "empty")
-    for what, nothing in (
-        ("all weights are 0", batch._replace(weights=np.zeros_like(batch.weights))),
-        ("the batch is empty", Batch(*(x[:0] for x in batch))),
-        ("there are no time steps", Batch(*(x[:, :0] for x in batch))),
-    ):
-        value, dlogits = probe.ask(nothing)
-        probe.same(f"the value where {what}", value, 0, nothing)
-        probe.same(f"the gradient where {what}", dlogits, 0, nothing)
+    cases = {
+        "the batch is empty": Batch(*(x[:0] for x in batch)),
+        "there are no time steps": Batch(*(x[:, :0] for x in batch)),
+    }
+    if probe.subject.weights != "ones":
+        cases = {"all weights are 0": batch._replace(weights=np.zeros_like(batch.weights)), **cases}
+    for what, nothing in cases.items():
+        answer = probe.ask(nothing)
+        probe.same(f"the value where {what}", answer.value, 0, nothing)
+        probe.same(f"the gradient where {what}", answer.dlogits, 0, nothing)
 
 
-def label_policy(loss: Loss, seed: Seed = 0) -> None:
+@invariant()
+def label_policy(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """A token that counts and whose label is no class: an exception, or NaN; never a number that looks right."""
-    batch, probe = draw(np.random.default_rng(seed)), Probe(loss, "label_policy")
+    counting = np.argwhere(batch.weights != 0)
+    if not len(counting):
+        return
+    at = tuple(counting[-1].tolist())
+    place = f"[{', '.join(map(str, at))}]"
     for label in (-1, batch.logits.shape[-1], -100, 2**31 - 1):
+        if label == probe.subject.ignore_label:
+            continue
         targets = batch.targets.copy()
-        targets[1, 2] = label
+        targets[at] = label
         bad = batch._replace(targets=targets)
         answer = probe.attempt(bad)
         if isinstance(answer, Exception):
+            probe.note(f"raises {type(answer).__name__}")
             continue
-        value, dlogits = answer
-        if not np.isnan(value):
-            probe.fail(f"the value with targets[1, 2] = {label}", "an exception or NaN", value, bad)
-        if not np.isnan(dlogits[1, 2]).all():
-            probe.fail(f"the gradient at targets[1, 2] = {label}", "NaN in the whole row", dlogits[1, 2], bad)
+        probe.note("NaN")
+        if not np.isnan(answer.value):
+            probe.fail(f"the value with targets{place} = {label}", "an exception or NaN", answer.value, bad)
+        row = answer.dlogits[at]
+        if not np.isnan(row).all():
+            probe.fail(f"the gradient at targets{place} = {label}", "NaN in the whole row", row, bad)
 
 
 def _before(like: Array, axis: int) -> tuple[slice, ...]:

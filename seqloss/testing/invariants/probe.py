@@ -1,73 +1,97 @@
 """Asking a loss under test, and judging its answers."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Never
+from typing import Any, Never
 
 import numpy as np
 
-Array = Any
-Loss = Callable[[Array, Array, Array], tuple[Any, Array]]
-Seed = int | np.random.Generator
+from seqloss.testing import oracle, tolerances
+from seqloss.testing.invariants.subject import Answer, Array, Batch, InvariantViolation, Loss, NotApplicable, Subject
 
 SLACK = 64 * 2.0**-23
 """What float32 losses may differ by, relative to the largest number in sight: the naive formulas stay within it on
-ordinary logits. Only ``confident_tokens`` asks for more."""
+ordinary logits. Only ``confident_tokens`` asks for more. Where a loss returns numbers of a half-precision dtype, their
+rounding is allowed beside it: that it returns such numbers is no mistake."""
 
+HALF = 0.5
+"""Units in the last place of a half-precision result that its rounding is worth, beside an exact number."""
 
-class InvariantViolation(AssertionError):
-    """A loss breaks an invariant. The text names it and shows expected, got and the arrays."""
-
-
-class Batch(NamedTuple):
-    """logits [batch, time, classes], targets and weights [batch, time]."""
-
-    logits: Array
-    targets: Array
-    weights: Array
-
-
-class Answer(NamedTuple):
-    """What a loss said: its value in float64, of rank 0, and its gradient."""
-
-    value: Array
-    dlogits: Array
+ROUNDED_SUM = 4.0
+"""And where it is the mean of numbers of that dtype: they, partial sums and the quotient are each rounded once."""
 
 
 class Probe:
     """A loss under test, together with the invariant that it is tested for."""
 
-    def __init__(self, loss: Loss, invariant: str) -> None:
-        self.loss = loss
+    def __init__(self, loss: Loss | Subject, invariant: str) -> None:
+        self.subject = loss if isinstance(loss, Subject) else Subject(loss)
         self.invariant = invariant
+        self.notes: list[str] = []
+        self.asked = 0
 
     def ask(self, batch: Batch) -> Answer:
         """The answer of the loss. An exception is a violation."""
-        answer = self.attempt(batch)
-        if isinstance(answer, Exception):
-            raise InvariantViolation(self._text("an exception", "an answer", repr(answer), batch)) from answer
-        return answer
+        return self._answered(self.attempt(batch), batch)
 
     def attempt(self, batch: Batch) -> Answer | Exception:
         """The answer of the loss, of the right form and with the arrays unwritten; or the exception that it raised."""
-        given = Batch(*(x.copy() for x in batch))
-        try:
-            value, dlogits = self.loss(*given)
-        except Exception as error:  # whatever it is, the invariant decides what it means
-            return error
-        for name, before, after in zip(Batch._fields, batch, given, strict=True):
-            if before.tobytes() != after.tobytes():
-                self.fail(f"{name}, which the loss wrote into,", before, after, batch)
-        answer = Answer(np.asarray(value, np.float64), np.asarray(dlogits))
-        for name, got, shape in (("value", answer.value, ()), ("gradient", answer.dlogits, batch.logits.shape)):
-            if got.shape != shape:
-                self.fail(f"the shape of the {name}", shape, got.shape, batch)
-        return answer
+        return self._attempt(self.subject.loss, batch, ())
 
-    def close(self, what: str, got: Array, expected: Array, batch: Batch, least: float = 0.0) -> None:
-        """``got`` is within the slack of ``expected``, at the scale of its largest entry or of ``least``."""
-        scale = np.abs(expected).max(initial=least)
+    def ask_mode(self, mode: str, batch: Batch) -> Answer:
+        """The answer of one of the compiled forms. An exception is a violation."""
+        return self._answered(self._attempt(self.subject.modes[mode], batch, ()), batch)
+
+    def ask_upstream(self, batch: Batch, cotangent: Array) -> Answer:
+        """Losses and gradient for a cotangent. An exception is a violation."""
+        upstream = self.subject.upstream
+        if upstream is None:
+            raise NotApplicable("there is no way to say what gradient arrives from above")
+
+        def loss(logits: Array, targets: Array, weights: Array) -> Any:
+            return upstream(logits, targets, weights, cotangent.copy())
+
+        return self._answered(self._attempt(loss, batch, cotangent.shape), batch)
+
+    def note(self, text: str) -> None:
+        """Something to tell of a loss that holds the invariant."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def fit(self, batch: Batch) -> Batch:
+        """The batch with weights that the loss can be asked with."""
+        weights = batch.weights
+        fitting = {"any": weights, "binary": (weights != 0).astype(np.float32), "ones": np.ones_like(weights)}
+        return batch._replace(weights=fitting[self.subject.weights])
+
+    def needs(self, *weights: str) -> None:
+        """The invariant is about weights: it says nothing of a loss that takes none of these."""
+        if self.subject.weights not in weights:
+            lacking = {
+                "binary": "no weights but 0 and 1",
+                "ones": "neither weights nor a label that leaves a token out",
+            }
+            raise NotApplicable(f"the loss takes {lacking[self.subject.weights]}")
+
+    def close(
+        self,
+        what: str,
+        got: Array,
+        expected: Array,
+        batch: Batch,
+        least: float = 0.0,
+        *,
+        dtype: str = "float32",
+        units: float = 1.0,
+    ) -> None:
+        """``got`` is within the slack of ``expected``, at the scale of its largest entry or of ``least``.
+
+        ``dtype`` is that of the numbers which were returned. A half-precision one is allowed ``units`` of its own in
+        the last place: half of one beside an exact number, and a whole one beside another answer.
+        """
+        allowed = SLACK * np.abs(expected).max(initial=least)
+        if dtype in ("float16", "bfloat16"):
+            allowed = allowed + units * tolerances.unit(np.fmax(np.abs(got), np.abs(expected)), dtype)
         # Written so that NaN fails.
-        if not np.all(np.abs(got - expected) <= SLACK * scale):
+        if not np.all(np.abs(got - expected) <= allowed):
             self.fail(what, expected, got, batch)
 
     def same(self, what: str, got: Array, expected: Array, batch: Batch) -> None:
@@ -75,20 +99,64 @@ class Probe:
         if not np.array_equal(got, np.broadcast_to(expected, np.shape(got))):
             self.fail(what, expected, got, batch)
 
-    def agree(self, answer: Answer, value: Array, dlogits: Array, batch: Batch, under: str) -> None:
+    def agree(
+        self, answer: Answer, value: Array, dlogits: Array, batch: Batch, under: str, *, units: float = 1.0
+    ) -> None:
         """Value and gradient are close to what they must be; a value is judged at the scale of a nat."""
-        self.close(f"the value {under}", answer.value, value, batch, least=1.0)
-        self.close(f"the gradient {under}", answer.dlogits, np.asarray(dlogits, np.float64), batch)
+        self.close(f"the value {under}", answer.value, value, batch, least=1.0, dtype=answer.value_dtype, units=units)
+        dlogits = np.asarray(dlogits, np.float64)
+        self.close(f"the gradient {under}", answer.dlogits, dlogits, batch, dtype=answer.gradient_dtype, units=units)
 
     def fail(self, what: str, expected: Any, got: Any, batch: Batch) -> Never:
-        raise InvariantViolation(self._text(what, expected, got, batch))
+        raise self._violation(what, expected, got, batch)
 
-    def _text(self, what: str, expected: Any, got: Any, batch: Batch) -> str:
-        arrays = "\n".join(f"  {name} = {_small(x)}" for name, x in zip(Batch._fields, batch, strict=True))
-        return f"{self.invariant}: {what} must be {_small(expected)}, got {_small(got)}, for\n{arrays}"
+    def _answered(self, answer: Answer | Exception, batch: Batch) -> Answer:
+        if isinstance(answer, Exception):
+            raise self._violation("an exception", "an answer", repr(answer), batch) from answer
+        return answer
+
+    def _attempt(self, loss: Loss, batch: Batch, shape: tuple[int, ...]) -> Answer | Exception:
+        self.asked += 1
+        given = Batch(*(x.copy() for x in batch))
+        try:
+            said = loss(*given)
+        except NotApplicable:
+            raise
+        except Exception as error:  # whatever it is, the invariant decides what it means
+            return error
+        for name, before, after in zip(Batch._fields, batch, given, strict=True):
+            if before.tobytes() != after.tobytes():
+                self.fail(f"{name}, which the loss wrote into,", before, after, batch)
+        answer = read(said)
+        expected = {"value": (answer.value, shape), "gradient": (answer.dlogits, batch.logits.shape)}
+        for name, (got, wanted) in expected.items():
+            if got.shape != wanted:
+                self.fail(f"the shape of the {name}", wanted, got.shape, batch)
+        return answer
+
+    def _violation(self, what: str, expected: Any, got: Any, batch: Batch) -> InvariantViolation:
+        arrays = "\n".join(f"  {name} = {small(x)}" for name, x in zip(Batch._fields, batch, strict=True))
+        violation = InvariantViolation(
+            f"{self.invariant}: {what} must be {small(expected)}, got {small(got)}, for\n{arrays}"
+        )
+        violation.what, violation.expected, violation.got, violation.batch = what, expected, got, batch
+        return violation
 
 
-def _small(x: Any) -> str:
+def read(said: Any) -> Answer:
+    """What a loss returned as an :class:`Answer`."""
+    if isinstance(said, Answer):
+        return said._replace(value=np.asarray(said.value, np.float64))
+    value, dlogits = (np.asarray(x) for x in said)
+    return Answer(value.astype(np.float64), dlogits, value.dtype.name, dlogits.dtype.name)
+
+
+def exact(batch: Batch) -> oracle.Reduced:
+    """The reference: the loss 0 if no token counts."""
+    return oracle.sequence_loss(*batch)
+
+
+def small(x: Any) -> str:
     """An array in a few lines at most, anything else as it prints."""
     if not isinstance(x, np.ndarray) or x.ndim == 0:
         return str(x)

@@ -1,0 +1,183 @@
+"""Whether a loss of somebody else is right: the invariants of the suite, asked of any callable."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from seqloss.core.errors import ArgumentTypeError, BackendError, OptionError
+from seqloss.testing import frameworks
+from seqloss.testing.check.conventions import Conventions
+from seqloss.testing.check.judging import findings
+from seqloss.testing.check.known import known
+from seqloss.testing.check.resolving import resolve
+from seqloss.testing.check.result import Finding, LossCheck
+from seqloss.testing.check.subjects import Adapted
+from seqloss.testing.invariants import INVARIANTS, Invariant
+
+__all__ = ["Conventions", "Finding", "LossCheck", "check_loss", "resolve"]
+
+
+def check_loss(
+    fn: Callable[..., Any],
+    *,
+    backend: str | None = None,
+    conventions: Conventions | None = None,
+    modes: Iterable[str] | None = None,
+    invariants: Iterable[str] | None = None,
+    seed: int = 0,
+) -> LossCheck:
+    """Check a loss against everything that right sequence losses have in common.
+
+    Whatever it returns, it is turned into the weighted mean of the cross entropy, in nats, with its gradient ::
+
+        loss = sum(weights * nll) / sum(weights)
+
+    and asked for each of the invariants in :mod:`seqloss.testing.invariants`: padding, masks over NaN, empty batches,
+    bad labels, split and reordered batches, shifted logits, confident tokens, counts in half precision, gradients from
+    above, compiled code and second derivatives. Each judges one thing and is lenient about the rest; a batch that
+    violates one is made as small and plain as it can be.
+
+    Parameters
+    ----------
+    fn : callable
+        The loss: a function of arrays of one framework that is called and returns as the conventions say.
+    backend : {"numpy", "torch", "tensorflow", "jax"}, optional
+        Its framework, which must be installed. None: that of a known loss, or of the package that has the function.
+    conventions : Conventions, optional
+        How it is called and what it returns. None: those of a known loss, else ``Conventions()``, with
+        ``gradient="returned"`` for NumPy. Known are ``torch.nn.functional.cross_entropy`` and
+        ``linear_cross_entropy`` (with the identity as its weight), ``optax.softmax_cross_entropy_with_integer_labels``,
+        ``tf.nn.sparse_softmax_cross_entropy_with_logits``, the class ``keras.losses.SparseCategoricalCrossentropy``
+        (from logits, with its weighted mean), and :func:`seqloss.sequence_loss`.
+    modes : iterable of str, optional
+        The compiled forms to compare with eager code: "inductor" for torch, "function" and "xla" for TensorFlow,
+        "jit" for JAX, or another mode of ``seqloss.testing.frameworks``. None: all of the former.
+    invariants : iterable of str, optional
+        The names of the invariants to ask for. None: all.
+    seed : int, default 0
+        The seed of all random arrays, at least 0. The same seed gives the same findings.
+
+    Returns
+    -------
+    LossCheck
+        A verdict for each; true if none is violated. Its ``report()`` is for people, ``as_dict()`` for JSON.
+
+    Raises
+    ------
+    OptionError
+        If no framework is known, if a name does not exist, if NumPy should differentiate, or if the loss cannot be
+        called, or does not return, as the conventions say.
+    ArgumentTypeError
+        If an argument is not of its type.
+    BackendError
+        If the framework is not installed.
+
+    See Also
+    --------
+    explain_mismatch : Says which convention is behind two different numbers.
+
+    Notes
+    -----
+    A violation is a fact about the loss, not always a mistake in it: whether a mask must hide NaN is for those to say
+    who use it. Exceptions are right answers to bad labels and to second derivatives. A loss that returns half-precision
+    numbers may round them. An invariant that a loss cannot be asked for, for want of weights, of a label that leaves
+    tokens out, or of a compiler on this machine, is not applicable.
+
+    Warnings of the loss are not shown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from seqloss.testing import check_loss
+    >>> def loss_and_grad(logits, targets, weights):
+    ...     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    ...     onehot = np.arange(logits.shape[-1]) == targets[..., None]
+    ...     loss = (-np.log(p[onehot]) * weights.ravel()).mean()  # over the padding too
+    ...     return loss, (p - onehot) * weights[..., None] / weights.size
+    >>> found = check_loss(loss_and_grad, backend="numpy", invariants=["padding", "permutation"])
+    >>> found.holds
+    False
+    >>> print(found.report().partition("\n\n")[0])
+    """
+    name, fn, backend, conventions = _completed(fn, backend, conventions)
+    driver = _driver(backend)
+    chosen = _chosen(invariants)
+    adapted = Adapted(fn, conventions, driver)
+    subject = adapted.subject(_modes(modes, driver, conventions))
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ArgumentTypeError(f"seed must be an integer of at least 0, got {seed!r}")
+    with _quiet():
+        adapted.try_out(name)
+        found = tuple(finding for invariant in chosen for finding in findings(subject, invariant, seed))
+    return LossCheck(name, backend, conventions, seed, found)
+
+
+def _completed(
+    fn: Any, backend: str | None, conventions: Conventions | None
+) -> tuple[str, Callable[..., Any], str, Conventions]:
+    """Name, function, framework and conventions, where they are known."""
+    if not callable(fn):
+        raise ArgumentTypeError(f"fn must be a callable, got {fn!r}; seqloss.testing.check.resolve imports a named one")
+    if conventions is not None and not isinstance(conventions, Conventions):
+        raise ArgumentTypeError(f"conventions must be a seqloss.testing.Conventions or None, got {conventions!r}")
+    entry = known(fn)
+    module, qualified = getattr(fn, "__module__", None) or "", getattr(fn, "__qualname__", type(fn).__qualname__)
+    name = f"{module}:{qualified}" if entry is None else entry[0]
+    if backend is None:
+        package = module.partition(".")[0]
+        backend = entry[1].backend if entry else package if package in frameworks.NAMES else None
+    if backend is None:
+        raise OptionError(
+            f"the framework of {name} is not known; pass backend=, one of {', '.join(map(repr, frameworks.NAMES))}"
+        )
+    if conventions is None and entry is not None:
+        return name, entry[1].adapted(fn, backend), backend, entry[1].of(backend)
+    if conventions is None:
+        conventions = Conventions(gradient="returned" if backend == "numpy" else "autodiff")
+    if backend == "numpy" and conventions.gradient == "autodiff":
+        raise OptionError(
+            "NumPy differentiates nothing; pass a function that returns (loss, gradient), and "
+            "Conventions(..., gradient='returned')"
+        )
+    return name, fn, backend, conventions
+
+
+def _driver(backend: str) -> Any:
+    if backend not in frameworks.NAMES:
+        raise OptionError(f"backend must be one of {', '.join(map(repr, frameworks.NAMES))}, got {backend!r}")
+    try:
+        return frameworks.load(backend)
+    except ImportError as error:
+        raise BackendError(f"{backend} cannot be imported: {error}; install seqloss[{backend}]") from error
+
+
+def _chosen(names: Iterable[str] | None) -> list[Invariant]:
+    if names is None:
+        return list(INVARIANTS.values())
+    names = [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in names if name not in INVARIANTS]
+    if unknown or not names:
+        raise OptionError(f"invariants must be names out of {', '.join(INVARIANTS)}, got {unknown or names}")
+    return [INVARIANTS[name] for name in INVARIANTS if name in names]
+
+
+def _modes(names: Iterable[str] | None, driver: Any, conventions: Conventions) -> tuple[str, ...]:
+    if names is None:
+        return tuple(driver.COMPILERS)
+    names = (names,) if isinstance(names, str) else tuple(names)
+    others = () if conventions.gradient == "returned" else [mode for mode in driver.MODES if mode != "eager"]
+    legal = (*driver.COMPILERS, *others)
+    unknown = [name for name in names if name not in legal]
+    if unknown:
+        raise OptionError(
+            f"modes of {driver.name} are {', '.join(legal) or 'none'}, got {', '.join(map(str, unknown))}"
+        )
+    return names
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

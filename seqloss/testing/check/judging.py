@@ -1,0 +1,88 @@
+"""One invariant after the other: is it held, violated, or not applicable?"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from seqloss.testing.check import text
+from seqloss.testing.check.result import Finding
+from seqloss.testing.check.shrinking import ENTRIES, Smallest, Violating, generator, smallest
+from seqloss.testing.invariants import Invariant, InvariantViolation, NotApplicable, Subject
+from seqloss.testing.invariants.probe import Probe, draw
+
+CALLS, COMPILED_CALLS = 300, 20
+"""How often a loss is asked at most while an example is made smaller."""
+
+
+def findings(subject: Subject, invariant: Invariant, seed: int) -> Iterator[Finding]:
+    """The verdicts on one invariant: for each compiled form, or for each dtype that it is about."""
+    if invariant.needs == "modes":
+        for mode, loss in subject.modes.items():
+            yield finding(replace(subject, modes={mode: loss}), invariant, seed, mode, "float32", COMPILED_CALLS)
+        if not subject.modes:
+            yield finding(subject, invariant, seed, "-", "float32", COMPILED_CALLS)
+        return
+    yield finding(subject, invariant, seed)
+    if invariant.half and subject.cast is not None:
+        for dtype in subject.dtypes:
+            yield finding(subject.cast(dtype), invariant, seed, dtype=dtype)
+
+
+def finding(
+    subject: Subject,
+    invariant: Invariant,
+    seed: int,
+    mode: str = "eager",
+    dtype: str = "float32",
+    calls: int = CALLS,
+) -> Finding:
+    """The verdict on one invariant."""
+    probe = Probe(subject, invariant.name)
+    batch = probe.fit(invariant.draw(np.random.default_rng(seed)))
+    told = (invariant.name, mode, dtype)
+    try:
+        if dtype != "float32":
+            _knows(probe, dtype)
+        invariant.check(probe, batch, generator(seed))
+    except NotApplicable as reason:
+        return Finding(*told, "not applicable", str(reason), invariant.summary)
+    except InvariantViolation as violation:
+        found = smallest(Violating(subject, invariant, seed, calls), Smallest(batch, violation))
+        example = _example(found.violation)
+        return Finding(*told, "violated", f"{example['what']}: {_line(example)}", invariant.summary, example)
+    return Finding(*told, "holds", ", ".join(probe.notes), invariant.summary)
+
+
+def _knows(probe: Probe, dtype: str) -> None:
+    """A loss that refuses a dtype counts nothing wrongly in it."""
+    answer = probe.attempt(probe.fit(draw(np.random.default_rng(0))))
+    if isinstance(answer, Exception):
+        raise NotApplicable(f"{dtype} is refused: {type(answer).__name__}")
+
+
+def _example(violation: InvariantViolation) -> dict[str, Any]:
+    arrays = {} if violation.batch is None else violation.batch._asdict()
+    told = {"what": violation.what, "expected": violation.expected, "got": violation.got}
+    return {key: _listed(value) for key, value in {**told, **arrays}.items()}
+
+
+def _listed(x: Any) -> Any:
+    """An array as lists of Python numbers, as a text if it is long; texts and tuples as they are."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        x = np.asarray(x)
+        if x.size > ENTRIES:
+            return f"{x.dtype.name}{list(x.shape)}{_all_equal(x)}"
+        return (x.astype(np.float64) if x.dtype.kind == "f" else x).tolist()
+    return x
+
+
+def _all_equal(x: Any) -> str:
+    return f", all {x.flat[0] + 0:g}" if np.all(x == x.flat[0]) else ""
+
+
+def _line(example: dict[str, Any]) -> str:
+    """What came, in short; the report has the rest."""
+    got = example["got"]
+    return " ".join((got if isinstance(got, str) else text.numbers(got)).split())

@@ -1,0 +1,71 @@
+"""Losses of other libraries, and how each is called."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from seqloss.testing.check.conventions import Conventions
+
+
+class Known(NamedTuple):
+    """The framework of a loss, how it is called, and what makes a function of arrays of it."""
+
+    backend: str
+    conventions: Conventions
+    adapted: Callable[[Any, str], Callable[..., Any]] = lambda loss, backend: loss
+
+    def of(self, backend: str) -> Conventions:
+        """The conventions: NumPy differentiates nothing."""
+        return self.conventions if backend != "numpy" else replace(self.conventions, gradient="returned")
+
+
+def _with_identity(loss: Any, backend: str) -> Callable[..., Any]:
+    """A loss of torch that computes the logits itself: here from themselves."""
+
+    def linear(logits: Any, targets: Any) -> Any:
+        return loss(logits, logits.new_ones(logits.shape[-1]).diag(), targets)
+
+    return linear
+
+
+def _weighted_mean(loss: Any, backend: str) -> Callable[..., Any]:
+    """A Keras loss class, with the reduction that divides by the sum of the weights."""
+    made: Callable[..., Any] = loss(from_logits=True, reduction="mean_with_sample_weight")
+    return made
+
+
+def _of_seqloss(loss: Any, backend: str) -> Callable[..., Any]:
+    """For NumPy the function that returns its gradient."""
+    import seqloss
+
+    return seqloss.sequence_loss_and_grad if backend == "numpy" else seqloss.sequence_loss
+
+
+_IGNORING = Conventions(("logits", "targets"), layout="packed", ignore_label=-100)
+_TOKENS = Conventions(("logits", "targets"), returns="tokens")
+KNOWN = {
+    "torch.nn.functional.cross_entropy": Known("torch", _IGNORING),
+    "torch.nn.functional.linear_cross_entropy": Known("torch", _IGNORING, _with_identity),
+    "optax.softmax_cross_entropy_with_integer_labels": Known("jax", _TOKENS),
+    "tensorflow.nn.sparse_softmax_cross_entropy_with_logits": Known(
+        "tensorflow", Conventions(("labels=targets", "logits=logits"), returns="tokens")
+    ),
+    "keras.losses.SparseCategoricalCrossentropy": Known(
+        "tensorflow", Conventions(("targets", "logits", "weights")), _weighted_mean
+    ),
+    "seqloss.sequence_loss": Known("numpy", Conventions(), _of_seqloss),
+}
+"""By the name under which each is public."""
+
+
+def known(loss: Any) -> tuple[str, Known] | None:
+    """What is known of a loss, with its public name. The libraries are looked for only where they are imported."""
+    for name, entry in KNOWN.items():
+        package, *path = name.split(".")
+        found: Any = sys.modules.get(package)
+        for part in path:
+            found = getattr(found, part, None)
+        if found is not None and found is loss:
+            return name, entry
+    return None

@@ -1,0 +1,130 @@
+"""The smallest batch for which an invariant is still violated."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from seqloss.testing.invariants import Batch, Invariant, InvariantViolation, NotApplicable, Subject
+from seqloss.testing.invariants.probe import Probe
+
+FEW = 8
+"""Up to so many rows, steps or classes are dropped one by one."""
+ENTRIES = 64
+"""Up to so many numbers are changed one by one."""
+
+
+class Smallest(NamedTuple):
+    """A batch for which an invariant is violated, and how."""
+
+    batch: Batch
+    violation: InvariantViolation
+
+
+class Violating:
+    """Asks again whether an invariant is violated, as long as there are calls left."""
+
+    def __init__(self, subject: Subject, invariant: Invariant, seed: int, calls: int) -> None:
+        self.subject, self.invariant, self.seed, self.calls = subject, invariant, seed, calls
+
+    def __call__(self, batch: Batch) -> InvariantViolation | None:
+        # Where nothing counts, a mean of 0 / 0 would be taken for another mistake.
+        if self.calls <= 0 or not batch.weights.any():
+            return None
+        probe = Probe(self.subject, self.invariant.name)
+        try:
+            self.invariant.check(probe, batch, generator(self.seed))
+        except InvariantViolation as violation:
+            return violation
+        except NotApplicable:
+            return None
+        finally:
+            self.calls -= max(probe.asked, 1)
+        return None
+
+
+def generator(seed: int) -> np.random.Generator:
+    """The random numbers of a check, apart from those of the batch. They start anew for every batch."""
+    return np.random.default_rng([seed, 1])
+
+
+def smallest(violating: Violating, start: Smallest) -> Smallest:
+    """Fewer rows, time steps and classes, then plainer numbers, until nothing helps; the same for the same start."""
+    found = start
+    while True:
+        before = found.batch
+        for simpler in (_fewer, _plainer):
+            found = simpler(violating, found)
+        if violating.calls <= 0 or all(np.array_equal(x, y) for x, y in zip(before, found.batch, strict=True)):
+            return found
+
+
+def _fewer(violating: Violating, found: Smallest) -> Smallest:
+    for axis, least in ((0, 1), (1, 1), (2, 2)):
+        if axis < 2:
+            found = _halved(violating, found, axis)
+        size = found.batch.logits.shape[axis]
+        for at in reversed(range(size if size <= FEW else 0)):
+            if found.batch.logits.shape[axis] > least:
+                found = _tried(violating, found, _without(found.batch, axis, at))
+    return found
+
+
+def _halved(violating: Violating, found: Smallest, axis: int) -> Smallest:
+    """The fewest leading rows or steps, by bisection."""
+    enough, too_few = found.batch.weights.shape[axis], 0
+    while enough - too_few > 1:
+        middle = (enough + too_few) // 2
+        shorter = _tried(violating, found, Batch(*(x.take(range(middle), axis) for x in found.batch)))
+        if shorter is found:
+            too_few = middle
+        else:
+            found, enough = shorter, middle
+    return found
+
+
+def _without(batch: Batch, axis: int, at: int) -> Batch:
+    """Without one row, time step or class; a token of that class gets the one before, or the first."""
+    if axis < 2:
+        return Batch(*(np.delete(x, at, axis) for x in batch))
+    targets = np.where(batch.targets >= max(at, 1), batch.targets - 1, batch.targets)
+    return batch._replace(logits=np.delete(batch.logits, at, axis), targets=targets)
+
+
+def _plainer(violating: Violating, found: Smallest) -> Smallest:
+    for change in (_plain_logits, _plain_targets, _plain_weights):
+        for candidate in change(found.batch):
+            found = _tried(violating, found, candidate)
+    for name in Batch._fields:
+        size = getattr(found.batch, name).size
+        for at in range(size if size <= ENTRIES else 0):
+            entries = getattr(found.batch, name)
+            plain = 1 if name == "weights" and entries.flat[at] else 0
+            if entries.flat[at] != plain:
+                changed = entries.copy()
+                changed.flat[at] = plain
+                found = _tried(violating, found, found.batch._replace(**{name: changed}))
+    return found
+
+
+def _plain_logits(batch: Batch) -> Iterator[Batch]:
+    yield batch._replace(logits=np.zeros_like(batch.logits))
+    yield batch._replace(logits=np.sign(batch.logits) + 0)
+    yield batch._replace(logits=np.rint(batch.logits) + 0)
+
+
+def _plain_targets(batch: Batch) -> Iterator[Batch]:
+    yield batch._replace(targets=np.zeros_like(batch.targets))
+
+
+def _plain_weights(batch: Batch) -> Iterator[Batch]:
+    yield batch._replace(weights=np.ones_like(batch.weights))
+    yield batch._replace(weights=(batch.weights != 0).astype(batch.weights.dtype))
+
+
+def _tried(violating: Callable[[Batch], InvariantViolation | None], found: Smallest, batch: Batch) -> Smallest:
+    """The simpler batch if it violates the invariant too, else what was found before."""
+    if all(np.array_equal(x, y) for x, y in zip(batch, found.batch, strict=True)):
+        return found
+    violation = violating(batch)
+    return found if violation is None else Smallest(batch, violation)

@@ -1,0 +1,69 @@
+"""The report of a check, for people."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqloss.testing.check.result import Finding, LossCheck
+
+WIDTH = 120
+_HEADS = ("invariant", "mode", "dtype", "verdict", "")
+
+
+def report(check: LossCheck) -> str:
+    """The lines of a :class:`seqloss.testing.LossCheck`."""
+    violated = [finding for finding in check.findings if finding.verdict == "violated"]
+    lines = [f"{check.name} ({check.backend}): {_count(check, violated)}", "", *_table(check.findings)]
+    for finding in violated:
+        lines += ["", *_violation(finding)]
+    return "\n".join(line.rstrip().encode("ascii", "backslashreplace").decode() for line in lines)
+
+
+def _count(check: LossCheck, violated: list[Finding]) -> str:
+    applicable = [finding for finding in check.findings if finding.verdict != "not applicable"]
+    if not violated:
+        return f"all {len(applicable)} checks that apply hold"
+    return f"{len(violated)} of {len(applicable)} checks that apply {'is' if len(violated) == 1 else 'are'} VIOLATED"
+
+
+def _table(findings: tuple[Finding, ...]) -> list[str]:
+    rows = [_HEADS, *((f.invariant, f.mode, f.dtype, _verdict(f), f.detail) for f in findings)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADS) - 1)]
+    left = sum(widths) + 2 * len(widths)
+    lines = []
+    for row in rows:
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        lines.append(f"{cells}  {textwrap.shorten(row[-1], max(WIDTH - left, 20), placeholder=' ...')}")
+    return lines
+
+
+def _verdict(finding: Finding) -> str:
+    return "VIOLATED" if finding.verdict == "violated" else finding.verdict
+
+
+def _violation(finding: Finding) -> list[str]:
+    example = finding.example or {}
+    head = f"{finding.invariant} ({finding.mode}, {finding.dtype}): {plain(finding.summary)}"
+    return textwrap.wrap(head, WIDTH, subsequent_indent="  ") + [
+        line for key, value in example.items() for line in _entry(key, value)
+    ]
+
+
+def _entry(key: str, value: Any) -> list[str]:
+    text = plain(value) if isinstance(value, str) else numbers(value)
+    first, *rest = [part for line in text.splitlines() or [""] for part in textwrap.wrap(line, WIDTH - 12) or [""]]
+    return [f"  {key:8}  {first}", *(f"{'':12}{line}" for line in rest)]
+
+
+def plain(text: str) -> str:
+    """With the few typographic signs of docstrings spelled in ASCII."""
+    return text.replace("\N{HORIZONTAL ELLIPSIS}", "...").replace("``", "")
+
+
+def numbers(x: Any) -> str:
+    """Nested lists of numbers, as short as they can be written."""
+    if isinstance(x, (list, tuple)):
+        return f"[{', '.join(map(numbers, x))}]"
+    return f"{x:.9g}" if isinstance(x, float) else str(x)
