@@ -2,8 +2,11 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+_Piece = TypeVar("_Piece")
 
 
 class _Limit(threading.local):
@@ -37,24 +40,50 @@ def allowed() -> int:
     return min(int(wanted), cores) if wanted.isdecimal() and int(wanted) > 0 else cores
 
 
-def share(work: Callable[[int, int], None], count: int, worth: int) -> None:
-    """Call ``work(first, last)`` until all of ``count`` pieces are done. A thread is started for every ``worth``."""
-    threads = min(allowed(), count // max(1, worth))
+def share(work: Callable[[Iterator[_Piece]], None], pieces: Sequence[_Piece], threads: int) -> None:
+    """Call ``work`` in each of so many threads, of which this one is the first; each piece goes to the next that asks.
+
+    So a core that is busy elsewhere holds nobody up. Calls that come from several threads share the helpers; a call
+    that gets none does its work alone.
+    """
+    threads = min(threads, len(pieces))
     if threads <= 1:
-        work(0, count)
+        work(iter(pieces))
         return
-    # Several shares for each thread, so that a core which is busy elsewhere holds nobody up. A pool of its own, because
-    # a pool that is kept does not survive a fork; to start one costs less than a thousandth of work that is worth it.
-    step = -(-count // (threads * 4))
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [_started(pool, work, first, min(first + step, count)) for first in range(0, count, step)]:
-            if done is not None:
-                done.result()
-
-
-def _started(pool: ThreadPoolExecutor, work: Callable[[int, int], None], first: int, last: int) -> Future[None] | None:
+    waiting = list(reversed(pieces))
+    helpers = [helper for _ in range(threads - 1) if (helper := _started(work, _taken_from(waiting)))]
     try:
-        return pool.submit(work, first, last)
+        work(_taken_from(waiting))
+    finally:
+        waiting.clear()
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+
+
+def _taken_from(waiting: list[_Piece]) -> Iterator[_Piece]:
+    while True:
+        try:
+            yield waiting.pop()
+        except IndexError:
+            return
+
+
+_helpers: list[ThreadPoolExecutor] = []
+"""The threads beside that of the caller, once there are any: to start them for each call would cost half a
+millisecond, in which a core goes through a third of a million logits."""
+
+
+def _started(work: Callable[..., None], pieces: Iterator[_Piece]) -> Future[None] | None:
+    if not _helpers:
+        # Two that come here at once make two, of which one is used and the other, without threads yet, forgotten.
+        _helpers.append(ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "seqloss"))
+    try:
+        return _helpers[0].submit(work, pieces)
     except RuntimeError:  # when the main thread has ended Python starts no new ones, but others may still be at work
-        work(first, last)
         return None
+
+
+# Threads do not survive a fork.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_helpers.clear)

@@ -497,7 +497,7 @@ def test_no_more_threads_than_torch_was_told(monkeypatch):
     counts = []
     share = threads.share
     monkeypatch.setattr(threads, "share", lambda *a: counts.append(threads.allowed()) or share(*a))
-    z, y, w = arrays(torch.float32, (2, 100, 2000))
+    z, y, w = arrays(torch.float32, (2, 100, 4000))
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(before + 3)

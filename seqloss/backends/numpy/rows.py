@@ -1,6 +1,6 @@
 """NumPy: going through the rows of logits, block by block and in several threads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,15 @@ from seqloss.core import threads
 from seqloss.core.protocol import Array
 
 _BLOCK = 1 << 17
-"""Logits in a block: half a megabyte in float32."""
+"""Logits in a block of a thread that is alone: half a megabyte in float32."""
 
-_WORTH_A_THREAD = 1 << 19
-"""Logits for which starting a thread pays."""
+_SHARED_BLOCK = 1 << 19
+"""The most logits in a block where threads share the work: two megabytes in float32. Between two operations of NumPy a
+thread waits for the lock of the interpreter; so the operations are longer there, though they leave the innermost
+caches."""
+
+_WORTH_A_THREAD = 1 << 18
+"""Logits for which another thread pays."""
 
 _WORTH_A_RUN = 1 << 14
 """Logits of used rows next to each other for which a block of their own pays; others are picked out."""
@@ -38,35 +43,46 @@ def for_blocks(
     """
     classes = z.shape[1]
     axis = 0 if classes < _FEW else 1
-    size = max(1, _BLOCK // classes)
+    logits = classes * (len(z) if used is None else np.count_nonzero(used))
+    workers = min(threads.allowed(), logits // _WORTH_A_THREAD)
+    size = max(1, _widest(logits, workers, np.dtype(dtype).itemsize) // classes)
     pieces = _pieces(used, len(z), size, classes)
+    if not pieces:
+        return
+    places = index if axis == 0 else index + np.arange(len(z)) * classes
 
-    def blocks(first: int, last: int) -> None:
+    def blocks(mine: Iterator[Rows]) -> None:
         room = np.empty((min(size, len(z)), classes), dtype)
         numbered = np.arange(len(room))
         picked = None if isinstance(pieces[0], slice) else np.empty(room.shape, z.dtype)
-        for rows in pieces[first:last]:
-            places = index[rows]
-            count = len(places)
-            own, place = room[:count], numbered[:count]
+        for rows in mine:
+            place = places[rows]
+            count = len(place)
+            own = room[:count]
             # Clipped, because NumPy would otherwise check the numbers in a copy.
             block = z[rows] if picked is None else np.take(z, rows, 0, out=picked[:count], mode="clip")
             block = widened(block)
             if axis == 0:
                 own = own.reshape(classes, -1)
-                block, at = np.array(block.T, order="C"), places * count + place
+                block, at = np.array(block.T, order="C"), place * count + numbered[:count]
+            elif picked is None:
+                at = place - rows.start * classes
             else:
-                at = place * classes + places
+                at = place + (numbered[:count] - rows) * classes
             work(rows, block, at, own, axis)
 
-    def in_a_thread(first: int, last: int) -> None:
+    def in_a_thread(mine: Iterator[Rows]) -> None:
         with np.errstate(all="ignore"):  # a thread does not inherit it
-            blocks(first, last)
+            blocks(mine)
 
-    if len(pieces) > 1:
-        threads.share(in_a_thread, len(pieces), _WORTH_A_THREAD // (size * classes))
-    elif pieces:
-        blocks(0, 1)
+    threads.share(in_a_thread, pieces, workers) if workers > 1 else blocks(iter(pieces))
+
+
+def _widest(logits: int, workers: int, itemsize: int) -> int:
+    """The logits of a block: two blocks for each thread, if they are neither too short nor too long."""
+    if workers <= 1:
+        return _BLOCK
+    return max(_BLOCK, min(_SHARED_BLOCK * 4 // itemsize, logits // (2 * workers)))
 
 
 def _pieces(used: Array | None, count: int, size: int, classes: int) -> list[Rows]:
