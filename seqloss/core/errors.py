@@ -52,7 +52,4 @@ EXACT_ONCE = (
     "exact=True has first derivatives in reverse mode alone; leave it out where a gradient is differentiated again, or "
     "in forward mode"
 )
-EXACT_IN_OLD_PROGRAMS = (
-    "exact=True inside a compiled function needs JAX 0.7.2 or later; update it, or switch jax_enable_x64 on"
-)
-"""Texts of a BackendError: what only a backend can notice."""
+"""Text of a BackendError: what only a backend can notice."""

@@ -1,7 +1,7 @@
 """JAX: rules as operations, and float64 inside of them whatever JAX is set to."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from seqloss.backends.jax.ops import asarray, to_numpy
-from seqloss.core.errors import EXACT_IN_OLD_PROGRAMS, EXACT_ONCE, BackendError
+from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Rule
 
 
@@ -26,45 +26,27 @@ def _plain(rule: Rule, *arrays: Any) -> Array:
 # --- float64 for a while ---------------------------------------------------------------------------------------------
 
 
-_LITERALS_ARE_NARROWED = jax.__version_info__ < (0, 7, 2)
-"""Whether float64 constants become float32 where a program is compiled outside of float64, which then fails."""
-
-
 def float64() -> AbstractContextManager[Any]:
-    if _LITERALS_ARE_NARROWED and not jax.config.jax_enable_x64 and isinstance(jnp.zeros(()), jax.core.Tracer):
-        raise BackendError(EXACT_IN_OLD_PROGRAMS)
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    from jax import experimental  # before jax 0.8
-
-    return experimental.enable_x64(True)
+    return jax.enable_x64(True)
 
 
 def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
     return _exact(rule, *arrays)
 
 
-def _compiled_in_float64() -> AbstractContextManager[Any]:
-    """Around eager calls alone: under transformations of current versions such a region would do harm."""
-    return float64() if _LITERALS_ARE_NARROWED else nullcontext()
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _exact(rule: Rule, *arrays: Any) -> Array:
-    with _compiled_in_float64():
-        return _forward(rule, *arrays)[0]
+    return _forward(rule, *arrays)[0]
 
 
 def _exact_forward(rule: Rule, *arrays: Any) -> tuple[Array, Any]:
-    with _compiled_in_float64():
-        value, residuals = _forward(rule, *arrays)
+    value, residuals = _forward(rule, *arrays)
     return value, (arrays, residuals)
 
 
 def _exact_backward(rule: Rule, saved: Any, cotangent: Array) -> tuple[Any, ...]:
     arrays, residuals = saved
-    with _compiled_in_float64():
-        return _pullback(rule, arrays, residuals, cotangent)
+    return _pullback(rule, arrays, residuals, cotangent)
 
 
 _exact.defvjp(_exact_forward, _exact_backward)
