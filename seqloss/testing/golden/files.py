@@ -216,10 +216,7 @@ def _content(path: Path, largest: int) -> bytes:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise GoldenError(f"{path} is no regular file; copy its content to one")
+    if status.st_size > largest:
+        raise GoldenError(f"{path} has more than the {largest} bytes that it may have; it is damaged or something else")
     with open(path, "rb") as file:
-        content = b"" if status.st_size > largest else file.read(largest + 1)
-    if status.st_size > largest or len(content) > largest:
-        raise GoldenError(
-            f"{path} has more than the {largest} bytes that it may have; it is no golden file, or damaged"
-        )
-    return content
+        return file.read(status.st_size)

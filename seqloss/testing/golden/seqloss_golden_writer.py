@@ -185,7 +185,7 @@ def _stored(name: str, value: Any) -> tuple[str, Any]:
         raise GoldenWriteError(
             f"{name} is an array of {kind}, which other programs could not read; cast it to one of {', '.join(DTYPES)}"
         )
-    return kind, (array.view(np.uint16) if kind == BFLOAT16 else array).astype(DTYPES[kind])
+    return kind, (array.view(np.uint16) if kind == BFLOAT16 else array).astype(DTYPES[kind], copy=False)
 
 
 def _text(name: str, value: Any) -> str:

@@ -1,0 +1,70 @@
+"""The port from TensorFlow 1.15 that docs/parity.md walks through, and what torch has beside plain tensors."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from seqloss.testing import GoldenError, explain_mismatch, golden
+
+PORT = pathlib.Path(__file__).parents[2] / "examples" / "port"
+RECORDED = golden.read(PORT / "tf1_model")
+
+
+def rounded(text):
+    """Numbers to four digits: the last ones belong to the machine."""
+    return re.sub(r"\d+\.\d+(e[+-]?\d+)?|\d+e[+-]?\d+", lambda number: f"{float(number[0]):.4g}", text)
+
+
+def test_the_port_prints_what_it_says():
+    path = PORT / "in_torch.py"
+    _, _, output = path.read_text(encoding="utf-8").partition("\n# Output:\n")
+    expected = [line.removeprefix("#").removeprefix(" ") for line in output.splitlines()]
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert rounded(done.stdout).splitlines() == rounded("\n".join(expected)).splitlines()
+
+
+def test_the_wrong_denominator_is_named():
+    nll = torch.tensor(RECORDED.results["token_losses"])
+    found = explain_mismatch(nll.mean(), RECORDED.results["loss"], RECORDED.inputs)
+    assert [str(cause) for cause in found.causes] == ["mean over padding (mine)"]
+
+
+def test_the_recording_is_of_tensorflow_1_15():
+    assert RECORDED.versions["tensorflow"].startswith("1.15.")
+    assert RECORDED.versions["python"].startswith("3.7.")
+    assert RECORDED.device == "cpu"
+    assert RECORDED.inputs["logits"].shape == (6, 9, 23)
+    assert len({*RECORDED.inputs["weights"].sum(1)}) == 6
+
+
+def test_seqloss_agrees_with_it_on_torch():
+    found = golden.check(RECORDED, backend="torch")
+    assert [comparison.report() for comparison in found.values() if not comparison.same] == []
+    assert {comparison.actual.framework for comparison in found.values()} == {"torch"}
+    assert found.keys() == {"loss", "dlogits", "token_losses"}
+
+
+def test_tensors_that_require_gradients_are_recorded(tmp_path):
+    x = torch.arange(3, dtype=torch.bfloat16, requires_grad=True)
+    got = golden.read(golden.write(tmp_path / "x", {"x": x * 0.1}, {"y": (x * 2).sum(), "z": x.reshape(1, 3).T}))
+    np.testing.assert_array_equal(got.inputs["x"], (x * 0.1).detach().float().numpy())
+    assert got.results["y"] == 6
+    assert got.results["z"].shape == (3, 1)
+    assert got.versions["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.zeros(2, device="meta"), torch.zeros(2).to_sparse(), torch.zeros(2).to(torch.float8_e4m3fn)],
+    ids=["meta", "sparse", "float8"],
+)
+def test_tensors_without_values_are_refused(tmp_path, value):
+    with pytest.raises(GoldenError, match="x is a Tensor that has no values for NumPy to take"):
+        golden.write(tmp_path / "x", {"x": value}, {"y": 0.0})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,204 @@
+"""What was recorded is computed again: by seqloss on every backend, or by somebody's own function."""
+
+import re
+
+import numpy as np
+import pytest
+
+import seqloss
+from seqloss.testing import GoldenError, compare, golden
+
+RNG = np.random.default_rng(0)
+LOGITS = (3 * RNG.normal(size=(3, 4, 7))).astype(np.float32)
+TARGETS = RNG.integers(0, 7, (3, 4))
+WEIGHTS = (np.arange(4) < np.array([[4], [2], [1]])).astype(np.float32) * np.float32(0.5)
+INPUTS = {"logits": LOGITS, "targets": TARGETS, "weights": WEIGHTS}
+
+
+def computed(inputs=INPUTS, **flags):
+    loss, (dlogits, dweights) = seqloss.sequence_loss_and_grad(**inputs, **flags, wrt=("logits", "weights"))
+    tokens = seqloss.sequence_loss(**inputs, **{**flags, **dict.fromkeys(golden.checking.AVERAGES, False)})
+    return {"loss": loss, "dlogits": dlogits, "dweights": dweights, "token_losses": tokens}
+
+
+FLAGS = [
+    {},
+    {"average_across_timesteps": False},
+    {"average_across_batch": False},
+    {"average_across_timesteps": False, "average_across_batch": False},
+    dict.fromkeys(("average_across_timesteps", "average_across_batch"), False) | {"sum_over_batch": True},
+    {"exact": True},
+]
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
+def test_what_seqloss_recorded_is_what_it_computes(tmp_path, framework_name, flags):
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, computed(**flags), flags=flags))
+    found = golden.check(got, backend=framework_name)
+    assert found.keys() == got.results.keys()
+    for name, comparison in found.items():
+        assert comparison.same, comparison.report()
+        assert comparison.name == name
+        assert comparison.actual.framework == framework_name
+    if framework_name == "numpy":
+        assert all(golden.check(got, bound=0).values())
+
+
+def by_textbook(logits, targets, weights):
+    """The loss by the formulas of most frameworks, which lose digits where the model is confident."""
+    z = logits - logits.max(-1, keepdims=True)
+    own = np.take_along_axis(z, targets[..., None], -1)[..., 0]
+    total = np.exp(z).sum(-1)
+    tokens = (np.log(total) - own) * weights
+    loss = tokens.sum() / weights.sum()
+    slope = np.exp(z) / total[..., None] - (np.arange(z.shape[-1]) == targets[..., None]).astype(z.dtype)
+    dweights = (np.log(total) - own - loss) / weights.sum()
+    dlogits = slope * (weights / weights.sum())[..., None]
+    return {"loss": loss, "dlogits": dlogits, "dweights": dweights, "token_losses": tokens}
+
+
+def confident(sharpness):
+    """Logits that are far above the others at most of the targets."""
+    at_target = np.arange(7) == TARGETS[..., None]
+    return {**INPUTS, "logits": (LOGITS + sharpness * at_target).astype(np.float32)}
+
+
+@pytest.mark.parametrize("sharpness", [0, 5, 12, 18, 40])
+def test_other_formulas_are_no_difference_where_they_cannot_be(tmp_path, sharpness):
+    inputs = confident(sharpness)
+    got = golden.read(golden.write(tmp_path / "x", inputs, by_textbook(**inputs)))
+    for comparison in golden.check(got).values():
+        assert comparison.same, comparison.report()
+    # Without the scale of the summands the same numbers would differ.
+    strict = [compare(x, by_textbook(**inputs)[name]).same for name, x in computed(inputs).items()]
+    assert all(strict) == (sharpness == 0)
+
+
+@pytest.mark.parametrize("name", ["loss", "dlogits", "dweights", "token_losses"])
+@pytest.mark.parametrize("factor", [1.0001, 0.9999])
+def test_other_numbers_are_a_difference(tmp_path, name, factor):
+    inputs = confident(3)
+    results = computed(inputs)
+    wrong = {**results, name: results[name] * np.float32(factor)}
+    found = golden.check(golden.read(golden.write(tmp_path / "x", inputs, wrong)))
+    assert [other for other in found if not found[other].same] == [name]
+    assert found[name].problems == ("values",)
+
+
+def test_a_gradient_in_the_padding_is_a_difference(tmp_path):
+    results = computed()
+    results["dlogits"] = np.where(WEIGHTS[..., None] == 0, np.float32(1e-9), results["dlogits"])
+    found = golden.check(golden.read(golden.write(tmp_path / "x", INPUTS, results)))
+    assert found["dlogits"].problems == ("zeros",)
+    assert found["dlogits"].first.index == (1, 2, 0)
+    assert (found["dlogits"].first.label, found["dlogits"].first.weight) == (TARGETS[1, 2], 0)
+
+
+def test_a_bound_takes_the_place_of_the_known_one(tmp_path):
+    results = {"loss": computed()["loss"] * np.float32(1 + 1e-6)}
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, results))
+    assert golden.check(got)["loss"].same
+    assert not golden.check(got, bound=0)["loss"].same
+    assert not golden.check(got, bound=0.5)["loss"].same
+    assert golden.check(got, bound=1000)["loss"].same
+
+
+def test_a_recording_without_weights(tmp_path, framework_name):
+    inputs = {"logits": LOGITS, "targets": TARGETS}
+    results = dict(zip(("loss", "dlogits"), seqloss.sequence_loss_and_grad(**inputs), strict=True))
+    got = golden.read(golden.write(tmp_path / "x", inputs, results))
+    assert all(golden.check(got, backend=framework_name).values())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_recordings_in_other_dtypes(tmp_path, framework, dtype):
+    """A half-precision gradient is rounded once more, and float64 is not what JAX computes in unless it is told."""
+    if dtype not in framework.DTYPES:
+        return
+    with framework.precision(dtype):
+        inputs = {"logits": framework.array(LOGITS, dtype), "targets": framework.array(TARGETS)}
+        results = dict(zip(("loss", "dlogits"), seqloss.sequence_loss_and_grad(**inputs), strict=True))
+        got = golden.read(golden.write(tmp_path / "x", inputs, results))
+    assert (got.dtypes["logits"], got.dtypes["dlogits"]) == (dtype, dtype)
+    found = golden.check(got, backend=framework.name)
+    assert [comparison.report() for comparison in found.values() if not comparison.same] == []
+    assert found["loss"].dtype == ("float64" if dtype == "float64" else "float32")
+    assert found["dlogits"].dtype == dtype
+
+
+def test_own_computations_get_arrays_of_the_backend(tmp_path, framework):
+    got = golden.read(
+        golden.write(tmp_path / "x", {"a": LOGITS, "b": 2.0}, {"sum": LOGITS + 2, "more": 0}, function="f")
+    )
+    seen = []
+
+    def compute(a, b):
+        seen.extend((a, b))
+        return {"sum": a + framework.array(2.0, "float32")}
+
+    with framework.precision("float64"):
+        found = golden.check(got, compute, backend=framework.name)
+    assert all(map(framework.is_array, seen))
+    assert list(found) == ["sum"]
+    assert found["sum"].same
+    assert found["sum"].actual.framework == framework.name
+
+
+@pytest.mark.parametrize(
+    "returned, message",
+    [
+        (None, "compute returned a NoneType; expected results by name, as in a dict"),
+        ({}, "compute returned the results []; recorded are loss"),
+        ({"loss": 1.0, "other": 1.0}, "compute returned the results ['other']; recorded are loss"),
+    ],
+    ids=str,
+)
+def test_computations_that_return_something_else(tmp_path, returned, message):
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, {"loss": np.float32(1)}))
+    with pytest.raises(GoldenError, match=re.escape(message)):
+        golden.check(got, lambda **inputs: returned)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"function": "nce_loss"}, "(function: nce_loss); pass compute=, which takes logits, targets, weights"),
+        ({"inputs": {**INPUTS, "more": 1.0}}, "(inputs: more)"),
+        ({"inputs": {"logits": LOGITS}}, "(missing inputs: targets)"),
+        ({"results": {"loss": 1.0, "dtargets": 1.0, "z": 1.0}}, "(results: dtargets, z)"),
+        ({"flags": {"softmax_loss_function": "f", "exact": True}}, "(flags: softmax_loss_function)"),
+        (
+            {"inputs": {"logits": LOGITS, "targets": TARGETS}, "results": {"dweights": 1.0}},
+            "(missing inputs beside dweights: weights)",
+        ),
+    ],
+    ids=lambda x: str(x)[-40:],
+)
+def test_what_is_not_known_to_compute_is_refused(tmp_path, change, message):
+    got = golden.read(golden.write(tmp_path / "x", **{"inputs": INPUTS, "results": {"loss": 1.0}, **change}))
+    with pytest.raises(GoldenError, match=re.escape(f"it is not known how to compute this recording {message}")):
+        golden.check(got)
+
+
+@pytest.mark.parametrize("flags", [{"average_across_batch": "no"}, {"sum_over_batch": True}], ids=str)
+def test_flags_that_seqloss_refuses(tmp_path, flags):
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, {"loss": 1.0}, flags=flags))
+    with pytest.raises(seqloss.SeqlossError):
+        golden.check(got)
+
+
+def test_results_of_other_shapes_are_told(tmp_path):
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, {"loss": np.zeros(3, np.float32)}))
+    assert golden.check(got)["loss"].problems == ("shape",)
+    odd = golden.read(
+        golden.write(tmp_path / "odd", {"logits": LOGITS[0], "targets": TARGETS}, {"loss": np.float32(1)})
+    )
+    assert not golden.check(odd, lambda **inputs: {"loss": np.float32(2)})["loss"].same
+    with pytest.raises(seqloss.ShapeError):
+        golden.check(odd)
+
+
+def test_an_unknown_backend(tmp_path):
+    recorded = golden.read(golden.write(tmp_path / "x", INPUTS, computed()))
+    with pytest.raises(seqloss.BackendError, match="there is no backend 'mxnet'"):
+        golden.check(recorded, backend="mxnet")
