@@ -17,7 +17,7 @@ BACKENDS = ("numpy", "torch", "tensorflow", "jax")
 # All but NumPy, in the order in which they may be imported into one process: torch before TensorFlow.
 EXTRAS = ("torch", "tensorflow", "jax")
 
-nox.options.sessions = ["lint", "types", "light", "tests", "together", "docs", "wheel"]
+nox.options.sessions = ["lint", "types", "light", "tests", "together", "docs", "wheel", "plugin"]
 
 
 def group(name: str) -> list[str]:
@@ -111,6 +111,31 @@ def wheel(session: nox.Session) -> None:
     session.run(
         python, "-m", "pytest", "-q", suite, "--backends", "numpy", "-c", str(HERE / "pyproject.toml"), external=True
     )
+
+
+@nox.session
+def plugin(session: nox.Session) -> None:
+    """A project of its own tests its losses with the pytest plugin, out of another directory."""
+    install(session, ".[jax]", "pytest")
+    copy = Path(session.create_tmp()).resolve() / "project"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(HERE / "tests" / "sample_project", copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    golden = copy / "tests" / "golden"
+    before = {path.name: path.read_bytes() for path in golden.iterdir()}
+    session.chdir(copy)
+    run = ("python", "-m", "pytest", "-q")
+    session.run(*run)
+    session.run(*run, "--seqloss-golden-update")
+    if {path.name: path.read_bytes() for path in golden.iterdir()} != before:
+        session.error("what agrees with the golden files must leave them as they are")
+    shutil.rmtree(golden)
+    session.run(*run, success_codes=[1])
+    session.run(*run, "--seqloss-golden-update")
+    if {path.name for path in golden.iterdir()} != set(before):
+        session.error("golden files that are not there must be recorded, and nothing else be left")
+    session.run(*run)
+    # Only NumPy and JAX are installed here, and the others must be an error, not a skip.
+    session.run(*run, "--seqloss-backends", "numpy,torch", success_codes=[4])
 
 
 @nox.session

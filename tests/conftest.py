@@ -8,6 +8,8 @@ import pytest
 from seqloss.testing import frameworks
 
 pytest_plugins = ["pytester"]
+# A project of its own, with its own configuration: test_plugin.py and the session "plugin" run it.
+collect_ignore = ["sample_project"]
 
 
 def pytest_addoption(parser):

@@ -1,0 +1,75 @@
+"""Which frameworks and which ways to run are under test."""
+
+import importlib.util
+
+import pytest
+
+from seqloss.testing.frameworks import NAMES
+
+MODES = ("eager", "compiled")
+
+HELP = (
+    f"comma-separated frameworks that seqloss_backend stands for, out of {', '.join(NAMES)}; "
+    "all that are installed unless given"
+)
+_CHOSEN = pytest.StashKey[tuple[str, ...]]()
+
+
+def installed(name: str) -> bool:
+    """Whether a framework can be imported, which is found without doing so."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ValueError:  # what a project put into sys.modules in its place
+        return False
+    # A folder of that name beside the tests has no origin.
+    return spec is not None and spec.origin is not None
+
+
+def backends(config: pytest.Config) -> tuple[str, ...]:
+    """The frameworks under test; a UsageError if one that is named does not exist or is not installed."""
+    if _CHOSEN not in config.stash:
+        named = _named(config)
+        config.stash[_CHOSEN] = tuple(name for name in NAMES if (installed(name) if named is None else name in named))
+    return config.stash[_CHOSEN]
+
+
+def check(config: pytest.Config) -> None:
+    """A UsageError at once for what is named wrongly. The default is looked for when a test needs it."""
+    if config.getoption("seqloss_backends") is not None or config.getini("seqloss_backends"):
+        backends(config)
+
+
+def _named(config: pytest.Config) -> list[str] | None:
+    """The frameworks that the command line or the configuration file names, or None if neither does."""
+    option: str | None = config.getoption("seqloss_backends")
+    where = "--seqloss-backends" if option is not None else "seqloss_backends, in the configuration of pytest,"
+    text = ",".join(config.getini("seqloss_backends")) if option is None else option
+    if option is None and not text:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in NAMES]
+    if unknown or not names:
+        raise pytest.UsageError(f"{where} takes names out of {', '.join(NAMES)}, separated by commas, got {text!r}")
+    missing = [name for name in names if not installed(name)]
+    if missing:
+        raise pytest.UsageError(
+            f"{where} names {', '.join(missing)}, which cannot be imported here: install it, as in "
+            f'python -m pip install "seqloss[{",".join(missing)}]", or name others'
+        )
+    return names
+
+
+def modes(marker: pytest.Mark | None) -> tuple[str, ...]:
+    """The ways to run that the marker of a test names: eagerly if it has none."""
+    if marker is None:
+        return MODES[:1]
+    if not marker.args or marker.kwargs or any(name not in MODES for name in marker.args):
+        given = ", ".join([*map(repr, marker.args), *(f"{key}={value!r}" for key, value in marker.kwargs.items())])
+        pytest.fail(f"seqloss_modes takes one or more names out of {', '.join(MODES)}, got ({given})", pytrace=False)
+    return tuple(name for name in MODES if name in marker.args)
+
+
+def pairs(config: pytest.Config, marker: pytest.Mark | None) -> list[tuple[str, str]]:
+    """Each framework with each way to run that it has: NumPy has no compiler."""
+    chosen = modes(marker)
+    return [(name, mode) for name in backends(config) for mode in chosen if (name, mode) != ("numpy", "compiled")]

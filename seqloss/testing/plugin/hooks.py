@@ -1,0 +1,42 @@
+"""What the plugin adds to pytest: options, a marker, parameters, and a list of what was recorded."""
+
+import pytest
+
+from seqloss.testing.plugin import choice
+from seqloss.testing.plugin.recording import written
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("seqloss", "losses in several frameworks")
+    group.addoption("--seqloss-backends", metavar="NAMES", help=choice.HELP)
+    group.addoption(
+        "--seqloss-golden-update",
+        action="store_true",
+        help="record the results that differ from the golden files, instead of failing",
+    )
+    parser.addini("seqloss_backends", f"the default of --seqloss-backends: {choice.HELP}", type="linelist", default=[])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", f"seqloss_modes(*names): run seqloss_run in these ways, out of {', '.join(choice.MODES)}"
+    )
+    choice.check(config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seqloss_mode" in metafunc.fixturenames:
+        pairs = choice.pairs(metafunc.config, metafunc.definition.get_closest_marker("seqloss_modes"))
+        metafunc.parametrize(
+            ("seqloss_backend", "seqloss_mode"), pairs, ids=["-".join(pair) for pair in pairs], indirect=True
+        )
+    elif "seqloss_backend" in metafunc.fixturenames:
+        metafunc.parametrize("seqloss_backend", choice.backends(metafunc.config), indirect=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    paths = written(terminalreporter.stats)
+    if paths:
+        terminalreporter.section("golden files written")
+        for path in paths:
+            terminalreporter.write_line(path)

@@ -1,0 +1,1 @@
+"""Cross entropy with a penalty on the logarithm of the softmax's denominator."""
