@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, NoReturn
 
-from seqloss.commands import env, explain, golden
+from seqloss.commands import env, explain, golden, selftest
 from seqloss.core.errors import OptionError, SeqlossError
 from seqloss.parity import cli as parity
 
 # A command is a module with HELP, DESCRIPTION, add_arguments(parser) and run(options) -> exit status. Importing one
 # is cheap: what it needs besides argparse it imports when it runs.
-_COMMANDS: dict[str, Any] = {"env": env, "parity": parity, "golden": golden, "explain": explain}
+_COMMANDS: dict[str, Any] = {"env": env, "parity": parity, "selftest": selftest, "golden": golden, "explain": explain}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -58,7 +58,8 @@ def _add_write(parser: argparse.ArgumentParser) -> None:
     for name in AVERAGES:
         add(f"--no-{name.replace('_', '-')}", dest=name, action="store_false", help=f"with {name}=False")
     for name in FLAGS:
-        add(f"--{name.replace('_', '-')}", action="store_true", help=f"with {name}=True")
+        but = "" if name == "exact" else " and without averages"
+        add(f"--{name.replace('_', '-')}", action="store_true", help=f"with {name}=True{but}")
     add("--note", metavar="TEXT", help="anything worth knowing, for the manifest")
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--timeout", type=backends.seconds, default=600.0, metavar="SECONDS", help="(default: 600)")
@@ -80,7 +81,9 @@ def _write(options: argparse.Namespace) -> Report:
     backend = backends.select(options).chosen[0]
     # Only what departs from the defaults, so that the manifest says what is special.
     flags = {name: True for name in FLAGS if getattr(options, name)}
-    flags |= {name: False for name in AVERAGES if not getattr(options, name)}
+    # A sum goes with no average, over whichever axis.
+    sums = options.sum_over_timesteps or options.sum_over_batch
+    flags |= {name: False for name in AVERAGES if sums or not getattr(options, name)}
     inputs, dtypes = _inputs(options)
     how = {"path": str(options.out.absolute()), "flags": flags, "note": options.note, "dtypes": dtypes}
     job = processes.Job(backend, f"{ENTRY}:record", {**how, "overwrite": options.overwrite})

@@ -41,13 +41,14 @@ def check(options: argparse.Namespace) -> Report:
     _check_that_something_was_compared(files, outcomes)
     compared = [row for row in rows if row.status != "neutral"]
     good = sum(row.status == "good" for row in compared)
+    many = "comparison" if len(compared) == 1 else "comparisons"
     return Report(
         "golden check",
         "Recorded losses, computed again",
         [fact for path, one in files.items() for fact in _facts(path, one)],
         _COLUMNS,
         rows,
-        f"{good} of {len(compared)} comparison{'s' * (len(compared) != 1)} with the recording agree{'s' * (good == 1)}.",
+        f"{good} of {len(compared)} {many} with the recording agree{'s' * (good == 1)}.",
         good == len(compared),
         {"files": {path: _about(one) for path, one in files.items()}, "backends": [_data(o) for o in outcomes]},
     )

@@ -1,0 +1,173 @@
+"""The command ``selftest``: the invariants of the project's own suite, asked of any loss."""
+
+import argparse
+from typing import Any
+
+from seqloss.commands import backends, output
+from seqloss.commands.report import Column, Report, Row, Status
+from seqloss.core.errors import OptionError
+
+HELP = "check a loss of anybody against everything that right sequence losses have in common"
+
+DESCRIPTION = """\
+Asks a loss for what every right sequence loss has: padding that adds nothing, masks over NaN, empty batches, bad
+labels, batches that are split or reordered, shifted logits, confident tokens, counts in half precision, gradients from
+above, compiled code, second derivatives. A batch that violates one is made as small and plain as it can be, and shown.
+
+Without --against the loss is seqloss.sequence_loss, in every installed backend. Losses that are known need no more than
+their name: torch.nn.functional:cross_entropy and linear_cross_entropy,
+optax:softmax_cross_entropy_with_integer_labels, tensorflow.nn:sparse_softmax_cross_entropy_with_logits,
+keras.losses:SparseCategoricalCrossentropy. For your own say how it is called and what it returns:
+
+  seqloss selftest --against mine.losses:masked --backends torch --arguments logits,labels=targets,mask=weights
+  seqloss selftest --against mine.losses:nll --backends jax --arguments logits,targets --returns tokens
+
+A violation is a fact about the loss, not always a mistake in it. The module of the loss is imported, and its code runs.
+
+exit status  0: everything that applies holds
+             1: something is violated, or a backend crashed or timed out
+             2: the request cannot be fulfilled: bad options, a loss that does not exist or cannot be called as was said
+"""
+
+_COLUMNS = (
+    Column("backend"),
+    Column("invariant"),
+    Column("mode"),
+    Column("dtype"),
+    Column("verdict"),
+    Column("detail"),
+)
+_STATUS: dict[str, Status] = {"holds": "good", "violated": "bad"}
+
+OWN = "seqloss:sequence_loss"
+
+# Packages whose losses are of another framework than their name says.
+_FRAMEWORKS = {"optax": "jax", "flax": "jax", "keras": "tensorflow"}
+_CONVENTIONS = ("arguments", "layout", "returns", "ignore_label", "gradient")
+_LONGEST_DETAIL = 72
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    add = parser.add_argument
+    add("--against", metavar="MODULE:FUNCTION", help=f"the loss (default: {OWN}); add --backends for one of your own")
+    add(
+        "--arguments",
+        type=_names,
+        metavar="A,B,C",
+        help="its arguments: logits, targets, weights; by keyword: y=targets",
+    )
+    add("--layout", metavar="NAME", help="batch [B, T, V] (default), packed [B * T, V] or time [T, B, V]")
+    add("--returns", metavar="NAME", help="mean (default), sum, or tokens: the losses, not reduced")
+    add("--ignore-label", type=int, metavar="N", help="the label that leaves a token out")
+    add(
+        "--gradient", metavar="NAME", help="autodiff, or returned: (loss, gradient) (default: returned for NumPy alone)"
+    )
+    add("--invariants", type=_names, metavar="A,B", help="only these (default: all)")
+    add(
+        "--modes",
+        type=_names,
+        metavar="A,B",
+        help="compiled forms to compare: inductor, function, xla, jit (default: all)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of all random arrays (default: 0)")
+    backends.add_arguments(parser)
+    output.add_arguments(parser)
+
+
+def _names(value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check the loss in each backend; the exit status."""
+    output.check(options)
+    backends.need_numpy("the check")
+    loss = options.against or OWN
+    if options.backends is None:
+        options.backends = _framework(loss)
+    choice = backends.select(options)
+    conventions = _conventions(options)
+    from seqloss.commands import processes
+
+    how = {name: getattr(options, name) for name in ("invariants", "modes", "seed")}
+    how |= {"loss": loss, "conventions": conventions}
+    outcomes = []
+    with processes.workplace() as folder:
+        for framework in choice.chosen:
+            job = processes.Job(framework, "seqloss.commands.selftest_job:check", how)
+            with backends.progress(f"{framework}: loading and checking ..."):
+                outcomes.append(processes.run(folder, job, choice.registered, options.timeout))
+    for outcome in outcomes:
+        if outcome.refusal is not None:
+            raise OptionError(outcome.refusal)
+    return output.give(_report(loss, outcomes, choice.missing), options)
+
+
+def _framework(loss: str) -> str | None:
+    """The backend that a loss is for, by the name of its package; None for all."""
+    package = loss.partition(":")[0].partition(".")[0]
+    if package == "seqloss":
+        return None
+    from seqloss.core import dispatch
+
+    framework = _FRAMEWORKS.get(package, package)
+    if framework not in dispatch.BUILTIN:
+        known = ", ".join(dispatch.BUILTIN)
+        raise OptionError(f"the framework of {loss} is not known; add --backends with one of {known}")
+    return framework
+
+
+def _conventions(options: argparse.Namespace) -> dict[str, Any] | None:
+    """What was said about the loss; None if nothing was, so that what is known of it is used."""
+    from seqloss.testing.check import Conventions
+
+    given = {name: value for name in _CONVENTIONS if (value := getattr(options, name)) is not None}
+    if "arguments" in given:
+        given["arguments"] = tuple(given["arguments"])
+    Conventions(**given)  # what is wrong with them is said before anything is started
+    return given or None
+
+
+def _report(loss: str, outcomes: list[Any], missing: list[str]) -> Report:
+    rows = [row for outcome in outcomes for row in _rows(outcome)]
+    asked = [row for row in rows if row.status != "neutral"]
+    good = sum(row.status == "good" for row in asked)
+    rows += [Row(name, (name, "-", "-", "-", "not installed", backends.install(name)), "neutral") for name in missing]
+    ran = ", ".join(f"{outcome.framework} {outcome.facts.get('version', outcome.failure)}" for outcome in outcomes)
+    return Report(
+        "selftest",
+        f"What {loss} has in common with right losses",
+        [("loss", loss), ("backends", ran)],
+        _COLUMNS,
+        rows,
+        f"{good} of {len(asked)} checks that apply hold.",
+        good == len(asked),
+        {"loss": loss, "backends": [_data(outcome) for outcome in outcomes]},
+    )
+
+
+def _rows(outcome: Any) -> list[Row]:
+    name = outcome.framework
+    if outcome.failure is not None:
+        cells = (name, "-", "-", "-", outcome.failure.upper(), "-")
+        return [Row(name, cells, "bad", [f"{name} {outcome.failure}: {' '.join(outcome.detail.splitlines())}"])]
+    return [_row(name, finding) for finding in outcome.facts["check"]["findings"]]
+
+
+def _row(backend: str, finding: dict[str, Any]) -> Row:
+    invariant, mode, dtype, verdict, detail = (
+        finding[name] for name in ("invariant", "mode", "dtype", "verdict", "detail")
+    )
+    detail = " ".join(detail.split())
+    if len(detail) > _LONGEST_DETAIL:
+        detail = f"{detail[: _LONGEST_DETAIL - 4]} ..."
+    shown = "VIOLATED" if verdict == "violated" else verdict
+    name = f"{backend} {invariant} {mode} {dtype}"
+    problems = [finding["shown"]] if verdict == "violated" else []
+    return Row(name, (backend, invariant, mode, dtype, shown, detail or "-"), _STATUS.get(verdict, "neutral"), problems)
+
+
+def _data(outcome: Any) -> dict[str, Any]:
+    facts = {"version": outcome.facts.get("version"), "check": outcome.facts.get("check")}
+    return {"backend": outcome.framework, "status": outcome.failure or "ran", "detail": outcome.detail or None, **facts}

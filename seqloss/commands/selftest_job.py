@@ -1,0 +1,48 @@
+"""What ``selftest`` does in the process of a backend."""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from seqloss.testing import check as checking
+from seqloss.testing.check.text import numbers, plain
+
+Facts = dict[str, Any]
+
+
+def check(framework: str, inputs: dict[str, Any], options: dict[str, Any]) -> tuple[Facts, dict[str, Any]]:
+    """Import the loss and ask it; the findings."""
+    module = importlib.import_module(framework)
+    # The script "seqloss", unlike "python -m seqloss", does not look for modules here. At the end, where it hides none.
+    sys.path.append(os.getcwd())
+    conventions = options["conventions"]
+    if conventions is not None:
+        if "arguments" in conventions:
+            conventions["arguments"] = tuple(conventions["arguments"])
+        if framework == "numpy":
+            conventions.setdefault("gradient", "returned")
+        conventions = checking.Conventions(**conventions)
+    found = checking.check_loss(
+        checking.resolve(options["loss"]),
+        backend=framework,
+        conventions=conventions,
+        modes=options["modes"],
+        invariants=options["invariants"],
+        seed=options["seed"],
+    )
+    facts = found.as_dict()
+    for finding in facts["findings"]:
+        finding["shown"] = _shown(framework, finding)
+    return {"version": str(getattr(module, "__version__", "unknown")), "check": facts}, {}
+
+
+def _shown(framework: str, finding: Facts) -> str:
+    """A violation in lines: what must hold, and the smallest batch for which it does not."""
+    head = f"{framework} {finding['invariant']} ({finding['mode']}, {finding['dtype']}): {plain(finding['summary'])}"
+    entries = (finding["example"] or {}).items()
+    return "\n".join([head, *(f"{key:8}  {_text(value)}" for key, value in entries)])
+
+
+def _text(value: Any) -> str:
+    return " ".join((plain(value) if isinstance(value, str) else numbers(value)).split())
