@@ -13,6 +13,10 @@ two computed results         twice the token bound      neither is the truth: ea
                                                         either side
 reduced loss, dweights       the token bound, at the    a sum of numbers of both signs has the error of its largest
                              scale of the summands      summands, whatever it cancels to
+recorded from a program      twice the token bound, at  ``log(sum_j exp(z_j - max)) - (z_y - max)`` has the
+with other formulas          the scale of the summands  summand 1, and ``softmax_y - 1`` is a difference of it: for
+                             and of 1, weighted alike   confident tokens these formulas of most frameworks keep few
+                                                        digits of a loss, and none of one below half a unit of 1
 exact mode                   0.5 ULP                    computed in float64 and rounded once; the hair beyond
                                                         one half is the error of float64
 half-precision gradient      1 ULP of that dtype        computed in float32 and rounded once; next to a rounding

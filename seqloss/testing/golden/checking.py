@@ -6,6 +6,7 @@ from typing import Any
 
 import seqloss
 from seqloss.core import dispatch
+from seqloss.core.errors import SeqlossError
 from seqloss.testing import frameworks
 from seqloss.testing.comparison import compare
 from seqloss.testing.comparison.result import Comparison
@@ -54,7 +55,8 @@ def check(
     Raises
     ------
     GoldenError
-        If it is not known how to compute what was recorded, or if there is nothing to compare.
+        If it is not known how to compute what was recorded, seqloss refuses its inputs or flags, or there is nothing
+        to compare.
     ImportError
         If the framework is not installed.
 
@@ -117,7 +119,14 @@ def _check_known(golden: Golden) -> None:
 
 
 def _computed(golden: Golden, given: dict[str, Array]) -> dict[str, Array]:
-    """The recorded results, by seqloss."""
+    """The recorded results, by seqloss. What it refuses is wrong with the recording."""
+    try:
+        return _by_seqloss(golden, given)
+    except SeqlossError as error:
+        raise GoldenError(f"seqloss cannot compute this recording: {error}") from error
+
+
+def _by_seqloss(golden: Golden, given: dict[str, Array]) -> dict[str, Array]:
     wrt = tuple(name for name in INPUTS if f"d{name}" in golden.results)
     results = {}
     if wrt:
