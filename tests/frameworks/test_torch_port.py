@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from seqloss.__main__ import main
 from seqloss.testing import GoldenError, explain_mismatch, golden
 
 PORT = pathlib.Path(__file__).parents[2] / "examples" / "port"
@@ -20,6 +21,11 @@ def rounded(text):
     return re.sub(r"\d+\.\d+(e[+-]?\d+)?|\d+e[+-]?\d+", lambda number: f"{float(number[0]):.4g}", text)
 
 
+def steady(text):
+    """A table without the distances that a machine may have for itself, and so without its spaces."""
+    return re.sub(r"\S+( 40 agrees)", r"?\1", re.sub(r"[ -]+", " ", rounded(text)))
+
+
 def test_the_port_prints_what_it_says():
     path = PORT / "in_torch.py"
     _, _, output = path.read_text(encoding="utf-8").partition("\n# Output:\n")
@@ -27,6 +33,25 @@ def test_the_port_prints_what_it_says():
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert rounded(done.stdout).splitlines() == rounded("\n".join(expected)).splitlines()
+
+
+PAGE = (PORT.parents[1] / "docs" / "parity.md").read_text(encoding="utf-8")
+COMMANDS = [
+    block for block in re.findall(r"```console\n\$ python -m seqloss (.*?)```", PAGE, re.DOTALL) if "\n" in block[:-1]
+]
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.split()[0])
+def test_the_commands_print_what_the_page_says(block, monkeypatch, capsys):
+    monkeypatch.chdir(PORT.parents[1])
+    command, _, output = block.partition("\n")
+    status = main(command.split())
+    assert steady(capsys.readouterr().out) == steady(output)
+    assert status == (command.split()[0] == "explain")
+
+
+def test_the_page_shows_both_commands():
+    assert [block.split()[0] for block in COMMANDS] == ["explain", "golden"]
 
 
 def test_the_wrong_denominator_is_named():
