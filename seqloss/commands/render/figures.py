@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from seqloss.commands.render.text import ascii_line
 from seqloss.commands.report import Figure, HeatMap, Histogram, Scatter
 
 Array = Any
@@ -26,7 +27,7 @@ _STYLE = {
     "legend.frameon": False,
 }
 
-CELLS = 240
+CELLS = 160
 """Points that fall into the same of so many by so many cells are drawn once: a page of 50,000 points would crawl."""
 
 BINS = 48
@@ -63,7 +64,7 @@ def _inline(text: str, title: str, number: int) -> str:
     head, _, body = text.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
     body = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>figure{number}-", body)
-    label = title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    label = ascii_line(title).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return f'<svg role="img" aria-label="{label}" {box[0] if box else ""}>{body}'.rstrip()
 
 
@@ -123,8 +124,8 @@ def _heat_map(canvas: Any, axes: Any, figure: HeatMap) -> None:
 
 
 def _plain(text: str) -> str:
-    """The text, in which a dollar sign starts no formula."""
-    return text.replace("$", r"\$")
+    """The text, in which a dollar sign starts no formula; in ASCII, which every font has."""
+    return ascii_line(text).replace("$", r"\$")
 
 
 def _cycled(count: int) -> list[str]:

@@ -43,7 +43,7 @@ def _facts(report: Report) -> list[str]:
 
 
 def _table(report: Report) -> list[str]:
-    heads = [column.head for column in report.columns]
+    heads = [ascii_line(column.head) for column in report.columns]
     lines = [heads, *[[ascii_line(cell) for cell in row.cells] for row in report.rows]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
@@ -65,7 +65,7 @@ def _show_in_colour(report: Report) -> None:
         console.print(ascii_line(line), soft_wrap=True)
     table: Any = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in report.columns:
-        table.add_column(Text(column.head), justify="right" if column.is_number else "left")
+        table.add_column(Text(ascii_line(column.head)), justify="right" if column.is_number else "left")
     for row in report.rows:
         table.add_row(*[Text(ascii_line(cell)) for cell in row.cells], style=_COLOURS[row.status])
     console.print()
