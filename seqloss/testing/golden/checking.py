@@ -63,7 +63,7 @@ def check(
     See Also
     --------
     read : Reads a golden file.
-    compare : Compares two arrays, with options of its own.
+    seqloss.testing.compare : Compares two arrays, with options of its own.
 
     Notes
     -----
