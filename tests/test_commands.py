@@ -1,0 +1,466 @@
+"""The commands ``env``, ``explain``, ``golden`` and ``selftest``, in the process of the test and as users run them."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seqloss
+from seqloss.__main__ import main
+from seqloss.commands import backends, golden_jobs, probe, selftest_job
+from seqloss.core.errors import DTypeError
+from seqloss.testing import golden
+
+HERE = Path(__file__).parent
+ROOT = Path(seqloss.__file__).parents[1]
+PATH = os.pathsep.join(map(str, [ROOT, HERE / "parity_backends", HERE / "command_jobs"]))
+COMMANDS = ("env", "parity", "selftest", "golden", "explain")
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run a command as a user does, in an empty folder, and return the finished process."""
+
+    def run(*arguments, **variables):
+        environment = {**os.environ, "PYTHONPATH": PATH, "PYTHONWARNINGS": "error", **variables}
+        line = [sys.executable, "-m", "seqloss", *map(str, arguments)]
+        return subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+
+    return run
+
+
+@pytest.fixture
+def numpy_alone(monkeypatch, tmp_path):
+    """No framework but NumPy, and an empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(backends, "is_installed", lambda name: name == "numpy")
+
+
+@pytest.fixture
+def said(capsys):
+    """Run a command in this process: the exit status, stdout, and stderr without the lines of progress."""
+
+    def run(*arguments):
+        status = main(list(map(str, arguments)))
+        printed = capsys.readouterr()
+        errors = [line for line in printed.err.splitlines() if not line.endswith("...")]
+        return status, printed.out, "\n".join(errors)
+
+    return run
+
+
+@pytest.fixture
+def batch(tmp_path):
+    """A file of arrays with padding, and the arrays."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "logits": rng.normal(size=(3, 5, 8)),
+        "targets": rng.integers(0, 8, (3, 5)),
+        "weights": np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]], "float64"),
+    }
+    np.savez(tmp_path / "batch.npz", **arrays)
+    return arrays
+
+
+# --- what all commands share -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "golden write", "golden check", "golden writer"])
+def test_help(capsys, name):
+    with pytest.raises(SystemExit) as ended:
+        main([*name.split(), "--help"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert printed.startswith(f"usage: seqloss {name} ") and printed.isascii()
+    assert name == "golden" or all(option in printed for option in ("--json", "--markdown", "--junit", "--html"))
+    assert " " in name or "exit status" in printed
+
+
+HELP = """
+import sys
+from seqloss.__main__ import main
+sys.stdout.isatty = lambda: sys.argv[1] == "terminal"
+try:
+    main(sys.argv[2:])
+finally:
+    print(*[name for name in ("numpy", "rich", "rich_argparse", "jinja2", "matplotlib") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("name", ["parity", "selftest"])
+def test_help_imports_nothing_but_what_colours_it(python, name):
+    assert python(HELP, "file", name, "--help").splitlines()[-1] == ""
+    on_terminal = python(HELP, "terminal", name, "--help")
+    assert on_terminal.splitlines()[-1] == "rich rich_argparse"
+    assert ("[B * T, V]" in on_terminal) == (name == "selftest")
+
+
+BARE = """
+import sys
+sys.modules.update(dict.fromkeys(("rich", "rich_argparse", "jinja2", "matplotlib")))
+sys.stdout.isatty = lambda: True
+from seqloss.__main__ import main
+print(main(["explain", "1.5", "1.5", "--inputs", "batch.npz"]))
+print(main(["explain", "1.5", "1.5", "--inputs", "batch.npz", "--json=a.json", "--junit=a.xml", "--markdown=a.md"]))
+print(main(["explain", "1.5", "1.5", "--inputs", "batch.npz", "--html=a.html"]))
+main(["explain", "--help"])
+"""
+
+
+def test_without_the_extra_there_is_plain_text_and_everything_but_html(python, batch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = subprocess.run([sys.executable, "-W", "error", "-c", BARE], capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and "\x1b" not in done.stdout
+    assert "mine    1.5" in lines and lines.count("0") == 2 and "2" in lines and "exit status" in done.stdout
+    assert done.stderr == (
+        'seqloss: error: --html needs jinja2 and matplotlib; add it with: pip install "seqloss[cli]"\n'
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.md", "a.xml", "batch.npz"]
+
+
+def test_an_unknown_command_names_the_known_ones(said):
+    status, out, error = said("teleport")
+    assert (status, out) == (2, "") and all(name in error for name in COMMANDS)
+
+
+def test_ctrl_c_is_130_and_ends_what_hangs(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": PATH}
+    line = [sys.executable, "-m", "seqloss", "parity", "--backends=boxed", "--register=boxed=boxed_hangs"]
+    with subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == "boxed: loading and computing ...\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(30), process.stderr.read()) == (130, "")
+
+
+# --- env -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_look_at_a_framework(framework_name):
+    facts, _ = probe.probe(framework_name, {}, {})
+    assert facts["works"] and facts["loss"] == pytest.approx(np.log(2))
+    assert facts["version"] == __import__(framework_name).__version__
+    assert any("cpu" in device for device in facts["devices"]) and facts["threads"]
+    assert framework_name != "jax" or facts["settings"]["x64"] is False
+
+
+def test_env(command):
+    done = command("env", "--backends=numpy", "--json")
+    content = json.loads(done.stdout)
+    (one,) = content["frameworks"]
+    assert (done.returncode, content["same"], one["status"]) == (0, True, "works"), done.stdout
+    assert content["environment"]["seqloss"] == seqloss.__version__
+    assert one["version"] == np.__version__ and one["import_seconds"] > 0.01
+
+
+def test_env_shows_what_does_not_work_and_all_others(command, tmp_path):
+    (tmp_path / "shaky.py").write_text("import os\nprint('no driver')\nos._exit(4)\n")
+    (tmp_path / "broken.py").write_text("raise OSError('libfast.so: cannot open')\n")
+    fakes = [f"--register={name}=boxed_right" for name in ("shaky", "broken", "boxed")]
+    done = command("env", "--backends=shaky,broken,boxed,numpy", *fakes, "--junit=a.xml")
+    assert done.returncode == 1
+    assert "shaky crashed: exit status 4 without a result: no driver" in done.stdout
+    assert "broken crashed: OSError: libfast.so: cannot open (in <module>, broken.py line 1)" in done.stdout
+    assert "2 of 4 installed frameworks work." in done.stdout
+    assert 'failures="2"' in (tmp_path / "a.xml").read_text()
+
+
+def test_env_waits_for_no_framework_that_hangs(command, tmp_path):
+    (tmp_path / "asleep.py").write_text("import time\ntime.sleep(3600)\n")
+    done = command("env", "--backends=asleep", "--register=asleep=boxed_right", "--timeout=1")
+    assert done.returncode == 1 and "asleep timed out: no result after 1 seconds" in done.stdout
+
+
+def test_env_notices_a_backend_that_computes_something_else(command, tmp_path):
+    (tmp_path / "twice.py").write_text(
+        "from boxed_right import *\nfrom boxed_right import boxed\nfrom seqloss.backends import numpy as inner\n"
+        "@boxed\ndef differentiable_token_nll(logits, targets, active):\n"
+        "    return 2 * inner.token_nll(logits, targets, active, 'float32').nll\n"
+    )
+    done = command("env", "--backends=boxed", "--register=boxed=twice")
+    assert done.returncode == 1
+    assert "boxed wrong: the loss of two tokens is 1.386" in done.stdout
+
+
+def test_env_works_without_numpy(monkeypatch, said):
+    monkeypatch.setattr(backends, "is_installed", lambda name: False)
+    status, out, _ = said("env")
+    assert status == 0 and "not installed: pip install numpy" in out
+
+
+# --- explain ---------------------------------------------------------------------------------------------------------
+
+
+def losses(batch):
+    return golden_losses(batch)["token_losses"]
+
+
+def golden_losses(batch):
+    z, w = batch["logits"], batch["weights"]
+    nll = np.log(np.exp(z).sum(-1)) - np.take_along_axis(z, batch["targets"][..., None], -1)[..., 0]
+    return {"token_losses": nll * w, "loss": (nll * w).sum() / w.sum()}
+
+
+def test_explain_names_the_cause(numpy_alone, said, batch):
+    nll, w = losses(batch), batch["weights"]
+    arguments = ("explain", repr(float(nll.sum() / w.sum())), repr(float(nll.mean())), "--inputs", "batch.npz")
+    status, out, _ = said(*arguments, "--json=a.json")
+    content = json.loads(Path("a.json").read_text())
+    assert status == 1
+    assert "mean over padding  theirs  divides by the number of positions" in out
+    assert "in theirs: divide by the sum of the weights" in out and "\nCertain." in out
+    assert (content["verdict"], content["same"], content["causes"][0]["name"]) == (
+        "explained",
+        False,
+        "mean over padding",
+    )
+
+
+def test_explain_what_is_the_same(numpy_alone, said, batch):
+    status, out, _ = said("explain", "2.5", "2.5", "--inputs", "batch.npz")
+    assert status == 0 and "The same." in out
+
+
+def test_explain_what_nothing_explains(numpy_alone, said, batch):
+    status, out, _ = said("explain", "2.512345678901", "-2.1", "--inputs", "batch.npz")
+    assert status == 1 and "None of these." in out
+
+
+def test_explain_passes_on_what_is_known(numpy_alone, said, batch):
+    value = float(losses(batch).sum() / batch["weights"].sum())
+    arguments = ("explain", repr(value), repr(value * 7), "--inputs", "batch.npz")
+    assert "times world_size" not in said(*arguments)[1]
+    assert "times world_size" in said(*arguments, "--world-size", "7")[1]
+
+
+def test_explain_from_a_golden_file(numpy_alone, said, batch):
+    nll = losses(batch)
+    golden.write("old", batch, golden_losses(batch))
+    status, out, _ = said("explain", repr(float(nll.mean())), "--golden", "old.npz")
+    assert status == 1 and "mean over padding  mine" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["1", "2"], "one of the arguments --inputs --golden is required"),
+        (["1", "--inputs", "batch.npz"], "there is only one loss"),
+        (["one", "2", "--inputs", "batch.npz"], "invalid float value: 'one'"),
+        (["1", "2", "--inputs", "none.npz"], "No such file or directory: 'none.npz'"),
+        (["1", "2", "--inputs", "text.npz"], "text.npz is no file of arrays that can be read (File is not a zip file)"),
+        (["1", "2", "--inputs", "objects.npz"], "objects.npz is no file of arrays that can be read (Object arrays"),
+        (["1", "2", "--inputs", "cut.npz"], "cut.npz is no file of arrays that can be read"),
+        (["1", "2", "--inputs", "flat.npz"], "flat.npz has no array 'targets'"),
+        (["1", "2", "--inputs", "wide.npz"], "logits have the shape [2]; expected [batch, time, classes]"),
+        (["1", "2", "--inputs", "batch.npz", "--micro-batches", "2,x"], "'2,x' is neither a number nor numbers"),
+        (
+            ["1", "2", "--inputs", "batch.npz", "--micro-batches", "1,1"],
+            "expected row counts that add up to the batch, 3",
+        ),
+        (["1", "--golden", "batch.npz"], "batch.npz is there, but not batch.json"),
+    ],
+)
+def test_explain_refuses(numpy_alone, said, batch, arguments, message):
+    Path("text.npz").write_text("these are words")
+    np.savez("flat.npz", logits=np.zeros(2))
+    np.savez("wide.npz", logits=np.zeros(2), targets=np.zeros(2, int))
+    np.savez("objects.npz", logits=np.array([print]), targets=np.zeros(2, int))
+    Path("cut.npz").write_bytes(Path("batch.npz").read_bytes()[:-200])
+    status, out, error = said("explain", *arguments)
+    assert (status, out) == (2, "")
+    assert error.startswith("seqloss: error: ") and message in error and error.count("\n") == 0
+
+
+def test_a_pickle_is_never_loaded(numpy_alone, said, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return open, (str(tmp_path / "sprung"), "w")
+
+    with zipfile.ZipFile("trap.npz", "w") as archive:
+        for name in ("logits", "targets"):
+            archive.writestr(f"{name}.npy", pickle.dumps(Trap()))
+    assert said("explain", "1", "2", "--inputs", "trap.npz")[0] == 2
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_file_that_says_it_holds_terabytes_is_not_read(numpy_alone, said, monkeypatch):
+    monkeypatch.setattr("seqloss.commands.archives.LARGEST", 100)
+    np.savez("large.npz", logits=np.zeros(1000), targets=np.zeros(2, int))
+    assert "bytes of arrays, at most 100 are read" in said("explain", "1", "2", "--inputs", "large.npz")[2]
+
+
+# --- golden ----------------------------------------------------------------------------------------------------------
+
+
+def test_golden_there_and_back(framework_name, batch, tmp_path):
+    options = {"path": str(tmp_path / "old"), "flags": {}, "note": "a|b", "dtypes": {}, "overwrite": False}
+    facts, _ = golden_jobs.record(framework_name, batch, options)
+    recorded = golden.read(facts["path"])
+    assert set(recorded.results) == {"loss", "dlogits", "dweights", "token_losses"}
+    assert recorded.results["loss"].dtype == "float64"
+    assert recorded.results["loss"] == pytest.approx(golden_losses(batch)["loss"], rel=1e-12)
+    assert (recorded.note, recorded.flags, framework_name in recorded.versions) == ("a|b", {}, True)
+    found, _ = golden_jobs.check(framework_name, {}, {"files": [facts["path"]], "bound": None})
+    assert all(result["same"] for result in found["files"][facts["path"]]["results"].values())
+
+
+def test_golden_in_bfloat16(framework_name, batch, tmp_path):
+    dtypes = {"logits": "bfloat16"}
+    options = {"path": str(tmp_path / "half"), "flags": {}, "note": None, "dtypes": dtypes, "overwrite": False}
+    single = {**batch, "logits": batch["logits"].astype("float32"), "weights": batch["weights"].astype("float32")}
+    if framework_name == "numpy":
+        with pytest.raises(DTypeError, match="which NumPy lacks; choose another --backend"):
+            golden_jobs.record(framework_name, single, options)
+        return
+    facts, _ = golden_jobs.record(framework_name, single, options)
+    assert golden.read(facts["path"]).dtypes["dlogits"] == "bfloat16"
+
+
+def test_golden_as_a_user_does_it(command, batch, tmp_path):
+    written = command("golden", "write", "old", "--inputs", "batch.npz", "--note", "a|b")
+    assert written.returncode == 0, written.stderr
+    checked = command("golden", "check", "old.npz", "--backends=numpy", "--junit=a.xml")
+    assert checked.returncode == 0, checked.stdout
+    assert "4 of 4 comparisons with the recording agree." in checked.stdout
+    assert 'tests="4" failures="0"' in (tmp_path / "a.xml").read_text()
+
+
+def test_golden_finds_what_differs(numpy_alone, said, batch):
+    results = golden_losses(batch)
+    results["token_losses"][1, 0] *= 1.001
+    golden.write("wrong", batch, results)
+    golden.write("right", batch, golden_losses(batch))
+    status, out, _ = said("golden", "check", "right.npz", "wrong.npz", "--json=a.json")
+    assert status == 1 and "3 of 4 comparisons with the recording agree." in out
+    assert "wrong.npz numpy: token_losses: DIFFERENT: 1 of 15 entries differs" in out
+    (one,) = json.loads(Path("a.json").read_text())["backends"]
+    assert one["files"]["wrong.npz"]["results"]["token_losses"]["worst"]["index"] == [1, 0]
+
+
+def test_golden_from_a_golden_with_other_flags(numpy_alone, said, batch):
+    golden.write("old", batch, golden_losses(batch))
+    status, _, error = said("golden", "write", "new", "--from", "old", "--sum-over-batch")
+    assert (status, error) == (0, "")
+    recorded = golden.read("new")
+    averages = {"average_across_timesteps": False, "average_across_batch": False}
+    assert recorded.flags == {"sum_over_batch": True, **averages}
+    assert recorded.results["loss"].shape == (5,)
+
+
+def test_the_writer_is_copied_and_nothing_overwritten(numpy_alone, said):
+    copy = Path(golden.WRITER.name)
+    assert said("golden", "writer")[0] == 0 and copy.read_bytes() == golden.WRITER.read_bytes()
+    assert said("golden", "writer")[0] == 0
+    copy.write_text("mine")
+    assert "exists and is another file" in said("golden", "writer")[2] and copy.read_text() == "mine"
+    assert said("golden", "writer", "other.py", "--json")[0] == 0 and Path("other.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "none"], "No such file or directory: 'none.json'"),
+        (["check", "edited"], "edited.npz"),
+        (["check", "old", "--bound", "-1"], "--bound must be at least 0 and finite, got -1"),
+        (["check", "foreign"], "foreign: it is not known how to compute this recording (function: their_loss)"),
+        (["check"], "the following arguments are required: FILE"),
+        (["write", "old", "--inputs", "batch.npz"], "old.npz exists; pass --overwrite to record anew"),
+        (["write", "no/old", "--inputs", "batch.npz"], "there is no folder 'no'"),
+        (["write", "new", "--inputs", "batch.npz", "--backend", "torch"], "torch is not installed"),
+        (["write", "new", "--inputs", "bad.npz"], "targets[0, 0] is 9, outside [0, 8)"),
+        (["write", "new"], "one of the arguments --inputs --from is required"),
+    ],
+)
+def test_golden_refuses(numpy_alone, said, batch, arguments, message):
+    for name in ("old", "edited"):
+        golden.write(name, batch, golden_losses(batch))
+    golden.write("foreign", batch, golden_losses(batch), function="their_loss")
+    content = bytearray(Path("edited.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    Path("edited.npz").write_bytes(content)
+    np.savez("bad.npz", **{**batch, "targets": np.full((3, 5), 9)})
+    status, out, error = said("golden", *arguments)
+    assert (status, out) == (2, "")
+    assert error.startswith("seqloss: error: ") and message in error and error.count("\n") == 0
+    assert not Path("new.npz").exists()
+
+
+# --- selftest --------------------------------------------------------------------------------------------------------
+
+FEW = "--invariants=padding,permutation"
+
+
+def test_selftest_of_seqloss(numpy_alone, said):
+    status, out, _ = said("selftest", FEW)
+    assert status == 0 and "2 of 2 checks that apply hold." in out
+    assert 'not installed  pip install "seqloss[torch]"' in out
+
+
+def test_what_selftest_does_in_a_framework(framework_name, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    how = {"loss": "seqloss:sequence_loss", "conventions": None, "invariants": ["padding"], "modes": None, "seed": 0}
+    facts, _ = selftest_job.check(framework_name, {}, how)
+    (finding,) = facts["check"]["findings"]
+    assert (facts["check"]["backend"], finding["verdict"]) == (framework_name, "holds")
+
+
+LOSSES = """
+import numpy as np
+
+def mean_over_padding(z, *, mask, labels):
+    p = np.exp(z - z.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    onehot = np.arange(z.shape[-1]) == labels[..., None]
+    return (-np.log(p[onehot]) * mask.ravel()).mean(), (p - onehot) * mask[..., None] / mask.size
+
+def dies(logits, targets, weights):
+    import os
+    os._exit(9)
+"""
+
+
+def test_selftest_of_somebody_elses_loss(numpy_alone, said):
+    Path("mine.py").write_text(LOSSES)
+    against = ("selftest", "--against=mine:mean_over_padding", "--backends=numpy", FEW)
+    status, out, _ = said(*against, "--arguments=logits,labels=targets,mask=weights", "--json=a.json", "--html=a.html")
+    assert status == 1 and "1 of 2 checks that apply hold." in out
+    assert "numpy padding (eager, float32): " in out and "\n  expected  " in out and "\n  weights   [[" in out
+    (one,) = json.loads(Path("a.json").read_text())["backends"]
+    assert {f["invariant"]: f["verdict"] for f in one["check"]["findings"]}["padding"] == "violated"
+
+
+def test_a_loss_that_takes_its_process_with_it(numpy_alone, said):
+    Path("mine.py").write_text(LOSSES)
+    status, out, _ = said("selftest", "--against=mine:dies", "--backends=numpy")
+    assert status == 1 and "numpy crashed: exit status 9 without a result" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--against=mine:loss"], "the framework of mine:loss is not known; add --backends with one of numpy, torch"),
+        (["--against=mine:loss", "--backends=numpy"], "'mine:loss' does not exist"),
+        (["--against=mine", "--backends=numpy"], "a loss is named as package.module:function, got 'mine'"),
+        (["--against=nobody.has:this", "--backends=numpy"], "cannot be imported: ModuleNotFoundError"),
+        (["--against=optax:loss"], "jax is not installed"),
+        (["--arguments=logits"], "arguments must name logits, targets"),
+        (["--returns=average"], "returns must be one of 'tokens', 'mean', 'sum', got 'average'"),
+        (["--invariants=beauty"], "invariants must be names out of"),
+        (["--seed=-1"], "seed must be an integer of at least 0"),
+    ],
+)
+def test_selftest_refuses(numpy_alone, said, arguments, message):
+    Path("mine.py").write_text(LOSSES)
+    status, out, error = said("selftest", *arguments)
+    assert (status, out) == (2, "")
+    assert error.startswith("seqloss: error: ") and message in error and error.count("\n") == 0
