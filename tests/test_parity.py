@@ -15,7 +15,7 @@ import seqloss
 from seqloss.__main__ import main
 from seqloss.commands import backends, processes
 from seqloss.core.errors import OptionError
-from seqloss.parity import batch, bigram, cli, functions, inputs, judge, text
+from seqloss.parity import batch, bigram, cli, figures, functions, inputs, judge, text
 from seqloss.testing import tolerances
 
 BACKENDS = Path(__file__).with_name("parity_backends")
@@ -258,6 +258,16 @@ def test_the_table_says_what_is_wrong_in_one_line_each(parity):
     assert "0 of 1 backend agree with the reference" in done.stdout
 
 
+def test_the_page_shows_where_a_backend_diverges(parity, tmp_path):
+    done = parity("--backends=numpy,boxed", "--register=boxed=boxed_naive", "--html=a.html", "--junit=a.xml")
+    page = (tmp_path / "a.html").read_text()
+    assert done.returncode == 1 and "1 of 2 backends agrees" in done.stdout
+    assert page.count("<svg ") == 3
+    assert "<h2>Where boxed diverges</h2>" in page and "the first is in row 46 at time 0." in page
+    assert "Where numpy diverges" not in page
+    assert 'tests="2" failures="1"' in (tmp_path / "a.xml").read_text()
+
+
 # --- other functions -------------------------------------------------------------------------------------------------
 
 
@@ -482,6 +492,52 @@ def test_a_wrong_shape_is_a_verdict_too(small):
     expected = small[1]
     verdict = judge.judge(outcome(expected, **{"token loss": np.zeros((2, 2), np.float32)}), expected)
     assert verdict.problems == ["token loss has shape [2, 2], expected [3, 41]"]
+
+
+def right_arrays(expected):
+    return {name: value.astype(np.float32) for name, value in expected.values.items()}
+
+
+def test_the_figures_of_a_right_backend(small):
+    expected = small[1]
+    found = figures.distances(right_arrays(expected), expected)
+    tokens = np.arange(41) < expected.lengths[:, None]
+    np.testing.assert_array_equal(np.isnan(found.worst), ~tokens)
+    np.testing.assert_array_equal(np.isnan(found.losses), ~tokens)
+    assert 0 < np.nanmax(found.losses) <= np.nanmax(found.worst) <= 0.5 and np.nanmax(found.shares) < 1
+    scatter, histogram, heat_map = figures.draw({"x": found, "y": found}, expected)
+    assert list(scatter.series) == list(histogram.series) == ["x", "y"] and scatter.limit == 80
+    assert heat_map.title == "The worst error of each token"
+    assert heat_map.values[heat_map.mark] == np.nanmax(found.worst)
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "value"),
+    [("token loss", (1, 3), np.nan), ("gradient", (1, 3, 7), 1.0), ("gradient by autodiff", (1, -1, 7), 1e-45)],
+)
+def test_the_first_divergence_is_marked(small, name, index, value):
+    expected = small[1]
+    wrong = right_arrays(expected)
+    wrong[name][index] = wrong[name][(2, *index[1:])] = value
+    of_both = {"right": right_arrays(expected), "wrong": wrong}
+    drawn = figures.draw({name: figures.distances(of, expected) for name, of in of_both.items()}, expected)
+    (heat_map,) = drawn[2:]
+    assert heat_map.title == "Where wrong diverges"
+    assert heat_map.mark == (index[0], index[1] % 41)
+
+
+def test_figures_leave_out_what_has_the_wrong_shape(small):
+    expected = small[1]
+    found = figures.distances({"token loss": np.zeros((2, 2))}, expected)
+    scatter, histogram, heat_map = figures.draw({"x": found}, expected)
+    assert not scatter.series and not histogram.series and np.nanmax(heat_map.values) == 0
+    assert figures.draw({}, expected) == []
+
+
+def test_the_figures_of_another_function(masked):
+    found = figures.distances(right_arrays(masked), masked)
+    scatter, _ = figures.draw({"x": found}, masked)
+    assert scatter.x_label == "value (reference)" and found.worst is None
 
 
 def test_an_unreadable_folder_is_an_option_error(tmp_path):
