@@ -84,6 +84,17 @@ def test_help(capsys, name):
     assert " " in name or "exit status" in printed
 
 
+@pytest.mark.parametrize("name", [*COMMANDS, "golden write", "golden check", "golden writer"])
+def test_the_page_on_commands_has_the_help_in_force(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "110")
+    with pytest.raises(SystemExit):
+        main([*name.split(), "--help"])
+    page = (HERE.parent / "docs" / "commands.md").read_text(encoding="utf-8")
+    # The rest is of Python's argparse, which lays it out otherwise in every version.
+    _, _, told = capsys.readouterr().out.partition("\n\n")
+    assert told.split() and " ".join(told.split()) in " ".join(page.split())
+
+
 HELP = """
 import sys
 from seqloss.__main__ import main

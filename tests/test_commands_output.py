@@ -51,6 +51,7 @@ def test_the_text():
         "b plain is wrong\n"
         "  in a line of its own\n"
         "b again\n"
+        "\n"
         "1 of 2 plain.\n"
         "a note"
     )

@@ -43,7 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     backends.add_arguments(check)
     output.add_arguments(check)
     writer = actions.add_parser("writer", help="copy the writer", description=_WRITER)
-    writer.add_argument("path", nargs="?", type=Path, default=Path(), metavar="PATH", help="(default: this folder)")
+    writer.add_argument(
+        "path",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        metavar="PATH",
+        help="a folder, or a name that ends in .py (default: this folder)",
+    )
     writer.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     output.add_arguments(writer)
 
@@ -146,7 +153,7 @@ def _check(options: argparse.Namespace) -> Report:
 def _copy_writer(options: argparse.Namespace) -> Report:
     from seqloss.testing import golden
 
-    target = options.path / golden.WRITER.name if options.path.is_dir() else options.path
+    target = options.path if options.path.suffix == ".py" else options.path / golden.WRITER.name
     content = golden.WRITER.read_bytes()
     if target.exists() and not options.overwrite and target.read_bytes() != content:
         raise OptionError(f"{target} exists and is another file; pass --overwrite to replace it")

@@ -80,7 +80,8 @@ def _onednn() -> str:
 def _jax(jax: Module) -> Facts:
     devices = [f"{device.platform}:{device.id} ({device.device_kind})" for device in jax.devices()]
     names = {"x64": "jax_enable_x64", "matmul precision": "jax_default_matmul_precision"}
-    settings = {name: getattr(jax.config, attribute, "unknown") for name, attribute in names.items()}
+    found = {name: getattr(jax.config, attribute, "unknown") for name, attribute in names.items()}
+    settings = {name: "default" if value is None else value for name, value in found.items()}
     return {"devices": devices, "threads": "auto", "settings": settings}
 
 

@@ -21,6 +21,7 @@ def render(report: Report) -> str:
     """Facts, table, problems, conclusion, notes."""
     lines = [*_facts(report), "", *_table(report), ""]
     lines += [part for problem in report.problems for part in _hanging(problem)]
+    lines += [""] * bool(report.problems)
     lines += [report.conclusion, *report.notes]
     return "\n".join(ascii_line(line) for line in lines)
 
@@ -74,6 +75,8 @@ def _show_in_colour(report: Report) -> None:
     for problem in report.problems:
         for line in _hanging(problem):
             console.print(ascii_line(line), style="red", soft_wrap=True)
+    if report.problems:
+        console.print()
     console.print(ascii_line(report.conclusion), style="bold green" if report.same else "bold red", soft_wrap=True)
     for note in report.notes:
         console.print(ascii_line(note), style="dim", soft_wrap=True)
