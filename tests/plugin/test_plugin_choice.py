@@ -76,6 +76,7 @@ def test_what_cannot_be_tested_is_a_usage_error(pytester, run, only, given, mess
 
 def test_an_empty_option_is_a_usage_error(pytester, run):
     pytester.makepyfile("def test(): pass")
+    pytester.makeini("[pytest]\nseqloss_backends = numpy")
     assert run("--seqloss-backends", "").ret == pytest.ExitCode.USAGE_ERROR
 
 
