@@ -85,6 +85,18 @@ def test_other_numbers_are_a_difference(tmp_path, name, factor):
     assert found[name].problems == ("values",)
 
 
+@pytest.mark.parametrize("sharpness, at_target", [(0, True), (0, False), (5, False)])
+def test_a_gradient_has_its_digits(tmp_path, sharpness, at_target):
+    inputs = confident(sharpness)
+    results = computed(inputs)
+    here = (np.arange(7) == TARGETS[..., None]) == at_target
+    results["dlogits"] = np.where(here, results["dlogits"] * np.float32(1 + 3e-5), results["dlogits"])
+    found = golden.check(golden.read(golden.write(tmp_path / "x", inputs, results)))["dlogits"]
+    assert found.problems == ("values",)
+    if not at_target:
+        assert found.differing == here[WEIGHTS != 0].sum()
+
+
 def test_a_gradient_in_the_padding_is_a_difference(tmp_path):
     results = computed()
     results["dlogits"] = np.where(WEIGHTS[..., None] == 0, np.float32(1e-9), results["dlogits"])

@@ -418,6 +418,7 @@ def put(place, value):
         "one lacks": zipped([X]),
         "one more": zipped([X, Y, ("z.npy", npy())]),
         "twice": zipped([X, ("z.npy", npy())]).replace(b"z.npy", b"x.npy"),
+        "twice beside the other": zipped([X, Y, ("z.npy", npy())]).replace(b"z.npy", b"y.npy"),
         "another name": zipped([X, ("z.npy", npy())]),
         "a folder": zipped([X, ("a/y.npy", npy())]),
         "a way out": zipped([X, ("../y.npy", npy())]),
@@ -446,6 +447,7 @@ def put(place, value):
         "a member of 4 GB": with_directory_bytes(zipped([X, Y]), put(20, b"\xfe\xff\xff\xff" * 2)),
         "a member that is elsewhere": with_directory_bytes(zipped([X, Y]), put(42, b"\xff\xff\xff\x7f")),
         "a comment": zipped([X, Y])[:-2] + b"\x01\x00x",
+        "a comment that lacks": zipped([X, Y])[:-2] + b"\x05\x00",
         "something behind": zipped([X, Y]) + b"x",
     }.items(),
     ids=lambda item: item[0],
@@ -458,6 +460,33 @@ def test_forged_archives_are_refused(tmp_path, content):
         golden.read(path)
     assert tracemalloc.get_traced_memory()[1] < 2**21
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (npy(data=b"\0" * 5), "y has 5 bytes, and its shape takes 4"),
+        (npy("|O"), "the header of y does not say what the manifest says of it"),
+        (bytes(2500), "y.npy takes 2500 bytes, more than its shape"),
+    ],
+    ids=["data", "header", "size"],
+)
+def test_what_is_wrong_with_an_array_is_said(tmp_path, content, message):
+    path = golden.write(tmp_path / "x", {"x": np.float32(0)}, {"y": np.float32(0)})
+    forge(path, zipped([X, ("y.npy", content)]))
+    with pytest.raises(
+        GoldenError, match=re.escape(f"is no archive of a golden file: {message}; take both files from")
+    ):
+        golden.read(path)
+
+
+def test_an_infinity_in_disguise_is_refused(recorded):
+    manifest = manifest_of(recorded)
+    manifest["flags"] = {"a": float("inf")}
+    manifest["manifest_sha256"] = writer.seal(manifest)
+    recorded.with_suffix(".json").write_text(json.dumps(manifest).replace("Infinity", "1e999"))
+    with pytest.raises(GoldenError, match=r"the field 'flags' is \{'a': inf\}"):
+        golden.read(recorded)
 
 
 def test_what_is_forged_well_is_read(tmp_path):

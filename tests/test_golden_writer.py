@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqloss.testing.golden import WRITER, seqloss_golden_writer
+from seqloss.testing.golden import WRITER, GoldenError, read, seqloss_golden_writer
 from seqloss.testing.golden.seqloss_golden_writer import GoldenWriteError, write
 
 ROOT = Path(__file__).parents[1]
@@ -254,6 +254,24 @@ def test_a_crash_leaves_no_half_file(tmp_path, monkeypatch, crash):
         write(path, INPUTS, {"loss": 2.0}, overwrite=True)
     assert both(path) == before
     assert sorted(os.listdir(tmp_path)) == ["x.json", "x.npz"]
+
+
+def test_a_crash_between_the_two_files_is_noticed(tmp_path, monkeypatch):
+    path = write(tmp_path / "x", INPUTS, RESULTS)
+    replace = os.replace
+
+    def crashed(temporary, target):
+        if str(target).endswith(".json"):
+            raise OSError("the disk is full")
+        replace(temporary, target)
+
+    monkeypatch.setattr(seqloss_golden_writer.os, "replace", crashed)
+    for name, message in (("x", "belongs to another recording"), ("new", "a golden file is the pair")):
+        with pytest.raises(OSError, match="the disk is full"):
+            write(tmp_path / name, INPUTS, {"loss": np.float32(2)}, overwrite=True)
+        with pytest.raises(GoldenError, match=message):
+            read(tmp_path / name)
+    assert path.exists()
 
 
 def test_nothing_is_written_before_all_is_checked(tmp_path):
