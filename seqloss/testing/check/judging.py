@@ -49,10 +49,20 @@ def finding(
     except NotApplicable as reason:
         return Finding(*told, "not applicable", str(reason), invariant.summary)
     except InvariantViolation as violation:
-        found = smallest(Violating(subject, invariant, seed, calls), Smallest(batch, violation))
+        found = _smallest(subject, invariant, seed, calls, Smallest(batch, violation))
         example = _example(found.violation)
         return Finding(*told, "violated", f"{example['what']}: {_line(example)}", invariant.summary, example)
     return Finding(*told, "holds", ", ".join(probe.notes), invariant.summary)
+
+
+def _smallest(subject: Subject, invariant: Invariant, seed: int, calls: int, start: Smallest) -> Smallest:
+    """The smallest example, looked for by the quick form of the loss if that finds one."""
+    if subject.quick is not None and not invariant.needs:
+        quick = smallest(Violating(replace(subject, loss=subject.quick), invariant, seed, calls), start)
+        violation = None if quick is start else Violating(subject, invariant, seed, calls)(quick.batch)
+        if violation is not None:
+            return Smallest(quick.batch, violation)
+    return smallest(Violating(subject, invariant, seed, calls), start)
 
 
 def _knows(probe: Probe, dtype: str) -> None:

@@ -71,9 +71,9 @@ def _fewer(violating: Violating, found: Smallest) -> Smallest:
 
 
 def _halved(violating: Violating, found: Smallest, axis: int) -> Smallest:
-    """The fewest leading rows or steps, by bisection."""
+    """Few leading rows or steps, by bisection; of many not the fewest, since each shape may have to be compiled."""
     enough, too_few = found.batch.weights.shape[axis], 0
-    while enough - too_few > 1:
+    while enough - too_few > max(1, enough // FEW):
         middle = (enough + too_few) // 2
         shorter = _tried(violating, found, Batch(*(x.take(range(middle), axis) for x in found.batch)))
         if shorter is found:

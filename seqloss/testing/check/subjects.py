@@ -35,6 +35,7 @@ class Adapted:
             scalar=self.conventions.returns != "tokens",
             weights=self.conventions.weights,
             ignore_label=self.conventions.ignore_label,
+            quick=self._quick(),
         )
 
     def try_out(self, name: str) -> None:
@@ -89,11 +90,14 @@ class Adapted:
     def _answer(self, value: Any, gradient: Any, batch: tuple[int, ...]) -> Answer:
         driver = self.driver
         gradient = driver.dense(gradient)
-        value_array, gradient_array = driver.to_numpy(value), driver.to_numpy(gradient)
+        # A function that returns its gradient may compute a Python number.
+        value = np.float64(value) if isinstance(value, (int, float)) else value
+        number = isinstance(value, np.float64)
+        value_array, gradient_array = value if number else driver.to_numpy(value), driver.to_numpy(gradient)
         return Answer(
             self._batch_major(value_array, batch),
             self._batch_major(gradient_array, batch),
-            driver.dtype(value),
+            "float64" if number else driver.dtype(value),
             driver.dtype(gradient),
         )
 
@@ -129,6 +133,10 @@ class Adapted:
             return value, gradient
         value, gradients = self.driver.MODES["eager"](self._mean, arrays, (0,), None)
         return value, gradients[0]
+
+    def _quick(self) -> Loss | None:
+        quick = self.driver.QUICK
+        return None if quick is None else self._asked(self.driver.COMPILERS[quick](self._eager))
 
     def _in_mode(self, mode: str) -> Run:
         """Another way to run it. What is compiled is kept: a second question of the same shape costs nothing."""

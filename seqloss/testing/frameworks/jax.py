@@ -89,6 +89,7 @@ def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
 
 MODES = {"eager": _eager, "jit": _jit, "grad-of-jit": _jit_inside, "checkpoint": _checkpoint}
 COMPILERS = {"jit": jax.jit}
+QUICK = "jit"
 EXPLICIT = {
     "explicit": lambda function, arrays: function(*arrays),
     "explicit-jit": lambda function, arrays: jax.jit(function)(*arrays),

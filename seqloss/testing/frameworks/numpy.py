@@ -62,5 +62,6 @@ def over(summed: Any, weights: Any) -> Any:
 MODES = {"eager": _eager}
 COMPILERS: dict[str, Any] = {}
 hessian_product = None
+QUICK = None
 EXPLICIT = {"explicit": lambda function, arrays: function(*arrays)}
 FEWER_DTYPES: dict[str, tuple[str, ...]] = {}

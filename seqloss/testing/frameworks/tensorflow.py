@@ -117,6 +117,7 @@ COMPILERS = {
     "function": tf.function,
     "xla": lambda function: tf.function(function, jit_compile=True),
 }
+QUICK = None
 EXPLICIT = {
     "explicit": lambda function, arrays: function(*arrays),
     "explicit-function": lambda function, arrays: tf.function(function)(*arrays),

@@ -133,6 +133,7 @@ MODES = {
 }
 INDUCTOR = {"inductor": _compiled()}
 COMPILERS = {"inductor": _inductor}
+QUICK = None
 EXPLICIT = {"explicit": lambda function, arrays: function(*arrays), "explicit-compile": _explicit_compiled}
 
 # A kernel sees a dtype and a way to run independently of each other. So one half-precision dtype tells enough where a

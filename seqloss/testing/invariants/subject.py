@@ -69,6 +69,9 @@ class Subject:
         The weights that the loss can be asked with: any numbers, 0 and 1 alone, or none at all.
     ignore_label : int, optional
         The label that leaves a token out.
+    quick : callable, optional
+        The same loss, for the search of a smaller example: quicker where each shape is met once. What is found is asked
+        of ``loss`` again.
     """
 
     loss: Loss
@@ -80,6 +83,7 @@ class Subject:
     scalar: bool = False
     weights: str = "any"
     ignore_label: int | None = None
+    quick: Loss | None = None
 
     def __call__(self, logits: Array, targets: Array, weights: Array) -> Any:
         return self.loss(logits, targets, weights)

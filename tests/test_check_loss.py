@@ -1,0 +1,413 @@
+"""What check_loss says of losses that are wrong in known ways, on NumPy, where nothing has to be compiled."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import wrong_losses
+
+import seqloss
+from seqloss.testing import Conventions, Finding, LossCheck, check_loss
+from seqloss.testing.check import judging, resolve
+from seqloss.testing.check.shrinking import Smallest, Violating, smallest
+from seqloss.testing.invariants import INVARIANTS, Batch, InvariantViolation, NotApplicable, Subject
+from seqloss.testing.invariants.probe import Probe
+
+RETURNED = {
+    "mean": Conventions(gradient="returned"),
+    "sum": Conventions(gradient="returned", returns="sum"),
+    "tokens": Conventions(("logits", "targets"), gradient="returned", returns="tokens"),
+    "weighted tokens": Conventions(gradient="returned", returns="tokens"),
+    "packed": Conventions(("logits", "targets", "weights"), layout="packed", gradient="returned"),
+    "time": Conventions(("targets", "w=weights", "z=logits"), layout="time", gradient="returned"),
+    "ignoring": Conventions(("logits", "targets"), ignore_label=-7, gradient="returned"),
+    "unweighted": Conventions(("logits", "targets"), gradient="returned"),
+}
+
+
+def tokens(z, y):
+    with np.errstate(all="ignore"):
+        return wrong_losses.with_nan(wrong_losses.accurate, z.astype(np.float32), y)
+
+
+def right(z, y, w):
+    """Whatever the dtype, computed in float32."""
+    return wrong_losses.PIECES(z.astype(np.float32), y, w.astype(np.float32))
+
+
+def weighted_tokens(z, y, w):
+    return tuple(wrong_losses.masked(w, x) * w.reshape(w.shape + (1,) * (x.ndim - w.ndim)) for x in tokens(z, y))
+
+
+def summed(z, y, w):
+    nll, slope = weighted_tokens(z, y, w)
+    return nll.sum(), slope
+
+
+def packed(z, y, w):
+    assert z.ndim == 2 and y.shape == w.shape == z.shape[:1]
+    value, dlogits = right(z[None], y[None], w[None])
+    return value, dlogits[0]
+
+
+def by_time(y, *, z, w):
+    value, dlogits = right(*(np.swapaxes(x, 0, 1) for x in (z, y, w)))
+    return value, np.swapaxes(dlogits, 0, 1)
+
+
+def ignoring(z, y):
+    w = (y != -7).astype(np.float32)
+    return right(z, np.where(w == 0, 0, y), w)
+
+
+def unweighted(z, y):
+    return right(z, y, np.ones(y.shape, np.float32))
+
+
+RIGHT = {
+    "mean": right,
+    "sum": summed,
+    "weighted tokens": weighted_tokens,
+    "packed": packed,
+    "time": by_time,
+    "ignoring": ignoring,
+    "unweighted": unweighted,
+}
+
+
+def checked(loss, conventions, *invariants):
+    return check_loss(loss, backend="numpy", conventions=conventions, invariants=invariants or None)
+
+
+def verdicts(check):
+    return {finding.invariant: finding.verdict for finding in check.findings if finding.dtype == "float32"}
+
+
+def violated(check):
+    return {finding.invariant for finding in check.findings if finding.verdict == "violated"}
+
+
+@pytest.mark.parametrize("convention", RIGHT)
+def test_right_loss_holds_by_its_conventions(convention):
+    check = checked(RIGHT[convention], RETURNED[convention])
+    assert check.holds, check.report()
+    assert bool(check)
+    absent = {name for name, verdict in verdicts(check).items() if verdict == "not applicable"}
+    lacking = {"ignoring": {"weight_scaling"}, "unweighted": {"weight_scaling", "padding", "unsafe_masks"}}
+    assert absent == {name for name in INVARIANTS if INVARIANTS[name].needs} | lacking.get(convention, set())
+
+
+def test_tokens_are_weighted_as_users_do_it():
+    """The weights are multiplied in outside: NaN behind them stays NaN, and nothing else is wrong."""
+    assert violated(checked(tokens, RETURNED["tokens"])) == {"unsafe_masks"}
+
+
+@pytest.mark.parametrize("convention", ["packed", "time", "sum", "weighted tokens", "ignoring"])
+def test_conventions_matter(convention):
+    """By the wrong ones no right loss is right, or it cannot be called."""
+    try:
+        check = checked(RIGHT[convention], RETURNED["mean"])
+    except seqloss.OptionError:
+        return
+    assert not check.holds
+
+
+MISTAKES = [name for name, (loss, _) in wrong_losses.WRONG.items() if not isinstance(loss, Subject)]
+
+
+@pytest.mark.parametrize(
+    "mistake", [name for name in MISTAKES if name not in ("value_of_one_entry", "written_in_place")]
+)
+def test_mistakes_are_found_under_their_names(mistake):
+    """All but the counts, in which the search for an example takes long."""
+    loss, expected = wrong_losses.WRONG[mistake]
+    names = {name for name in INVARIANTS if not INVARIANTS[name].half}
+    assert violated(check_loss(loss, backend="numpy", invariants=names)) == expected & names
+
+
+def test_arrays_of_a_loss_that_writes_into_them_are_not_written():
+    with pytest.raises(seqloss.OptionError, match="output array is read-only"):
+        check_loss(wrong_losses.in_place, backend="numpy")
+
+
+# --- the smallest example ------------------------------------------------------------------------------------------
+
+
+EXAMPLES = {
+    "weight_times_NaN": ("unsafe_masks", [2, 0]),
+    "mean_over_padding": ("padding", [2, 1]),
+    "labels_wrapped": ("label_policy", [1, 1]),
+    "0_by_0": ("empty", [1, 1]),
+    "base_2_logarithm": ("one_hot", [1, 1]),
+    "exponential_without_the_shift": ("shift", [1, 1]),
+}
+
+
+@pytest.mark.parametrize("mistake", EXAMPLES)
+def test_example_is_small_and_still_violates(mistake):
+    invariant, _ = EXAMPLES[mistake]
+    loss = wrong_losses.WRONG[mistake][0]
+    (finding,) = check_loss(loss, backend="numpy", invariants=[invariant]).findings
+    example = finding.example
+    logits = np.array(example["logits"])
+    assert logits.size <= 4
+    assert set(np.unique(logits[np.isfinite(logits)])) <= {0, 1e4, -1e4} or invariant == "padding"
+    if invariant != "label_policy":
+        assert set(np.ravel(example["targets"])) <= {0, -100}
+    assert example["expected"] != example["got"]
+    assert finding.detail.startswith(example["what"])
+
+
+def test_example_of_a_large_batch_is_told_and_not_listed():
+    loss = wrong_losses.made(denominator=lambda w: w.sum() if w.size <= 65504 else np.inf)
+    (finding, _) = check_loss(loss, backend="numpy", invariants=["count_of_70000"]).findings
+    rows, steps, _ = map(int, finding.example["logits"].partition("[")[2].partition("]")[0].split(","))
+    assert 65504 < rows * steps <= 70000
+    assert finding.example["logits"].endswith("all 0")
+
+
+def test_shrinking_ends_where_no_calls_are_left():
+    calls = []
+
+    def loss(z, y, w):
+        calls.append(z.shape)
+        value, dlogits = wrong_losses.PIECES(z, y, w)
+        return value + 1, dlogits
+
+    subject, invariant = Subject(loss), INVARIANTS["one_hot"]
+    batch = invariant.draw(np.random.default_rng(0))
+    with pytest.raises(InvariantViolation) as caught:
+        invariant.check(Probe(subject, "one_hot"), batch, np.random.default_rng(0))
+    start = Smallest(batch, caught.value)
+    for limit, least in ((0, 0), (5, 5), (200, 8)):
+        calls.clear()
+        found = smallest(Violating(subject, invariant, 0, limit), start)
+        assert least <= len(calls) <= limit
+        assert (found is start) == (limit == 0)
+    assert found.batch.logits.tolist() == [[[0, 0]]]
+    assert found.violation.batch.logits.tolist() == [[[0, 0]]]
+
+
+def test_shrinking_keeps_to_batches_that_violate():
+    """Only label 1 is wrong, and only beside another token."""
+
+    def loss(z, y, w):
+        value, dlogits = wrong_losses.PIECES(z, y, w)
+        return value + (1 in y and y.size > 1), dlogits
+
+    (finding,) = check_loss(loss, backend="numpy", invariants=["one_hot"]).findings
+    example = finding.example
+    assert np.size(example["targets"]) == 2
+    assert sorted(np.ravel(example["targets"])) == [0, 1]
+    assert np.array(example["logits"]).shape[-1] == 2
+
+
+def test_the_same_seed_finds_the_same():
+    loss = wrong_losses.WRONG["smoothed_labels"][0]
+    one, same = (check_loss(loss, backend="numpy", seed=3).as_dict() for _ in range(2))
+    assert one == same
+
+
+def test_quick_form_finds_the_example_and_the_loss_confirms_it():
+    wrong, right = wrong_losses.WRONG["base_2_logarithm"][0], wrong_losses.PIECES
+    sizes = []
+
+    def counted(z, y, w):
+        sizes.append(z.size)
+        return wrong(z, y, w)
+
+    found = judging.finding(Subject(counted, quick=wrong), INVARIANTS["one_hot"], 0)
+    assert sizes == [24, 2]
+    assert found.example["logits"] == [[[0, 0]]]
+    # A quick form that knows better finds nothing smaller.
+    found = judging.finding(Subject(wrong, quick=right), INVARIANTS["one_hot"], 0)
+    assert np.shape(found.example["logits"]) == (1, 1, 2)
+    assert found.verdict == "violated"
+
+
+# --- verdicts ------------------------------------------------------------------------------------------------------
+
+
+def test_half_precision_is_counted_in_each_half_dtype():
+    check = check_loss(seqloss.sequence_loss, backend="numpy", invariants=["count_of_1001", "padding"])
+    assert [(f.invariant, f.dtype) for f in check.findings] == [
+        ("padding", "float32"),
+        ("count_of_1001", "float32"),
+        ("count_of_1001", "float16"),
+    ]
+
+
+def test_refused_dtype_is_not_applicable():
+    def loss(z, y, w):
+        if z.dtype != np.float32:
+            raise TypeError("float32 alone")
+        return wrong_losses.PIECES(z, y, w)
+
+    check = check_loss(loss, backend="numpy", invariants=["count_of_1001"])
+    assert [f.verdict for f in check.findings] == ["holds", "not applicable"]
+    assert check.findings[1].detail == "float16 is refused: TypeError"
+
+
+def test_exception_is_a_violation_and_the_detail_names_it():
+    def loss(z, y, w):
+        if not w.all():
+            raise ZeroDivisionError("a weight of 0")
+        return wrong_losses.PIECES(z, y, w)
+
+    check = check_loss(loss, backend="numpy", invariants=["unsafe_masks"])
+    assert check.findings[0].verdict == "violated"
+    assert "ZeroDivisionError('a weight of 0')" in check.findings[0].detail
+
+
+@pytest.mark.parametrize("mode", ["first", "second"])
+def test_each_compiled_form_has_a_verdict_of_its_own(mode):
+    wrong = wrong_losses.made(denominator=len)
+    modes = {name: wrong if name == mode else wrong_losses.PIECES for name in ("first", "second")}
+    found = list(judging.findings(Subject(wrong_losses.PIECES, modes=modes), INVARIANTS["compiled_is_eager"], 0))
+    assert {f.mode: f.verdict for f in found} == {
+        name: "violated" if name == mode else "holds" for name in ("first", "second")
+    }
+
+
+def test_missing_compiler_is_not_applicable():
+    def loss(*arrays):
+        raise NotApplicable("no compiler")
+
+    subject = Subject(wrong_losses.PIECES, modes={"inductor": loss})
+    (found,) = judging.findings(subject, INVARIANTS["compiled_is_eager"], 0)
+    assert (found.verdict, found.detail) == ("not applicable", "no compiler")
+
+
+@pytest.mark.parametrize("dtype, holds", [("float16", True), ("float32", False)])
+def test_rounding_of_what_is_returned_is_no_mistake(dtype, holds):
+    """Numbers with the digits of float16 are wrong in float32 and right in float16."""
+
+    def loss(z, y, w):
+        value, dlogits = wrong_losses.PIECES(z, y, w)
+        return np.float16(value).astype(dtype), dlogits.astype(np.float16).astype(dtype)
+
+    names = ("padding", "split_batches", "permutation", "one_hot", "gradient_rows")
+    check = check_loss(loss, backend="numpy", invariants=names)
+    assert check.holds == holds, check.report()
+
+
+# --- the report ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wrong():
+    return check_loss(wrong_losses.WRONG["mean_over_padding"][0], backend="numpy", invariants=["padding", "shift"])
+
+
+def test_report(wrong):
+    lines = wrong.report().splitlines()
+    assert lines[0] == "wrong_losses:made.<locals>.loss (numpy): 1 of 2 checks that apply is VIOLATED"
+    assert lines[2].split() == ["invariant", "mode", "dtype", "verdict"]
+    assert lines[3].startswith("padding    eager  float32  VIOLATED  the value after padding with rows: ")
+    assert lines[4].split() == ["shift", "eager", "float32", "holds"]
+    assert lines[6].startswith("padding (eager, float32): More time steps or rows of weight 0")
+    assert [line.split()[0] for line in lines[7:]] == ["what", "expected", "got", "logits", "targets", "weights"]
+    assert wrong.report().isascii()
+
+
+def test_report_of_a_right_loss():
+    check = check_loss(seqloss.sequence_loss, invariants=["padding", "compiled_is_eager"])
+    head, _, *rows = check.report().splitlines()
+    assert head == "seqloss.sequence_loss (numpy): all 1 checks that apply hold"
+    assert rows[2].split()[:4] == ["compiled_is_eager", "-", "float32", "not"]
+
+
+def test_as_dict_is_strict_json():
+    check = check_loss(wrong_losses.WRONG["weight_times_NaN"][0], backend="numpy", invariants=["unsafe_masks"])
+    data = json.loads(json.dumps(check.as_dict(), allow_nan=False))
+    assert data["holds"] is False
+    assert data["findings"][0]["example"]["got"] == "nan"
+    assert data["conventions"]["returns"] == "mean"
+    assert (data["name"], data["backend"], data["seed"]) == (check.name, "numpy", 0)
+
+
+def test_no_violation_is_a_check_that_holds():
+    finding = Finding("padding", "eager", "float32", "not applicable", "", "More.")
+    check = LossCheck("loss", "numpy", Conventions(), 0, (finding,))
+    assert check.holds
+    assert not replace(check, findings=(finding, replace(finding, verdict="violated", example={}))).holds
+
+
+# --- arguments -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given, error, text",
+    [
+        ({"returns": "average"}, seqloss.OptionError, "returns must be one of 'tokens', 'mean', 'sum', got 'average'"),
+        ({"layout": "TBV"}, seqloss.OptionError, "layout must be one of"),
+        ({"gradient": None}, seqloss.OptionError, "gradient must be one of"),
+        ({"arguments": "logits"}, seqloss.ArgumentTypeError, "arguments must be a tuple of strings"),
+        ({"arguments": ("logits", "weights")}, seqloss.OptionError, "must name logits, targets"),
+        ({"arguments": ("logits", "targets", "labels")}, seqloss.OptionError, "must name logits, targets"),
+        ({"arguments": ("logits", "targets", "y=targets")}, seqloss.OptionError, "each once"),
+        ({"arguments": ("labels=targets", "logits")}, seqloss.OptionError, "a keyword cannot come before"),
+        ({"ignore_label": True}, seqloss.ArgumentTypeError, "ignore_label must be an integer or None, got True"),
+        ({"ignore_label": -100.0}, seqloss.ArgumentTypeError, "ignore_label must be an integer or None"),
+    ],
+    ids=str,
+)
+def test_conventions_that_make_no_sense(given, error, text):
+    with pytest.raises(error, match=text):
+        Conventions(**given)
+
+
+@pytest.mark.parametrize(
+    "given, error, text",
+    [
+        ({"fn": "my.loss"}, seqloss.ArgumentTypeError, "fn must be a callable, got 'my.loss'; .*resolve"),
+        ({"backend": None}, seqloss.OptionError, "the framework of .* is not known; pass backend="),
+        ({"backend": "mxnet"}, seqloss.OptionError, "backend must be one of 'numpy', .*, got 'mxnet'"),
+        ({"conventions": "tokens"}, seqloss.ArgumentTypeError, "conventions must be a seqloss.testing.Conventions"),
+        ({"conventions": Conventions()}, seqloss.OptionError, "NumPy differentiates nothing; .*gradient='returned'"),
+        ({"invariants": ["paddings"]}, seqloss.OptionError, r"invariants must be names out of .*got \['paddings'\]"),
+        ({"invariants": []}, seqloss.OptionError, "invariants must be names"),
+        ({"modes": ["jit"]}, seqloss.OptionError, "modes of numpy are none, got jit"),
+        ({"seed": -1}, seqloss.ArgumentTypeError, "seed must be an integer of at least 0, got -1"),
+        ({"fn": tokens}, seqloss.OptionError, "raised TypeError for plain arrays of the shapes .*conventions"),
+        ({"fn": weighted_tokens}, seqloss.OptionError, r"a loss of shape \(2, 3\), expected \(\) for returns='mean'"),
+        ({"fn": lambda z, y, w: 0.5}, seqloss.OptionError, r"must return \(loss, gradient\) .* got float"),
+    ],
+    ids=str,
+)
+def test_arguments_that_make_no_sense(given, error, text):
+    given = {"fn": wrong_losses.PIECES, "backend": "numpy", **given}
+    with pytest.raises(error, match=text):
+        check_loss(given.pop("fn"), **given)
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("seqloss.sequence_loss", "is named as package.module:function, .*; is it 'seqloss:sequence_loss'?"),
+        ("seqloss:", "is named as package.module:function"),
+        (":sequence_loss", "is named as package.module:function"),
+        ("no_such_module:loss", "cannot be imported: ModuleNotFoundError: .*python -c 'import no_such_module'"),
+        ("seqloss:no_loss", "does not exist: 'seqloss' has no 'no_loss'"),
+        ("seqloss:sequence_loss.no_part", "does not exist: 'sequence_loss' has no 'no_part'"),
+        ("seqloss:__version__", "is no callable but str"),
+    ],
+)
+def test_names_that_stand_for_nothing(name, text):
+    with pytest.raises(seqloss.OptionError, match=text):
+        resolve(name)
+
+
+def test_resolved_name():
+    assert resolve("seqloss:sequence_loss") is seqloss.sequence_loss
+    assert resolve("seqloss.testing:Conventions.__post_init__") is Conventions.__post_init__
+    with pytest.raises(seqloss.ArgumentTypeError):
+        resolve(seqloss.sequence_loss)
+
+
+@pytest.mark.parametrize("name", INVARIANTS)
+def test_checks_work_on_the_smallest_batches(name):
+    """The shrinker may hand them one token of two classes."""
+    batch = Batch(np.zeros((1, 1, 2), np.float32), np.zeros((1, 1), int), np.ones((1, 1), np.float32))
+    INVARIANTS[name].check(Probe(wrong_losses.right, name), batch, np.random.default_rng(0))
