@@ -68,17 +68,23 @@ def made(tokens=accurate, denominator=lambda w: w.sum(), divide=over, hide=maske
     return loss
 
 
+PIECES = made()
+
+
 def upstream(z, y, w, cotangent):
     nll, slope = with_nan(accurate, z, y)
     return masked(w, nll) * w, masked(w, slope) * (w * cotangent)[..., None]
 
 
 def second(z, y, w, direction):
+    """Of half the square of the loss."""
+    value, slope = PIECES(z, y, w)
+    return slope * (slope * direction).sum() + value * hessian_product(z, w, direction)
+
+
+def hessian_product(z, w, direction):
     p = softmax(z)
     return over(w, w.sum())[..., None] * p * (direction - (p * direction).sum(-1, keepdims=True))
-
-
-PIECES = made()
 
 
 def subject(loss=PIECES, upstream=upstream, compiled=PIECES, second=second):
@@ -188,6 +194,12 @@ def one_entry(z, y, w):
     return np.reshape(value, [1]), dlogits
 
 
+def detached(z, y, w, direction):
+    """The second derivative of what does not know that its gradient depends on the logits."""
+    slope = right(z, y, w)[1]
+    return slope * (slope * direction).sum()
+
+
 def to_8_bits(x):
     """Rounded to the digits of bfloat16."""
     fraction, exponent = np.frexp(x)
@@ -278,9 +290,10 @@ WRONG = {
         subject(UNSAFE, compiled=made()),
         {"unsafe_masks", "compiled_is_eager"},
     ),
-    "detached_gradient": (subject(second=lambda z, y, w, v: np.zeros_like(z)), {"double_backward"}),
+    "gradient_detached": (subject(second=detached), {"double_backward"}),
+    "gradient_of_a_constant": (subject(second=lambda z, y, w, v: np.zeros_like(z)), {"double_backward"}),
     "second_derivative_of_the_sum": (
-        subject(second=lambda z, y, w, v: second(z, y, w, v) * w.sum()),
+        subject(second=lambda z, y, w, v: second(z, y, w, v * w.sum())),
         {"double_backward"},
     ),
 }

@@ -205,5 +205,10 @@ class Adapted:
     def _second(self, logits: Array, targets: Array, weights: Array, direction: Array) -> Array:
         driver, arrays = self.driver, self._arrays(logits, targets, weights)
         along = driver.array(self._laid_out(direction), self.dtype)
-        product = driver.hessian_product(self._mean, arrays, along)
+
+        def half_square(*arrays: Any) -> Any:
+            value = self._mean(*arrays)
+            return value * value / 2
+
+        product = driver.hessian_product(half_square, arrays, along)
         return None if product is None else self._batch_major(driver.to_numpy(driver.dense(product)), weights.shape)

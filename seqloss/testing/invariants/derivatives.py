@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from seqloss.testing import oracle
 from seqloss.testing.invariants.invariant import invariant
 from seqloss.testing.invariants.probe import Probe
 from seqloss.testing.invariants.subject import Answer, Batch, NotApplicable
@@ -43,7 +44,11 @@ def compiled_is_eager(probe: Probe, batch: Batch, rng: np.random.Generator) -> N
 
 @invariant(needs="second")
 def double_backward(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
-    """The gradient of the gradient is right, or refused with an error: never silently wrong."""
+    """The gradient of the gradient is right, or refused with an error: never silently wrong.
+
+    It is that of half the square of the loss. A gradient that forgets what it depends on is noticed by the framework in
+    a plain loss, and not in a function of it, where the part through the upstream gradient is left.
+    """
     second = probe.subject.second
     if second is None:
         raise NotApplicable("there is no gradient that could be differentiated")
@@ -61,7 +66,10 @@ def double_backward(probe: Probe, batch: Batch, rng: np.random.Generator) -> Non
     z, w, v = (x.astype(np.float64) for x in (batch.logits, batch.weights, direction))
     p = np.exp(z - z.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
-    expected = (w / (w.sum() or 1))[..., None] * p * (v - (p * v).sum(-1, keepdims=True))
+    hessian = (w / (w.sum() or 1))[..., None] * p * (v - (p * v).sum(-1, keepdims=True))
+    reference = oracle.sequence_loss(z, batch.targets, w)
+    slope = reference.dlogits.astype(np.float64)
+    expected = slope * (slope * v).sum() + float(reference.loss) * hessian
     got = np.asarray(got)
     if got.shape != expected.shape:
         probe.fail("the shape of the Hessian times a direction", expected.shape, got.shape, batch)

@@ -57,8 +57,8 @@ class Subject:
     modes : mapping of str to callable
         The same loss, compiled: its other ways to run by name.
     second : callable, optional
-        ``second(logits, targets, weights, direction)``: the Hessian of the value times a direction, which has the
-        shape of the logits. None or an exception is a refusal.
+        ``second(logits, targets, weights, direction)``: the Hessian of half the square of the value, times a direction
+        of the shape of the logits. None or an exception is a refusal.
     cast : callable, optional
         ``cast(dtype) -> Subject``: the same loss of arrays of another dtype.
     dtypes : tuple of str

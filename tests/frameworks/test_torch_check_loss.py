@@ -1,0 +1,134 @@
+"""check_loss on losses of torch: what is known of them is found, and each way to ask works."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import seqloss
+from seqloss.testing import Conventions, check_loss, frameworks
+from seqloss.testing.check import judging
+
+IGNORING = Conventions(("logits", "targets"), layout="packed", ignore_label=-100)
+CHEAP = ("padding", "unsafe_masks", "empty", "label_policy", "shift", "one_hot", "confident_tokens", "double_backward")
+PEERS = {
+    "cross_entropy": F.cross_entropy,
+    "linear_cross_entropy": getattr(F, "linear_cross_entropy", None),  # since torch 2.13
+}
+
+
+def violated(check):
+    return {finding.invariant for finding in check.findings if finding.verdict == "violated"}
+
+
+@pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer is not None])
+def test_known_losses(name):
+    check = check_loss(PEERS[name], modes=(), invariants=CHEAP)
+    assert (check.name, check.backend, check.conventions) == (f"torch.nn.functional.{name}", "torch", IGNORING)
+    assert violated(check) == {"unsafe_masks", "empty", "confident_tokens"}, check.report()
+    details = {finding.invariant: finding.detail for finding in check.findings}
+    assert details["label_policy"] == "raises IndexError"
+    # The mean of no tokens is 0 / 0.
+    assert details["empty"] == "the value where all weights are 0: nan"
+
+
+def test_sequence_loss_holds():
+    check = check_loss(seqloss.sequence_loss, backend="torch", modes=("compile",))
+    assert check.holds, check.report()
+    assert {(f.mode, f.verdict) for f in check.findings if f.invariant == "compiled_is_eager"} == {("compile", "holds")}
+    assert {f.dtype for f in check.findings if f.invariant == "count_of_70000"} == {"float32", "float16", "bfloat16"}
+    assert all(f.verdict == "holds" for f in check.findings), check.report()
+
+
+def test_token_loss_needs_its_mask():
+    """Without it, weights are multiplied in outside, and NaN is seen through them."""
+    conventions = Conventions(("logits", "targets"), returns="tokens")
+    names = ("padding", "unsafe_masks", "upstream_gradients", "double_backward")
+    check = check_loss(seqloss.token_loss, backend="torch", conventions=conventions, modes=(), invariants=names)
+    assert violated(check) == {"unsafe_masks"}, check.report()
+
+
+class Detached(torch.autograd.Function):
+    """A fused loss with its gradient ready: the second derivative is forgotten, and the upstream is thought to be 1."""
+
+    @staticmethod
+    def forward(ctx, logits, targets):
+        ctx.slope = torch.softmax(logits, -1) - F.one_hot(targets, logits.shape[-1])
+        return -torch.log_softmax(logits, -1).gather(-1, targets[..., None])[..., 0]
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent.mean() * ctx.slope, None
+
+
+def test_fused_kernel_with_mistakes():
+    names = ("permutation", "one_hot", "upstream_gradients", "double_backward")
+    conventions = Conventions(("logits", "targets"), returns="tokens")
+    check = check_loss(Detached.apply, backend="torch", conventions=conventions, modes=(), invariants=names)
+    assert violated(check) == {"one_hot", "upstream_gradients", "double_backward"}, check.report()
+    (finding,) = [f for f in check.findings if f.invariant == "upstream_gradients"]
+    assert len(finding.example["targets"][0]) + len(finding.example["targets"]) == 3  # two tokens
+
+
+def test_refused_second_derivatives_are_right():
+    def exact(*arrays):
+        return seqloss.sequence_loss(*arrays, exact=True)
+
+    check = check_loss(exact, backend="torch", modes=(), invariants=["double_backward"])
+    assert check.findings[0].verdict == "holds"
+    assert check.findings[0].detail.startswith("refused: ")
+
+
+def other_in_compiled_code(logits, targets, weights):
+    loss = seqloss.sequence_loss(logits, targets, weights)
+    return loss * 2 if torch.compiler.is_compiling() else loss
+
+
+def test_compiled_code_that_differs(monkeypatch):
+    monkeypatch.setattr(judging, "COMPILED_CALLS", 4)  # each is a compilation
+    check = check_loss(other_in_compiled_code, backend="torch", modes=("compile",), invariants=["compiled_is_eager"])
+    (finding,) = check.findings
+    assert (finding.mode, finding.verdict) == ("compile", "violated")
+    assert finding.detail.startswith("the value in compile: ")
+
+
+def test_missing_compiler_is_not_applicable(monkeypatch):
+    driver = frameworks.load("torch")
+
+    def missing(function):
+        def run(*arrays):
+            raise RuntimeError("no C++ compiler")
+
+        return run
+
+    monkeypatch.setattr(driver, "COMPILERS", {"inductor": missing})
+    (finding,) = check_loss(F.cross_entropy, invariants=["compiled_is_eager"]).findings
+    assert finding.verdict == "not applicable"
+    assert finding.detail == "inductor does not work on this machine: RuntimeError: no C++ compiler"
+
+
+def test_compiler_that_fails_at_the_loss_is_a_violation(monkeypatch):
+    driver = frameworks.load("torch")
+
+    def picky(function):
+        def run(*arrays):
+            if len(arrays) > 1:
+                raise RuntimeError("unsupported")
+            return function(*arrays)
+
+        return run
+
+    monkeypatch.setattr(driver, "COMPILERS", {"inductor": picky})
+    (finding,) = check_loss(F.cross_entropy, invariants=["compiled_is_eager"]).findings
+    assert finding.verdict == "violated"
+    assert "unsupported" in finding.detail
+
+
+def test_time_major_and_keywords():
+    def by_time(targets, *, z, w):
+        losses = F.cross_entropy(z.movedim(-1, 1), targets, reduction="none")
+        return (losses * w).sum()
+
+    conventions = Conventions(("targets", "z=logits", "w=weights"), layout="time", returns="sum")
+    names = ("padding", "split_batches", "permutation", "one_hot", "weight_scaling", "upstream_gradients")
+    check = check_loss(by_time, backend="torch", conventions=conventions, modes=(), invariants=names)
+    assert check.holds, check.report()
