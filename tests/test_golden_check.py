@@ -23,9 +23,7 @@ def computed(inputs=INPUTS, **flags):
 
 FLAGS = [
     {},
-    {"average_across_timesteps": False},
     {"average_across_batch": False},
-    {"average_across_timesteps": False, "average_across_batch": False},
     dict.fromkeys(("average_across_timesteps", "average_across_batch"), False) | {"sum_over_batch": True},
     {"exact": True},
 ]

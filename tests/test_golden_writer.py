@@ -34,7 +34,7 @@ MODULES = {
 }
 # Every attribute that these programs use; each was there in Python 3.7 and NumPy 1.16, or in TensorFlow 1.15.
 ATTRIBUTES = {
-    *("Any", "Path", "modules", "python_version", "compile", "hex", "uuid4", "isfinite", "fspath", "path", "basename"),
+    *("modules", "python_version", "compile", "hex", "uuid4", "isfinite", "fspath", "path", "basename"),
     *(
         "dirname",
         "abspath",
@@ -49,8 +49,8 @@ ATTRIBUTES = {
         "dumps",
     ),
     *("ZipFile", "ZipInfo", "ZIP_STORED", "create_system", "external_attr", "writestr", "write", "flush", "fileno"),
-    *("exists", "name", "encode", "endswith", "rindex", "items", "values", "keys", "update", "get", "match", "join"),
-    *("ndarray", "generic", "item", "ma", "MaskedArray", "asarray", "astype", "view", "tobytes", "nbytes", "shape"),
+    *("exists", "name", "encode", "endswith", "rindex", "items", "values", "update", "get", "match", "join"),
+    *("generic", "item", "ma", "MaskedArray", "asarray", "astype", "view", "tobytes", "nbytes", "shape"),
     *("dtype", "str", "uint16", "uint32", "int32", "zeros", "arange", "array", "random", "RandomState", "randint"),
     *("__version__", "__name__", "detach", "cpu", "float", "numpy"),
     *("set_random_seed", "constant", "get_variable", "nn", "embedding_lookup", "dynamic_rnn", "rnn_cell", "GRUCell"),

@@ -22,8 +22,8 @@ def rounded(text):
 
 
 def steady(text):
-    """A table without the distances that a machine may have for itself, and so without its spaces."""
-    return re.sub(r"\S+( 40 agrees)", r"?\1", re.sub(r"[ -]+", " ", rounded(text)))
+    """The words of a table without the distances that a machine may have for itself."""
+    return re.sub(r"\S+( 40 agrees)", r"?\1", re.sub(r"[\s-]+", " ", rounded(text)))
 
 
 def test_the_port_prints_what_it_says():
@@ -64,6 +64,7 @@ def test_the_recording_is_of_tensorflow_1_15():
     assert RECORDED.versions["tensorflow"].startswith("1.15.")
     assert RECORDED.versions["python"].startswith("3.7.")
     assert RECORDED.device == "cpu"
+    assert RECORDED.note in (PORT / "record_tf1.py").read_text(encoding="utf-8")
     assert RECORDED.inputs["logits"].shape == (6, 9, 23)
     assert len({*RECORDED.inputs["weights"].sum(1)}) == 6
 

@@ -72,6 +72,9 @@ def check(
     loss, and 1 for the gradient at a target. The table in ``seqloss.testing.tolerances`` gives the reason. The scale
     stays the same if a bound is given. Other results are compared within the bounds of ``compare``.
 
+    seqloss has float32 losses for half-precision logits. Where a program returned them in half precision, that is told
+    as a problem of the dtype, and a ``compute`` that casts them makes it good.
+
     In JAX float64 is switched on while a recording of float64 arrays is computed.
 
     Examples
