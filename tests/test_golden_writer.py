@@ -308,7 +308,7 @@ def test_files_are_as_readable_as_the_umask_lets(tmp_path):
         (np.zeros(2, [("a", "f4")]), "x is an array of void"),
         (np.ma.masked_array([1.0], [True]), "x is a masked array; fill it and record the mask as weights"),
         (None, "x is an array of object"),
-        (object(), "x is an array of object"),
+        (object, "x is an array of object"),
     ],
     ids=str,
 )
