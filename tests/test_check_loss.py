@@ -374,7 +374,6 @@ def test_conventions_that_make_no_sense(given, error, text):
         ({"fn": weighted_tokens}, seqloss.OptionError, r"a loss of shape \(2, 3\), expected \(\) for returns='mean'"),
         ({"fn": lambda z, y, w: 0.5}, seqloss.OptionError, r"must return \(loss, gradient\) .* got float"),
     ],
-    ids=str,
 )
 def test_arguments_that_make_no_sense(given, error, text):
     given = {"fn": wrong_losses.PIECES, "backend": "numpy", **given}
