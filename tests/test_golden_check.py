@@ -1,6 +1,7 @@
 """What was recorded is computed again: by seqloss on every backend, or by somebody's own function."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +213,22 @@ def test_an_unknown_backend(tmp_path):
     recorded = golden.read(golden.write(tmp_path / "x", INPUTS, computed()))
     with pytest.raises(seqloss.BackendError, match="there is no backend 'mxnet'"):
         golden.check(recorded, backend="mxnet")
+
+
+VECTORS = Path(__file__).parent / "golden" / "sequence_loss_4_7_11.npz"
+
+
+@pytest.mark.parametrize("tag", ["aT_aB", "aT_nB", "nT_sB", "nT_nB"])
+def test_recordings_of_tensorflow_1_15(tmp_path, tag):
+    """Weights of twelve kinds: fractional, negative, of both signs with a sum next to 0, tiny, all 0 and so on."""
+    axes = {"T": "timesteps", "B": "batch"}
+    flags = {f"average_across_{axes[axis]}": kind == "a" for kind, axis in tag.split("_")}
+    flags |= {f"sum_over_{axes[axis]}": kind == "s" for kind, axis in tag.split("_")}
+    with np.load(VECTORS) as file:
+        logits, targets, losses = file["logits"], file["targets"], file[f"val_f32_{tag}"]
+        kinds = file["weights"].astype(np.float32)
+    for weights, loss in zip(kinds, losses, strict=True):
+        inputs = {"logits": logits, "targets": targets, "weights": weights}
+        got = golden.read(golden.write(tmp_path / "x", inputs, {"loss": loss}, flags=flags, overwrite=True))
+        found = golden.check(got)["loss"]
+        assert found.same, found.report()
