@@ -98,7 +98,10 @@ def check_loss(
     >>> found = check_loss(loss_and_grad, backend="numpy", invariants=["padding", "permutation"])
     >>> found.holds
     False
-    >>> print(found.report().partition("\n\n")[0])
+    >>> print(found.findings[0].detail)
+    the value after padding with rows: 0.346573591
+    >>> found.findings[0].example["weights"]  # one token that counts, and one that does not
+    [[1.0], [0.0]]
     """
     name, fn, backend, conventions = _completed(fn, backend, conventions)
     driver = _driver(backend)

@@ -29,7 +29,7 @@ def resolve(name: str) -> Callable[..., Any]:
 
     See Also
     --------
-    check_loss : Checks it.
+    seqloss.testing.check_loss : Checks it.
 
     Examples
     --------
@@ -39,7 +39,8 @@ def resolve(name: str) -> Callable[..., Any]:
     >>> resolve("seqloss.sequence_loss")
     Traceback (most recent call last):
         ...
-    seqloss.core.errors.OptionError: a loss is named as package.module:function, got 'seqloss.sequence_loss'; is it ...
+    seqloss.core.errors.OptionError: a loss is named as package.module:function, got
+    'seqloss.sequence_loss'; is it 'seqloss:sequence_loss'?
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"the name of a loss must be a string, got {name!r}")

@@ -12,7 +12,17 @@ Seed = int | np.random.Generator
 
 
 class Batch(NamedTuple):
-    """logits [batch, time, classes], targets and weights [batch, time]."""
+    """The arrays that a loss is asked with.
+
+    Parameters
+    ----------
+    logits : array of shape [batch, time, classes]
+        Floats.
+    targets : array of shape [batch, time]
+        Integers.
+    weights : array of shape [batch, time]
+        Floats.
+    """
 
     logits: Array
     targets: Array
@@ -20,7 +30,17 @@ class Batch(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a loss said: its value in float64 and its gradient, and the names of the dtypes in which it said so."""
+    """What a loss said.
+
+    Parameters
+    ----------
+    value : array of float64
+        Its value.
+    dlogits : array of shape [batch, time, classes]
+        Its gradient.
+    value_dtype, gradient_dtype : str
+        The names of the dtypes in which it said so.
+    """
 
     value: Array
     dlogits: Array
