@@ -37,5 +37,6 @@ MODULES = {
     "cuda": "benchmarks.cuda",
     "errors": "benchmarks.errors",
     "rate": "benchmarks.rate",
+    "verdicts": "benchmarks.verdicts",
 }
 """The measures, each a module of its own."""
