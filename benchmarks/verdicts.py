@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks import processes, tables
 from examples import peers
 
-_SHOWN = {"holds": "yes", "violated": "**no**", "not applicable": "–"}
+_SHOWN = {"holds": "yes", "violated": "**no**", "not applicable": ""}
 
 
 def collect(quick: bool, cores: int | None) -> dict[str, Any]:
