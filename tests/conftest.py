@@ -68,8 +68,14 @@ def python():
     return run
 
 
+# The command line by itself: no framework has a part in it, so that the run for NumPy is enough.
+OF_NO_FRAMEWORK = ("test_parity.py", "test_commands.py", "test_commands_output.py", "test_commands_processes.py")
+
+
 def pytest_ignore_collect(collection_path, config):
     """The files about one framework are for runs that chose it."""
+    if collection_path.name in OF_NO_FRAMEWORK:
+        return "numpy" not in chosen(config) or None
     if collection_path.parent.name == "frameworks" and collection_path.suffix == ".py":
         return collection_path.stem.split("_")[1] not in chosen(config) or None
     return None

@@ -15,8 +15,7 @@ import pytest
 
 import seqloss
 from seqloss.__main__ import main
-from seqloss.commands import backends, golden_jobs, probe, selftest_job
-from seqloss.core.errors import DTypeError
+from seqloss.commands import backends
 from seqloss.testing import golden
 
 HERE = Path(__file__).parent
@@ -155,14 +154,6 @@ def test_ctrl_c_is_130_and_ends_what_hangs(tmp_path):
 
 
 # --- env -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_look_at_a_framework(framework_name):
-    facts, _ = probe.probe(framework_name, {}, {})
-    assert facts["works"] and facts["loss"] == pytest.approx(np.log(2))
-    assert facts["version"] == __import__(framework_name).__version__
-    assert any("cpu" in device for device in facts["devices"]) and facts["threads"]
-    assert framework_name != "jax" or facts["settings"]["x64"] is False
 
 
 def test_env(command):
@@ -313,30 +304,6 @@ def test_a_file_that_says_it_holds_terabytes_is_not_read(numpy_alone, said, monk
 # --- golden ----------------------------------------------------------------------------------------------------------
 
 
-def test_golden_there_and_back(framework_name, batch, tmp_path):
-    options = {"path": str(tmp_path / "old"), "flags": {}, "note": "a|b", "dtypes": {}, "overwrite": False}
-    facts, _ = golden_jobs.record(framework_name, batch, options)
-    recorded = golden.read(facts["path"])
-    assert set(recorded.results) == {"loss", "dlogits", "dweights", "token_losses"}
-    assert recorded.results["loss"].dtype == "float64"
-    assert recorded.results["loss"] == pytest.approx(golden_losses(batch)["loss"], rel=1e-12)
-    assert (recorded.note, recorded.flags, framework_name in recorded.versions) == ("a|b", {}, True)
-    found, _ = golden_jobs.check(framework_name, {}, {"files": [facts["path"]], "bound": None})
-    assert all(result["same"] for result in found["files"][facts["path"]]["results"].values())
-
-
-def test_golden_in_bfloat16(framework_name, batch, tmp_path):
-    dtypes = {"logits": "bfloat16"}
-    options = {"path": str(tmp_path / "half"), "flags": {}, "note": None, "dtypes": dtypes, "overwrite": False}
-    single = {**batch, "logits": batch["logits"].astype("float32"), "weights": batch["weights"].astype("float32")}
-    if framework_name == "numpy":
-        with pytest.raises(DTypeError, match="which NumPy lacks; choose another --backend"):
-            golden_jobs.record(framework_name, single, options)
-        return
-    facts, _ = golden_jobs.record(framework_name, single, options)
-    assert golden.read(facts["path"]).dtypes["dlogits"] == "bfloat16"
-
-
 def test_golden_as_a_user_does_it(command, batch, tmp_path):
     written = command("golden", "write", "old", "--inputs", "batch.npz", "--note", "a|b")
     assert written.returncode == 0, written.stderr
@@ -415,14 +382,6 @@ def test_selftest_of_seqloss(numpy_alone, said):
     status, out, _ = said("selftest", FEW)
     assert status == 0 and "2 of 2 checks that apply hold." in out
     assert 'not installed  pip install "seqloss[torch]"' in out
-
-
-def test_what_selftest_does_in_a_framework(framework_name, monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    how = {"loss": "seqloss:sequence_loss", "conventions": None, "invariants": ["padding"], "modes": None, "seed": 0}
-    facts, _ = selftest_job.check(framework_name, {}, how)
-    (finding,) = facts["check"]["findings"]
-    assert (facts["check"]["backend"], finding["verdict"]) == (framework_name, "holds")
 
 
 LOSSES = """

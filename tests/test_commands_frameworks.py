@@ -1,0 +1,72 @@
+"""What the commands do in the process of each framework, in the process of the test."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from seqloss.__main__ import main
+from seqloss.commands import golden_jobs, probe, selftest_job
+from seqloss.core.errors import DTypeError
+from seqloss.testing import golden
+
+
+@pytest.fixture
+def batch():
+    """Arrays with padding, and the loss in float64."""
+    rng = np.random.default_rng(0)
+    z, y, w = rng.normal(size=(3, 5, 8)), rng.integers(0, 8, (3, 5)), np.arange(5) < np.array([5, 2, 3])[:, None]
+    nll = np.log(np.exp(z).sum(-1)) - np.take_along_axis(z, y[..., None], -1)[..., 0]
+    return {"logits": z, "targets": y, "weights": w.astype("float64")}, nll[w].mean()
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "legacy.sequence_loss", "nce_loss"])
+def test_parity_of_gradients_by_autodiff(framework_name, capsys, monkeypatch, name):
+    """Of three functions with inputs of each kind; all others are in the table of families too."""
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    status = main(["parity", "--backends", framework_name, "--json", "--function", name])
+    (line,) = json.loads(capsys.readouterr().out)["backends"]
+    assert (status, line["status"], line["problems"]) == (0, "agrees", [])
+    assert framework_name == "numpy" or 0 < line["gradient_ulp"] <= line["gradient_bound"]
+
+
+def test_a_look_at_a_framework(framework_name):
+    facts, _ = probe.probe(framework_name, {}, {})
+    assert facts["works"] and facts["loss"] == pytest.approx(np.log(2))
+    assert facts["version"] == __import__(framework_name).__version__
+    assert any("cpu" in device for device in facts["devices"]) and facts["threads"]
+    assert framework_name != "jax" or facts["settings"]["x64"] is False
+
+
+def test_golden_there_and_back(framework_name, batch, tmp_path):
+    arrays, loss = batch
+    options = {"path": str(tmp_path / "old"), "flags": {}, "note": "a|b", "dtypes": {}, "overwrite": False}
+    facts, _ = golden_jobs.record(framework_name, arrays, options)
+    recorded = golden.read(facts["path"])
+    assert set(recorded.results) == {"loss", "dlogits", "dweights", "token_losses"}
+    assert recorded.results["loss"].dtype == "float64"
+    assert recorded.results["loss"] == pytest.approx(loss, rel=1e-12)
+    assert (recorded.note, recorded.flags, framework_name in recorded.versions) == ("a|b", {}, True)
+    found, _ = golden_jobs.check(framework_name, {}, {"files": [facts["path"]], "bound": None})
+    assert all(result["same"] for result in found["files"][facts["path"]]["results"].values())
+
+
+def test_golden_in_bfloat16(framework_name, batch, tmp_path):
+    dtypes = {"logits": "bfloat16"}
+    options = {"path": str(tmp_path / "half"), "flags": {}, "note": None, "dtypes": dtypes, "overwrite": False}
+    single = {name: x.astype("float32") if x.dtype == "float64" else x for name, x in batch[0].items()}
+    if framework_name == "numpy":
+        with pytest.raises(DTypeError, match="which NumPy lacks; choose another --backend"):
+            golden_jobs.record(framework_name, single, options)
+        return
+    facts, _ = golden_jobs.record(framework_name, single, options)
+    assert golden.read(facts["path"]).dtypes["dlogits"] == "bfloat16"
+
+
+def test_what_selftest_does_in_a_framework(framework_name, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    how = {"loss": "seqloss:sequence_loss", "conventions": None, "invariants": ["padding"], "modes": None, "seed": 0}
+    facts, _ = selftest_job.check(framework_name, {}, how)
+    (finding,) = facts["check"]["findings"]
+    assert (facts["check"]["backend"], finding["verdict"]) == (framework_name, "holds")
