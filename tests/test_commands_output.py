@@ -197,7 +197,7 @@ def test_the_page_is_complete_in_itself(drawn):
                 assert value.startswith(("#", "data:image/png;base64,"))
             if name.startswith("xmlns") is False:
                 assert "//" not in (value or "") or value.startswith("data:")
-    assert not re.search(r"@import|url\((?!#)", drawn)
+    assert not re.search(r"@import|url\((?!#)|<!--", drawn)
 
 
 def test_what_a_page_says_is_text(drawn):

@@ -60,7 +60,7 @@ def svg(figure: Figure, number: int) -> str:
 def _inline(text: str, title: str, number: int) -> str:
     """The element alone, with identifiers of its own and without sizes, for the page gives it one."""
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)
     head, _, body = text.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
     body = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>figure{number}-", body)
