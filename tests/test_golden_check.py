@@ -1,6 +1,7 @@
 """What was recorded is computed again: by seqloss on every backend, or by somebody's own function."""
 
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import seqloss
 from seqloss.testing import GoldenError, compare, golden
+from seqloss.testing.golden.scales import allowed
 
 RNG = np.random.default_rng(0)
 LOGITS = (3 * RNG.normal(size=(3, 4, 7))).astype(np.float32)
@@ -207,6 +209,21 @@ def test_results_of_other_shapes_are_told(tmp_path):
     assert not golden.check(odd, lambda **inputs: {"loss": np.float32(2)})["loss"].same
     with pytest.raises(GoldenError, match="seqloss cannot compute this recording: logits must"):
         golden.check(odd)
+
+
+def test_bounds_need_no_wide_arrays_of_the_size_of_the_logits():
+    inputs = {"logits": np.zeros((64, 16, 1000), np.float32), "targets": np.zeros((64, 16), np.int64)}
+    tracemalloc.start()
+    allowed(inputs, {}, "float32")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * inputs["logits"].nbytes
+
+
+def test_targets_that_are_no_labels_are_for_own_computations(tmp_path):
+    inputs = {**INPUTS, "targets": np.full(TARGETS.shape, np.nan, np.float32)}
+    got = golden.read(golden.write(tmp_path / "x", inputs, {"loss": np.float32(1)}))
+    assert golden.check(got, lambda **_: {"loss": np.float32(1)})["loss"].same
 
 
 def test_an_unknown_backend(tmp_path):

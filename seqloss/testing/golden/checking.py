@@ -172,10 +172,11 @@ def _placed(backend: str, name: str, golden: Golden) -> Array:
 def _bounds(golden: Golden) -> dict[str, Any]:
     """What results of the sequence loss may differ by, if that is what was recorded."""
     logits, targets = (golden.inputs.get(name) for name in INPUTS[:2])
-    if golden.function != FUNCTION or logits is None or targets is None or logits.ndim != 3:
+    weights = golden.inputs.get("weights", targets)
+    if golden.function != FUNCTION or logits is None or targets is None or weights is None or logits.ndim != 3:
         return {}
-    tokens = logits.shape[:2]
-    if targets.shape != tokens or golden.inputs.get("weights", logits[..., 0]).shape != tokens or not logits.shape[2]:
+    numbers = logits.dtype.kind == "f" and targets.dtype.kind in "iu"
+    if not (numbers and logits.shape[2] and targets.shape == weights.shape == logits.shape[:2]):
         return {}
     flags = {name: value for name, value in golden.flags.items() if name in AVERAGES}
     return dict(allowed(golden.inputs, flags, golden.dtypes["logits"]))

@@ -28,16 +28,36 @@ def allowed(inputs: Mapping[str, Array], flags: Mapping[str, bool], dtype: str) 
     """
     logits, targets, compute = inputs["logits"], inputs["targets"], compute_dtype(dtype)
     weights = np.asarray(inputs.get("weights", np.ones(targets.shape))).astype(compute)
-    mean = oracle.sequence_loss(logits, targets, weights, **flags)
-    tokens = oracle.sequence_loss(logits, targets, weights, *[False] * 4)
-    # Of two classes with equal logits: token losses of log 2, and gradients of one half.
-    one = oracle.sequence_loss(np.zeros((*targets.shape, 2)), np.zeros(targets.shape, int), weights, **flags)
+    nll, bound = _tokens(logits, targets)
+    pairs, labels = _pairs(nll), np.zeros(targets.shape, int)
+    mean = oracle.sequence_loss(pairs, labels, weights, **flags)
+    tokens = oracle.sequence_loss(pairs, labels, weights, *[False] * 4)
+    # Equal logits: token losses of log 2, and gradients of one half.
+    one = oracle.sequence_loss(np.zeros(pairs.shape), labels, weights, **flags)
     at_target = np.arange(logits.shape[-1]) == targets[..., None]
-    bound = 2 * tolerances.token_bound(logits)
+    share = 2 * abs(one.dlogits[..., :1]).astype(np.float64)
     widest = bound.max(initial=tolerances.PAIR_ULPS)
     return {
         "loss": Allowed(widest, mean.loss_scale + one.loss_scale / math.log(2), compute),
-        "dlogits": Allowed(bound[..., None], np.where(at_target, 2 * abs(one.dlogits[..., :1]), 0), compute),
+        "dlogits": Allowed(bound[..., None], np.where(at_target, share, 0), compute),
         "dweights": Allowed(widest, mean.dweights_scale + one.dweights_scale / math.log(2), compute),
         "token_losses": Allowed(bound, tokens.loss_scale + abs(weights), compute),
     }
+
+
+def _tokens(logits: Array, targets: Array) -> tuple[Array, Array]:
+    """The loss of each token, and what two computed ones may differ by.
+
+    Row by row: the oracle holds several wide arrays of the size of its logits.
+    """
+    nll, bound = np.empty(targets.shape, oracle.WIDE), np.empty(targets.shape)
+    for row, (of_row, labels) in enumerate(zip(logits, targets, strict=True)):
+        nll[row] = oracle.tokens(of_row, labels).nll
+        bound[row] = 2 * tolerances.token_bound(of_row)
+    return nll, bound
+
+
+def _pairs(nll: Array) -> Array:
+    """Logits of two classes, the first of which has these losses: all that a reduction sees of the others."""
+    with np.errstate(all="ignore"):
+        return np.stack([np.zeros_like(nll), np.log(np.expm1(nll))], -1)
