@@ -325,6 +325,13 @@ def test_golden_finds_what_differs(numpy_alone, said, batch):
     assert one["files"]["wrong.npz"]["results"]["token_losses"]["worst"]["index"] == [1, 0]
 
 
+def test_a_backend_that_dies_records_nothing(numpy_alone, said, batch, monkeypatch):
+    monkeypatch.setattr("seqloss.commands.golden.ENTRY", "jobs_that_are_not_there")
+    status, out, _ = said("golden", "write", "new", "--inputs", "batch.npz")
+    assert status == 1 and "Nothing was written." in out and not Path("new.npz").exists()
+    assert "numpy crashed: ModuleNotFoundError: No module named 'jobs_that_are_not_there'" in out
+
+
 def test_golden_from_a_golden_with_other_flags(numpy_alone, said, batch):
     golden.write("old", batch, golden_losses(batch))
     status, _, error = said("golden", "write", "new", "--from", "old", "--sum-over-batch")

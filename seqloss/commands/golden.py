@@ -98,16 +98,14 @@ def _write(options: argparse.Namespace) -> Report:
         outcome = processes.run(folder, job, {}, options.timeout)
     if outcome.refusal is not None:
         raise OptionError(outcome.refusal)
-    columns = (Column("array"), Column("role"), Column("dtype"), Column("shape"))
-    if outcome.failure is not None:
-        row = Row(
-            backend,
-            (backend, outcome.failure.upper(), "-", "-"),
-            "bad",
-            [f"{backend} {outcome.failure}: {outcome.detail}"],
-        )
-        return Report("golden write", "Recording", [], columns, [row], "Nothing was written.", False, {"file": None})
-    arrays = outcome.facts["arrays"]
+    return _recorded(options, outcome, flags) if outcome.failure is None else _not_recorded(outcome)
+
+
+_ARRAYS = (Column("array"), Column("role"), Column("dtype"), Column("shape"))
+
+
+def _recorded(options: argparse.Namespace, outcome: Any, flags: dict[str, bool]) -> Report:
+    backend, arrays = outcome.framework, outcome.facts["arrays"]
     rows = [Row(name, (name, x["role"], x["dtype"], str(x["shape"])), "good") for name, x in arrays.items()]
     facts = [("file", str(options.out)), ("backend", f"{backend} {outcome.facts['version']}")]
     facts += [("flags", ", ".join(f"{name}={value}" for name, value in flags.items()) or "the defaults")]
@@ -115,12 +113,18 @@ def _write(options: argparse.Namespace) -> Report:
         "golden write",
         "Recorded",
         facts,
-        columns,
+        _ARRAYS,
         rows,
         f"Wrote {outcome.facts['path']} and its manifest.",
         True,
         {"file": outcome.facts["path"], "backend": backend, "flags": flags, "arrays": arrays},
     )
+
+
+def _not_recorded(outcome: Any) -> Report:
+    problem = f"{outcome.framework} {outcome.failure}: {outcome.detail}"
+    row = Row(outcome.framework, (outcome.framework, outcome.failure.upper(), "-", "-"), "bad", [problem])
+    return Report("golden write", "Not recorded", [], _ARRAYS, [row], "Nothing was written.", False, {"file": None})
 
 
 def _check_free(options: argparse.Namespace) -> None:
