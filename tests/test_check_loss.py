@@ -1,6 +1,7 @@
 """What check_loss says of losses that are wrong in known ways, on NumPy, where nothing has to be compiled."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 import wrong_losses
 
 import seqloss
-from seqloss.testing import Conventions, Finding, LossCheck, check_loss
+from seqloss.testing import Conventions, Finding, LossCheck, check_loss, frameworks
 from seqloss.testing.check import judging, resolve
 from seqloss.testing.check.shrinking import Smallest, Violating, smallest
+from seqloss.testing.check.subjects import Adapted
 from seqloss.testing.invariants import INVARIANTS, Batch, InvariantViolation, NotApplicable, Subject
 from seqloss.testing.invariants.probe import Probe
 
@@ -21,7 +23,7 @@ RETURNED = {
     "weighted tokens": Conventions(gradient="returned", returns="tokens"),
     "packed": Conventions(("logits", "targets", "weights"), layout="packed", gradient="returned"),
     "time": Conventions(("targets", "w=weights", "z=logits"), layout="time", gradient="returned"),
-    "ignoring": Conventions(("logits", "targets"), ignore_label=-7, gradient="returned"),
+    "ignoring": Conventions(("logits", "targets"), ignore_label=-100, gradient="returned"),
     "unweighted": Conventions(("logits", "targets"), gradient="returned"),
 }
 
@@ -57,7 +59,7 @@ def by_time(y, *, z, w):
 
 
 def ignoring(z, y):
-    w = (y != -7).astype(np.float32)
+    w = (y != -100).astype(np.float32)
     return right(z, np.where(w == 0, 0, y), w)
 
 
@@ -226,6 +228,21 @@ def test_quick_form_finds_the_example_and_the_loss_confirms_it():
     assert found.verdict == "violated"
 
 
+def test_example_keeps_a_token_that_counts():
+    """Where none counts, 0 / 0 would be taken for the NaN behind the mask."""
+    loss = wrong_losses.made(hide=lambda w, x: x, divide=np.divide)
+    (finding,) = check_loss(loss, backend="numpy", invariants=["unsafe_masks"]).findings
+    assert finding.example["weights"] == [[1.0, 0.0]]
+
+
+def test_half_without_tokens_that_count_is_no_matter_of_split_batches():
+    batch = INVARIANTS["split_batches"].draw(np.random.default_rng(0))
+    batch.weights[2:] = 0
+    probe = Probe(wrong_losses.made(divide=np.divide), "split_batches")
+    INVARIANTS["split_batches"].check(probe, batch, np.random.default_rng(0))
+    assert probe.asked == 4
+
+
 # --- verdicts ------------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +264,23 @@ def test_refused_dtype_is_not_applicable():
     check = check_loss(loss, backend="numpy", invariants=["count_of_1001"])
     assert [f.verdict for f in check.findings] == ["holds", "not applicable"]
     assert check.findings[1].detail == "float16 is refused: TypeError"
+
+
+@pytest.mark.parametrize("convention, weight", [("ignoring", 0.5), ("unweighted", 0.0)])
+def test_weights_that_the_loss_cannot_take_are_not_applicable(convention, weight):
+    subject = Adapted(RIGHT[convention], RETURNED[convention], frameworks.load("numpy")).subject(())
+    batch = INVARIANTS["one_hot"].draw(np.random.default_rng(0))
+    batch.weights[:] = weight
+    with pytest.raises(NotApplicable):
+        subject(*batch)
+
+
+def test_warnings_of_the_loss_are_not_shown():
+    def loss(z, y, w):
+        warnings.warn("deprecated", stacklevel=1)
+        return right(z, y, w)
+
+    assert check_loss(loss, backend="numpy", invariants=["padding"]).holds
 
 
 def test_exception_is_a_violation_and_the_detail_names_it():
@@ -309,6 +343,17 @@ def test_report(wrong):
     assert lines[6].startswith("padding (eager, float32): More time steps or rows of weight 0")
     assert [line.split()[0] for line in lines[7:]] == ["what", "expected", "got", "logits", "targets", "weights"]
     assert wrong.report().isascii()
+
+
+def test_report_is_ascii():
+    def loss(z, y, w):
+        if not w.all():
+            raise ValueError("Gewicht gleich 0 \N{MULTIPLICATION SIGN} ung\N{LATIN SMALL LETTER U WITH DIAERESIS}ltig")
+        return right(z, y, w)
+
+    report = check_loss(loss, backend="numpy", invariants=["padding"]).report()
+    assert report.isascii()
+    assert "Gewicht gleich 0 \\xd7 ung\\xfcltig" in report
 
 
 def test_report_of_a_right_loss():

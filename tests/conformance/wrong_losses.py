@@ -286,6 +286,10 @@ WRONG = {
     ),
     "mask_lost_in_compiled_code": (subject(compiled=made(hide=lambda w, x: x)), {"compiled_is_eager"}),
     "another_denominator_in_compiled_code": (subject(compiled=made(denominator=len)), {"compiled_is_eager"}),
+    "NaN_of_the_gradient_lost_in_compiled_code": (
+        subject(lambda z, y, w: (right(z, y, w)[0], UNSAFE(z, y, w)[1])),
+        {"unsafe_masks", "compiled_is_eager"},
+    ),
     "NaN_lost_in_compiled_code": (
         subject(UNSAFE, compiled=made()),
         {"unsafe_masks", "compiled_is_eager"},
