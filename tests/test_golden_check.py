@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import seqloss
-from seqloss.testing import GoldenError, compare, golden
+from seqloss.testing import GoldenError, compare, golden, oracle
 from seqloss.testing.golden.scales import allowed
 
 RNG = np.random.default_rng(0)
@@ -218,6 +218,27 @@ def test_bounds_need_no_wide_arrays_of_the_size_of_the_logits():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5 * inputs["logits"].nbytes
+
+
+def test_scales_are_those_of_the_summands_and_of_ones():
+    weights = np.array([[1, -0.5, 2, 0]] * 3, np.float32)
+    known = allowed({**INPUTS, "weights": weights}, {}, "float32")
+    wide = oracle.sequence_loss(LOGITS, TARGETS, weights)
+    # Losses of 1: the size of the sum, and the mean once more for each unit by which the denominator cancels.
+    size = abs(weights).sum() / weights.sum()
+    np.testing.assert_allclose(np.float64(known["loss"].scale), np.float64(wide.loss_scale + 2 * size), 1e-6)
+    ones = (1 + 2 * size) * (1 + size) / weights.sum()
+    np.testing.assert_allclose(np.float64(known["dweights"].scale), np.float64(wide.dweights_scale + ones), 1e-6)
+    at_target = np.take_along_axis(known["dlogits"].scale, TARGETS[..., None], -1)[..., 0]
+    np.testing.assert_allclose(at_target, abs(weights) / weights.sum(), 1e-6)
+    assert np.count_nonzero(known["dlogits"].scale) == np.count_nonzero(at_target)
+    np.testing.assert_array_equal(known["token_losses"].scale, abs(weights))
+
+
+def test_inputs_of_another_layout_are_for_own_computations(tmp_path):
+    inputs = {**INPUTS, "targets": TARGETS.T}
+    got = golden.read(golden.write(tmp_path / "x", inputs, {"loss": np.float32(1)}))
+    assert golden.check(got, lambda **_: {"loss": np.float32(1)})["loss"].same
 
 
 def test_targets_that_are_no_labels_are_for_own_computations(tmp_path):
