@@ -1,5 +1,8 @@
 """check_loss on losses of TensorFlow and Keras: what is known of them is found, and each way to ask works."""
 
+import pathlib
+import runpy
+
 import keras
 import pytest
 import tensorflow as tf
@@ -67,6 +70,25 @@ def test_gradient_that_is_a_constant_to_tensorflow():
 
     check = check_loss(detached, backend="tensorflow", modes=(), invariants=["padding", "double_backward"])
     assert violated(check) == {"double_backward"}, check.report()
+
+
+def test_second_derivative_of_a_gradient_of_few_rows():
+    """Its first derivative is IndexedSlices, of which TensorFlow would take none."""
+
+    def gathered(logits, targets, weights):
+        flat = tf.reshape(logits, [-1])
+        places = tf.range(tf.size(targets, tf.int64)) * logits.shape[-1] + tf.reshape(targets, [-1])
+        losses = tf.reshape(tf.reduce_logsumexp(logits, -1), [-1]) - tf.gather(flat, places)
+        return tf.math.divide_no_nan(tf.reduce_sum(losses * tf.reshape(weights, [-1])), tf.reduce_sum(weights))
+
+    check = check_loss(gathered, backend="tensorflow", modes=(), invariants=["one_hot", "double_backward"])
+    assert [(f.verdict, f.detail) for f in check.findings] == [("holds", ""), ("holds", "")], check.report()
+
+
+@pytest.mark.parametrize("name", ["tensorflow_sparse", "keras_sparse"])
+def test_example(name):
+    peers = runpy.run_path(pathlib.Path(__file__).parents[2] / "examples" / "peers.py")["PEERS"]
+    assert check_loss(**peers[name](), modes=(), invariants=["padding", "one_hot"]).holds
 
 
 def other_in_graphs(logits, targets):

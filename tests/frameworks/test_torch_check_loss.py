@@ -1,5 +1,8 @@
 """check_loss on losses of torch: what is known of them is found, and each way to ask works."""
 
+import pathlib
+import runpy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -29,6 +32,12 @@ def test_known_losses(name):
     assert details["label_policy"] == "raises IndexError"
     # The mean of no tokens is 0 / 0.
     assert details["empty"] == "the value where all weights are 0: nan"
+
+
+@pytest.mark.parametrize("name", ["torch_cross_entropy", "torch_cross_entropy_by_token", "seqloss_on_torch"])
+def test_example(name):
+    peers = runpy.run_path(pathlib.Path(__file__).parents[2] / "examples" / "peers.py")["PEERS"]
+    assert check_loss(**peers[name](), modes=(), invariants=["padding", "one_hot"]).holds
 
 
 def test_sequence_loss_holds():
