@@ -72,19 +72,6 @@ def test_gradient_that_is_a_constant_to_tensorflow():
     assert violated(check) == {"double_backward"}, check.report()
 
 
-def test_second_derivative_of_a_gradient_of_few_rows():
-    """Its first derivative is IndexedSlices, of which TensorFlow would take none."""
-
-    def gathered(logits, targets, weights):
-        flat = tf.reshape(logits, [-1])
-        places = tf.range(tf.size(targets, tf.int64)) * logits.shape[-1] + tf.reshape(targets, [-1])
-        losses = tf.reshape(tf.reduce_logsumexp(logits, -1), [-1]) - tf.gather(flat, places)
-        return tf.math.divide_no_nan(tf.reduce_sum(losses * tf.reshape(weights, [-1])), tf.reduce_sum(weights))
-
-    check = check_loss(gathered, backend="tensorflow", modes=(), invariants=["one_hot", "double_backward"])
-    assert [(f.verdict, f.detail) for f in check.findings] == [("holds", ""), ("holds", "")], check.report()
-
-
 @pytest.mark.parametrize("name", ["tensorflow_sparse", "keras_sparse"])
 def test_example(name):
     peers = runpy.run_path(pathlib.Path(__file__).parents[2] / "examples" / "peers.py")["PEERS"]

@@ -103,9 +103,6 @@ def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
             inner.watch(first)
             value = function(*arrays)
         gradient = inner.gradient(value, first)
-        if gradient is None:
-            return None
-        gradient = dense(gradient)
     return outer.gradient(gradient, first, output_gradients=direction)
 
 
