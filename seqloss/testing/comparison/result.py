@@ -1,10 +1,10 @@
 """What a comparison found, without the arrays."""
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from seqloss.testing.comparison import text
+from seqloss.testing.strict import jsonable
 
 
 @dataclass(frozen=True)
@@ -207,12 +207,4 @@ class Comparison:
             The attributes by name, with "same" in front. Tuples are lists, and floats that are not finite are the
             strings "nan", "inf" and "-inf", which ``float`` reads.
         """
-        return {"same": self.same, **{name: _strict(value) for name, value in asdict(self).items()}}
-
-
-def _strict(x: Any) -> Any:
-    if isinstance(x, dict):
-        return {key: _strict(value) for key, value in x.items()}
-    if isinstance(x, (list, tuple)):
-        return [_strict(value) for value in x]
-    return str(x) if isinstance(x, float) and not math.isfinite(x) else x
+        return {"same": self.same, **{name: jsonable(value) for name, value in asdict(self).items()}}
