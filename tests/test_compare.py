@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import itertools
 import json
 import pickle
 
@@ -333,6 +334,51 @@ def test_below_the_smallest_normal_number_zero_will_do(value):
     assert not compare(np.float16([0.0]), np.float16([2.0**-24])).same
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 100, 101, 102, 201])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.9, 1.0])
+def test_a_spread_counts_the_zeros_that_it_does_not_sort(size, share):
+    rng = np.random.default_rng(size)
+    steps = np.where(rng.random(size) < share, 0, rng.integers(1, 1000, size))
+    result = compare(1 + steps * UNIT, np.ones(size), compute="float32", check_dtype=False).ulp
+    quantiles = np.quantile(steps * (UNIT / 2.0**-52), [1.0, 0.99, 0.5], method="higher")
+    assert (result.max, result.p99, result.median) == tuple(quantiles)
+
+
+DTYPES = ("float16", "float32", "float64", "int32")
+
+
+@pytest.mark.parametrize("pair", [pair for pair in itertools.product(DTYPES, repeat=2) if pair != ("int32", "int32")])
+@pytest.mark.parametrize("scale", [None, 1.5])
+def test_distances_are_those_of_the_tolerances_whichever_way_round(pair, scale):
+    rng = np.random.default_rng(0)
+    e = np.concatenate([rng.normal(size=60) * 10.0 ** rng.integers(-3, 3, 60), [0, 6e-8, 1e-40, 5e-5]])
+    a = e * (1 + rng.normal(size=e.size) * 10.0 ** rng.integers(-16, -1, e.size))
+    a, e = a.astype(pair[0]), e.astype(pair[1])
+    dtype = min((name for name in pair if name != "int32"), key=DTYPES.index)
+    compute = "float64" if dtype == "float64" else "float32"
+    for x, y in zip(a, e, strict=True):
+        found = compare(x, y, bound=3, scale=scale, check_dtype=False)
+        ways = ((x, y), (y, x))
+        assert found.ulp.max == min(tolerances.ulps(*way, dtype) for way in ways)
+        far = min(tolerances.excess(*way, dtype, 3, scale or 0.0, compute) for way in ways)
+        assert ("values" in found.problems) == (far > 1 and "zeros" not in found.problems)
+        if scale is not None:
+            assert found.ulp_at_scale.max == min(tolerances.ulps(*way, dtype, scale) for way in ways)
+
+
+@pytest.mark.parametrize("sizes", [(5000, 0), (0, 5000)], ids=["equal", "different"])
+def test_units_are_computed_once_for_what_differs(monkeypatch, sizes):
+    measured = []
+
+    def unit(size, dtype, known=tolerances.unit):
+        measured.append(np.size(size))
+        return known(size, dtype)
+
+    monkeypatch.setattr(tolerances, "unit", unit)
+    compare(np.float32(1) + UNIT * np.repeat([0, 1], sizes), np.ones(5000, np.float32))
+    assert sum(measured) == sizes[1]
+
+
 def test_spread():
     expected = np.ones(200, np.float32)
     actual = expected + np.arange(200, dtype=np.float32) * np.float32(UNIT)
@@ -342,6 +388,8 @@ def test_spread():
     assert result.largest_difference == result.relative_to_largest == 199 * UNIT
     result = compare([1 + 2.0**-51, NAN, NAN, INF], [1, NAN, NAN, INF])
     assert result.ulp.median == 2
+    # Of two in the middle the larger one.
+    assert compare([1 + 2.0**-52, 1 + 2.0**-50], [1, 1]).ulp.median == 4
     assert compare(actual, expected * 1).relative_to_largest == compare(actual * 4, expected * 4).relative_to_largest
 
 

@@ -47,15 +47,20 @@ def measured(actual: Array, expected: Array, rules: Rules) -> Measured:
     for start in range(0, unequal.size, _BLOCK):
         at = unequal[start : start + _BLOCK]
         x, y = a[at].astype(np.longdouble), e[at].astype(np.longdouble)
-        difference[at] = np.abs(x - y)
         if rules.dtype == "int":
-            fraction[at] = np.inf
+            difference[at], fraction[at] = np.abs(x - y), np.inf
             continue
-        scale = 0.0 if rules.scale is None else rules.scale.flat[at]
-        ulp[at] = _either_way(tolerances.ulps, x, y, rules.dtype)
-        fraction[at] = _fraction(x, y, rules, rules.bound.flat[at], scale)
-        if at_scale is not None:
-            at_scale[at] = _either_way(tolerances.ulps, x, y, rules.dtype, scale)
+        # Each unit once: on all entries of a large array they are what takes the time.
+        pairs = _Pairs(x, y, rules.dtype)
+        difference[at], ulp[at] = pairs.difference, pairs.distance(pairs.unit)
+        unit = pairs.unit
+        if rules.scale is not None and at_scale is not None:
+            size = np.maximum(pairs.size, rules.scale.flat[at])
+            unit = tolerances.unit(size, rules.dtype)
+            at_scale[at] = pairs.distance(unit)
+        else:
+            size = pairs.size
+        fraction[at] = pairs.distance(_allowed(pairs, size, unit, rules, rules.bound.flat[at]))
     wrong = _special(a, e, equal, rules)
     taken = np.logical_or.reduce([*wrong.values()])
     return Measured(finite, difference, ulp, at_scale, fraction, {**wrong, "values": finite & (fraction > 1) & ~taken})
@@ -68,20 +73,36 @@ def _equal(a: Array, e: Array) -> Array:
     return (a == e) | (np.isnan(a) & np.isnan(e))
 
 
-def _either_way(distance: Any, x: Array, y: Array, *options: Any) -> Array:
-    """The smaller of the distances with either array as the expected one.
+class _Pairs:
+    """Unequal finite numbers, whose unit is that of the larger one: neither array is the expected one.
 
-    So the unit is that of the larger number, and the verdict does not depend on which array is called expected.
+    The distances are those of ``tolerances``, the smaller of the two ways round.
     """
-    return np.minimum(distance(x, y, *options), distance(y, x, *options))
+
+    def __init__(self, x: Array, y: Array, dtype: str) -> None:
+        x_size, y_size = np.abs(x), np.abs(y)
+        self.size = np.maximum(x_size, y_size)
+        self.unit = tolerances.unit(self.size, dtype)
+        self.difference = np.abs(x - y)
+        precision = tolerances.PRECISION[dtype]
+        self.flushed = None
+        if precision.flushed:
+            smaller = np.minimum(x_size, y_size)
+            self.flushed = (smaller < precision.smallest_normal) & (self.difference <= precision.smallest_normal)
+
+    def distance(self, unit: Array) -> Array:
+        with np.errstate(all="ignore"):
+            distance = (self.difference / unit).astype(np.float64)
+        return distance if self.flushed is None else np.where(self.flushed, 0.0, distance)
 
 
-def _fraction(x: Array, y: Array, rules: Rules, bound: Array, scale: Array) -> Array:
-    fraction = _either_way(tolerances.excess, x, y, rules.dtype, bound, scale, rules.compute)
+def _allowed(pairs: _Pairs, size: Array, unit: Array, rules: Rules, bound: Array) -> Array:
+    """What the two may differ by, at the scale of ``size``, whose unit of ``rules.dtype`` is ``unit``."""
     if rules.compute == rules.dtype:
-        return fraction
+        return bound * unit
+    rounding = tolerances.HALF_ULPS * pairs.unit
     # A bound of 0 asks for equal numbers, so not even the rounding of a half-precision result is allowed for.
-    return np.where(bound == 0, _either_way(tolerances.excess, x, y, rules.dtype, bound, scale), fraction)
+    return np.where(bound == 0, 0.0, bound * tolerances.unit(size, rules.compute) + rounding)
 
 
 def _special(a: Array, e: Array, equal: Array, rules: Rules) -> dict[str, Array]:

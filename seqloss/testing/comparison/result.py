@@ -99,7 +99,8 @@ class Spread:
     Parameters
     ----------
     max, p99, median : float
-        The largest distance, the one that 99 of 100 entries do not exceed, and the one that half of them do not.
+        The largest distance, one that at least 99 of 100 entries do not exceed, and the median: of an even number of
+        entries the larger of the two in the middle.
     """
 
     max: float
