@@ -1,8 +1,11 @@
 """What check_loss says of losses that are wrong in known ways, on NumPy, where nothing has to be compiled."""
 
 import json
+import re
+import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -118,19 +121,44 @@ def test_conventions_matter(convention):
 MISTAKES = [name for name, (loss, _) in wrong_losses.WRONG.items() if not isinstance(loss, Subject)]
 
 
-@pytest.mark.parametrize(
-    "mistake", [name for name in MISTAKES if name not in ("value_of_one_entry", "written_in_place")]
-)
+@pytest.mark.parametrize("mistake", [name for name in MISTAKES if name != "value_of_one_entry"])
 def test_mistakes_are_found_under_their_names(mistake):
     """All but the counts, in which the search for an example takes long."""
     loss, expected = wrong_losses.WRONG[mistake]
-    names = {name for name in INVARIANTS if not INVARIANTS[name].half}
-    assert violated(check_loss(loss, backend="numpy", invariants=names)) == expected & names
+    names = {name for name in INVARIANTS if not name.startswith("count_of")}
+    check = check_loss(loss, backend="numpy", invariants=names)
+    assert {f.invariant for f in check.findings if f.verdict == "violated" and f.dtype == "float32"} == expected & names
 
 
-def test_arrays_of_a_loss_that_writes_into_them_are_not_written():
-    with pytest.raises(seqloss.OptionError, match="output array is read-only"):
-        check_loss(wrong_losses.in_place, backend="numpy")
+@pytest.mark.parametrize(
+    "convention, loss, array",
+    [
+        ("mean", wrong_losses.in_place, "logits"),
+        ("mean", wrong_losses.labels_masked_in_place, "targets"),
+        ("time", lambda y, *, z, w: by_time(y, z=np.subtract(z, z.max(-1, keepdims=True), out=z), w=w), "logits"),
+    ],
+)
+def test_writing_into_arguments_is_found_under_its_name_alone(convention, loss, array):
+    check = checked(loss, RETURNED[convention], *(name for name in INVARIANTS if not INVARIANTS[name].half))
+    assert violated(check) == {"arguments_unwritten"}, check.report()
+    (finding,) = [f for f in check.findings if f.verdict == "violated"]
+    assert finding.example["what"] == f"the {array} after the call"
+    assert finding.example["got"] != finding.example["expected"] == finding.example[array]
+
+
+@pytest.mark.parametrize("most", [5, 1030, 4000])
+def test_many_classes_are_as_few_as_can_be(most):
+    def loss(z, y, w):
+        value, dlogits = right(z, y, w)
+        return value * (1 if z.shape[-1] <= most else 3), dlogits
+
+    check = checked(loss, RETURNED["mean"], "one_hot", "many_classes")
+    assert violated(check) == {"many_classes"}
+    (finding,) = [f for f in check.findings if f.verdict == "violated"]
+    logits = finding.example["logits"]
+    classes = int(re.search(r"(\d+)\]", logits)[1]) if isinstance(logits, str) else np.shape(logits)[-1]
+    assert most < classes <= most + 1 + most // 8
+    assert (most > 5) == isinstance(logits, str)
 
 
 # --- the smallest example ------------------------------------------------------------------------------------------
@@ -150,7 +178,7 @@ EXAMPLES = {
 def test_example_is_small_and_still_violates(mistake):
     invariant, _ = EXAMPLES[mistake]
     loss = wrong_losses.WRONG[mistake][0]
-    (finding,) = check_loss(loss, backend="numpy", invariants=[invariant]).findings
+    finding, *_ = check_loss(loss, backend="numpy", invariants=[invariant]).findings
     example = finding.example
     logits = np.array(example["logits"])
     assert logits.size <= 4
@@ -163,10 +191,14 @@ def test_example_is_small_and_still_violates(mistake):
 
 def test_example_of_a_large_batch_is_told_and_not_listed():
     loss = wrong_losses.made(denominator=lambda w: w.sum() if w.size <= 65504 else np.inf)
-    (finding, _) = check_loss(loss, backend="numpy", invariants=["count_of_70000"]).findings
+    finding, half = check_loss(loss, backend="numpy", invariants=["count_of_70000"]).findings
     rows, steps, _ = map(int, finding.example["logits"].partition("[")[2].partition("]")[0].split(","))
     assert 65504 < rows * steps <= 70000
     assert finding.example["logits"].endswith("all 0")
+    assert finding.example["logits"].startswith("float32[")
+    assert half.example["logits"].startswith("float16[")
+    assert half.example["weights"].startswith("float16[")
+    assert half.example["targets"].startswith("int64[")
 
 
 def test_shrinking_ends_where_no_calls_are_left():
@@ -231,7 +263,7 @@ def test_quick_form_finds_the_example_and_the_loss_confirms_it():
 def test_example_keeps_a_token_that_counts():
     """Where none counts, 0 / 0 would be taken for the NaN behind the mask."""
     loss = wrong_losses.made(hide=lambda w, x: x, divide=np.divide)
-    (finding,) = check_loss(loss, backend="numpy", invariants=["unsafe_masks"]).findings
+    finding, *_ = check_loss(loss, backend="numpy", invariants=["unsafe_masks"]).findings
     assert finding.example["weights"] == [[1.0, 0.0]]
 
 
@@ -247,12 +279,32 @@ def test_half_without_tokens_that_count_is_no_matter_of_split_batches():
 
 
 def test_half_precision_is_counted_in_each_half_dtype():
-    check = check_loss(seqloss.sequence_loss, backend="numpy", invariants=["count_of_1001", "padding"])
+    check = check_loss(seqloss.sequence_loss, backend="numpy", invariants=["count_of_1001", "padding", "shift"])
     assert [(f.invariant, f.dtype) for f in check.findings] == [
         ("padding", "float32"),
+        ("padding", "float16"),
+        ("shift", "float32"),
         ("count_of_1001", "float32"),
         ("count_of_1001", "float16"),
     ]
+
+
+@pytest.mark.parametrize(
+    "mistake, invariant",
+    [
+        ("mean_over_padding", "padding"),
+        ("weight_times_NaN", "unsafe_masks"),
+        ("0_by_0", "empty"),
+        ("labels_clamped", "label_policy"),
+    ],
+)
+def test_mistake_in_half_precision_alone(mistake, invariant):
+    def loss(z, y, w):
+        wrong = wrong_losses.WRONG[mistake][0] if z.dtype == np.float16 else right
+        return wrong(z, y, w)
+
+    check = check_loss(loss, backend="numpy", invariants=["padding", "unsafe_masks", "empty", "label_policy"])
+    assert {(f.invariant, f.dtype) for f in check.findings if f.verdict == "violated"} == {(invariant, "float16")}
 
 
 def test_refused_dtype_is_not_applicable():
@@ -292,6 +344,48 @@ def test_exception_is_a_violation_and_the_detail_names_it():
     check = check_loss(loss, backend="numpy", invariants=["unsafe_masks"])
     assert check.findings[0].verdict == "violated"
     assert "ZeroDivisionError('a weight of 0')" in check.findings[0].detail
+
+
+@pytest.mark.parametrize("which", ["loss", "second"])
+def test_exit_is_a_violation(which):
+    """Even where an exception would be a right answer."""
+
+    def exits(*arrays):
+        raise SystemExit(3)
+
+    subject = wrong_losses.subject(**{which: exits})
+    names = {"loss": ("padding", "label_policy", "empty"), "second": ("double_backward",)}[which]
+    for name in names:
+        (found,) = judging.findings(subject, INVARIANTS[name], 0)
+        assert (found.verdict, found.detail) == ("violated", "an exception: SystemExit(3)")
+
+
+def test_exit_of_a_plain_call_is_an_error():
+    with pytest.raises(seqloss.OptionError, match="raised SystemExit for plain arrays"):
+        check_loss(lambda z, y, w: sys.exit(1), backend="numpy")
+
+
+def test_module_that_exits_cannot_be_imported(tmp_path, monkeypatch):
+    (tmp_path / "a_script_that_exits.py").write_text("raise SystemExit('no arguments')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(seqloss.OptionError, match="cannot be imported: SystemExit: no arguments"):
+        resolve("a_script_that_exits:loss")
+
+
+def test_partial_of_a_known_loss_is_known():
+    loss = partial(partial(seqloss.sequence_loss, exact=True), average_across_batch=True)
+    check = check_loss(loss, invariants=["padding"])
+    assert (check.name, check.backend, check.holds) == ("seqloss.sequence_loss", "numpy", True)
+
+
+def test_arguments_of_a_partial_are_kept():
+    with pytest.raises(seqloss.OptionError, match=r"returned a loss of shape \(2, 3\)"):
+        check_loss(partial(seqloss.sequence_loss, average_across_timesteps=False, average_across_batch=False))
+
+
+def test_partial_with_bound_arrays_is_not_known():
+    with pytest.raises(seqloss.OptionError, match=r"not known; pass backend=, .*, and conventions="):
+        check_loss(partial(seqloss.sequence_loss, np.zeros((2, 3, 4), np.float32)))
 
 
 @pytest.mark.parametrize("mode", ["first", "second"])
@@ -336,12 +430,13 @@ def wrong():
 
 def test_report(wrong):
     lines = wrong.report().splitlines()
-    assert lines[0] == "wrong_losses:made.<locals>.loss (numpy): 1 of 2 checks that apply is VIOLATED"
+    assert lines[0] == "wrong_losses:made.<locals>.loss (numpy): 2 of 3 checks that apply are VIOLATED"
     assert lines[2].split() == ["invariant", "mode", "dtype", "verdict"]
     assert lines[3].startswith("padding    eager  float32  VIOLATED  the value after padding with rows: ")
-    assert lines[4].split() == ["shift", "eager", "float32", "holds"]
-    assert lines[6].startswith("padding (eager, float32): More time steps or rows of weight 0")
-    assert [line.split()[0] for line in lines[7:]] == ["what", "expected", "got", "logits", "targets", "weights"]
+    assert lines[4].startswith("padding    eager  float16  VIOLATED  ")
+    assert lines[5].split() == ["shift", "eager", "float32", "holds"]
+    assert lines[7].startswith("padding (eager, float32): More time steps or rows of weight 0")
+    assert [line.split()[0] for line in lines[8:14]] == ["what", "expected", "got", "logits", "targets", "weights"]
     assert wrong.report().isascii()
 
 
@@ -359,8 +454,8 @@ def test_report_is_ascii():
 def test_report_of_a_right_loss():
     check = check_loss(seqloss.sequence_loss, invariants=["padding", "compiled_is_eager"])
     head, _, *rows = check.report().splitlines()
-    assert head == "seqloss.sequence_loss (numpy): all 1 checks that apply hold"
-    assert rows[2].split()[:4] == ["compiled_is_eager", "-", "float32", "not"]
+    assert head == "seqloss.sequence_loss (numpy): all 2 checks that apply hold"
+    assert rows[-1].split()[:4] == ["compiled_is_eager", "-", "float32", "not"]
 
 
 def test_as_dict_is_strict_json():

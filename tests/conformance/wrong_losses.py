@@ -134,6 +134,22 @@ def smoothed(z, y):
     return 0.9 * nll + 0.1 * uniform, 0.9 * slope + 0.1 * (softmax(z) - 1 / classes)
 
 
+def opposite(z, y):
+    nll, slope = accurate(z, y)
+    return nll, -slope
+
+
+def first_1024(z, y):
+    """One block, and what is beyond it forgotten."""
+    cut = np.where(np.arange(z.shape[-1]) < 1024, z, -np.inf)
+    return accurate(np.where(onehot_of(z, y) > 0, z, cut).astype(z.dtype), y)
+
+
+def slope_of_1024(z, y):
+    nll, slope = accurate(z, y)
+    return nll, np.where(np.arange(z.shape[-1]) < 1024, slope, 0)
+
+
 def previous_label(z, y):
     return accurate(z, np.roll(y, 1, axis=1))
 
@@ -185,7 +201,13 @@ def first_row_of_weights(z, y, w):
 
 
 def in_place(z, y, w):
-    z -= z.max(-1, keepdims=True)
+    with np.errstate(all="ignore"):
+        z -= z.max(-1, keepdims=True)
+    return right(z, y, w)
+
+
+def labels_masked_in_place(z, y, w):
+    y[(y < 0) & (w == 0)] = 0
     return right(z, y, w)
 
 
@@ -210,19 +232,30 @@ UNSAFE = made(hide=lambda w, x: x)
 PLAIN = {name for name, invariant in INVARIANTS.items() if not invariant.needs}
 
 WRONG = {
-    "lse_minus_t": (made(plain), {"confident_tokens", "gradient_sign"}),
+    "lse_minus_t": (made(plain), {"confident_tokens"}),
     "lse_minus_t_without_the_shift": (made(shifted_back), {"confident_tokens", "shift"}),
-    "exponential_without_the_shift": (made(unshifted), {"confident_tokens", "gradient_sign", "shift"}),
-    "p_minus_1": (made(p_minus_1), {"confident_tokens", "gradient_sign"}),
+    "exponential_without_the_shift": (made(unshifted), {"confident_tokens", "shift"}),
+    "p_minus_1": (made(p_minus_1), {"confident_tokens"}),
     "gradient_without_the_target": (
         made(no_onehot),
-        {"confident_tokens", "count_of_1001", "count_of_70000", "gradient_rows", "gradient_sign", "one_hot"},
+        {
+            "confident_tokens",
+            "count_of_1001",
+            "count_of_70000",
+            "gradient_rows",
+            "gradient_sign",
+            "many_classes",
+            "one_hot",
+        },
     ),
-    "log_of_p_plus_epsilon": (made(log_of_p_plus_epsilon), {"confident_tokens", "non_negative"}),
-    "base_2_logarithm": (made(base_2), {"confident_tokens", "count_of_1001", "count_of_70000", "one_hot"}),
+    "log_of_p_plus_epsilon": (made(log_of_p_plus_epsilon), {"confident_tokens", "many_classes", "non_negative"}),
+    "base_2_logarithm": (
+        made(base_2),
+        {"confident_tokens", "count_of_1001", "count_of_70000", "many_classes", "one_hot"},
+    ),
     "smoothed_labels": (
         made(smoothed),
-        {"confident_tokens", "count_of_1001", "count_of_70000", "gradient_sign", "one_hot", "shift"},
+        {"confident_tokens", "count_of_1001", "count_of_70000", "gradient_sign", "many_classes", "one_hot", "shift"},
     ),
     "labels_of_the_step_before": (
         made(previous_label),
@@ -230,6 +263,7 @@ WRONG = {
             "count_of_1001",
             "count_of_70000",
             "gradient_sign",
+            "many_classes",
             "one_hot",
             "padding",
             "permutation",
@@ -248,7 +282,7 @@ WRONG = {
     ),
     "divided_by_the_batch_size": (
         made(denominator=len),
-        {"count_of_1001", "count_of_70000", "one_hot", "padding", "split_batches", "weight_scaling"},
+        {"count_of_1001", "count_of_70000", "many_classes", "one_hot", "padding", "split_batches", "weight_scaling"},
     ),
     "divided_by_the_number_of_tokens": (
         made(denominator=np.count_nonzero),
@@ -256,7 +290,7 @@ WRONG = {
     ),
     "sum": (
         made(denominator=lambda w: 1),
-        {"count_of_1001", "count_of_70000", "one_hot", "split_batches", "weight_scaling"},
+        {"count_of_1001", "count_of_70000", "many_classes", "one_hot", "split_batches", "weight_scaling"},
     ),
     "mean_of_row_means": (mean_of_row_means, {"one_hot", "split_batches"}),
     "epsilon_in_the_denominator": (made(denominator=lambda w: w.sum() + np.float32(1e-6)), {"weight_scaling"}),
@@ -270,7 +304,14 @@ WRONG = {
     ),
     "count_in_bfloat16": (made(denominator=lambda w: to_8_bits(w.sum())), {"count_of_1001", "count_of_70000"}),
     "sum_in_float16": (made(denominator=lambda w: w.sum(dtype=np.float16)), {"count_of_70000"}),
-    "written_in_place": (in_place, PLAIN - {"count_of_1001", "count_of_70000"}),
+    "written_in_place": (in_place, {"arguments_unwritten"}),
+    "labels_masked_in_place": (labels_masked_in_place, {"arguments_unwritten"}),
+    "classes_beyond_1024_left_out": (made(first_1024), {"many_classes"}),
+    "gradient_of_some_classes": (made(slope_of_1024), {"many_classes"}),
+    "gradient_of_the_opposite_sign": (
+        made(opposite),
+        {"confident_tokens", "count_of_1001", "count_of_70000", "gradient_sign", "many_classes", "one_hot"},
+    ),
     "value_of_one_entry": (one_entry, PLAIN),
     "upstream_averaged": (
         subject(upstream=lambda z, y, w, c: upstream(z, y, w, c.mean())),

@@ -16,6 +16,7 @@ PEERS = {
     "keras.losses.SparseCategoricalCrossentropy": keras.losses.SparseCategoricalCrossentropy,
 }
 TOKENS = Conventions(("logits", "targets"), returns="tokens")
+UNREDUCED = {"average_across_timesteps": False, "average_across_batch": False}
 
 
 def violated(check):
@@ -43,6 +44,20 @@ def test_count_that_overflows_in_half_precision():
         "float16": "violated",
         "bfloat16": "holds",
     }
+
+
+def test_kit_counts_in_the_dtype_of_the_losses():
+    """They are float32, whatever the logits are: weights of a half dtype neither overflow nor are rounded."""
+    names = ["count_of_70000"]
+    tokens = check_loss(seqloss.token_loss, backend="tensorflow", conventions=TOKENS, modes=(), invariants=names)
+    assert all(f.verdict == "holds" for f in tokens.findings), tokens.report()
+
+    def summed(logits, targets, weights):
+        return tf.reduce_sum(seqloss.sequence_loss(logits, targets, weights, **UNREDUCED))
+
+    total = check_loss(summed, backend="tensorflow", conventions=Conventions(returns="sum"), modes=(), invariants=names)
+    assert all(f.verdict == "holds" for f in total.findings), total.report()
+    assert {f.dtype for f in (*tokens.findings, *total.findings)} == {"float32", "float16", "bfloat16"}
 
 
 @tf.custom_gradient

@@ -2,6 +2,7 @@
 
 import pathlib
 import runpy
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from seqloss.testing import Conventions, check_loss, frameworks
 from seqloss.testing.check import judging
 
 IGNORING = Conventions(("logits", "targets"), layout="packed", ignore_label=-100)
+TOKENS = Conventions(("logits", "targets"), returns="tokens")
+UNREDUCED = {"average_across_timesteps": False, "average_across_batch": False}
 CHEAP = ("padding", "unsafe_masks", "empty", "label_policy", "shift", "one_hot", "confident_tokens", "double_backward")
 PEERS = {
     "cross_entropy": F.cross_entropy,
@@ -50,10 +53,50 @@ def test_sequence_loss_holds():
 
 def test_token_loss_needs_its_mask():
     """Without it, weights are multiplied in outside, and NaN is seen through them."""
-    conventions = Conventions(("logits", "targets"), returns="tokens")
     names = ("padding", "unsafe_masks", "upstream_gradients", "double_backward")
-    check = check_loss(seqloss.token_loss, backend="torch", conventions=conventions, modes=(), invariants=names)
+    check = check_loss(seqloss.token_loss, backend="torch", conventions=TOKENS, modes=(), invariants=names)
     assert violated(check) == {"unsafe_masks"}, check.report()
+
+
+def test_kit_counts_in_the_dtype_of_the_losses():
+    """They are float32, whatever the logits are: weights of a half dtype neither overflow nor are rounded."""
+    names = ["count_of_70000"]
+    tokens = check_loss(seqloss.token_loss, backend="torch", conventions=TOKENS, modes=(), invariants=names)
+    assert all(f.verdict == "holds" for f in tokens.findings), tokens.report()
+
+    def summed(logits, targets, weights):
+        return torch.sum(seqloss.sequence_loss(logits, targets, weights, **UNREDUCED))
+
+    total = check_loss(summed, backend="torch", conventions=Conventions(returns="sum"), modes=(), invariants=names)
+    assert all(f.verdict == "holds" for f in total.findings), total.report()
+    assert {f.dtype for f in (*tokens.findings, *total.findings)} == {"float32", "float16", "bfloat16"}
+
+
+def test_partial_is_recognised():
+    check = check_loss(partial(F.cross_entropy, label_smoothing=0.0), modes=(), invariants=["padding"])
+    assert (check.name, check.conventions, check.holds) == ("torch.nn.functional.cross_entropy", IGNORING, True)
+    with pytest.raises(seqloss.OptionError, match="are these its conventions"):
+        check_loss(partial(F.cross_entropy, reduction="none"), modes=(), invariants=["padding"])
+
+
+@pytest.mark.parametrize("written", ["forward", "backward", "labels"])
+def test_writing_where_no_gradient_sees_it(written):
+    def loss(logits, targets):
+        if written == "labels":
+            targets[targets == -100] = 0
+        value = F.cross_entropy(logits, targets)
+        if written == "forward":
+            logits.data.mul_(2)
+        if written == "backward" and value.requires_grad:
+            value.register_hook(lambda cotangent: [logits.data.mul_(2), None][1])
+        return value
+
+    names = ("one_hot", "arguments_unwritten", "many_classes")
+    check = check_loss(loss, backend="torch", conventions=IGNORING, modes=(), invariants=names)
+    assert "arguments_unwritten" in violated(check), check.report()
+    details = {f.invariant: f.detail for f in check.findings}
+    name = "targets" if written == "labels" else "logits"
+    assert details["arguments_unwritten"].startswith(f"the {name} after the call: ")
 
 
 class Detached(torch.autograd.Function):

@@ -9,7 +9,7 @@ from seqloss.core.errors import ArgumentTypeError, BackendError, OptionError
 from seqloss.testing import frameworks
 from seqloss.testing.check.conventions import Conventions
 from seqloss.testing.check.judging import findings
-from seqloss.testing.check.known import known
+from seqloss.testing.check.known import known, whole
 from seqloss.testing.check.resolving import resolve
 from seqloss.testing.check.result import Finding, LossCheck
 from seqloss.testing.check.subjects import Adapted
@@ -34,9 +34,9 @@ def check_loss(
         loss = sum(weights * nll) / sum(weights)
 
     and asked for each of the invariants in :mod:`seqloss.testing.invariants`: padding, masks over NaN, empty batches,
-    bad labels, split and reordered batches, shifted logits, confident tokens, counts in half precision, gradients from
-    above, compiled code and second derivatives. Each judges one thing and is lenient about the rest; a batch that
-    violates one is made as small and plain as it can be.
+    bad labels, split and reordered batches, shifted logits, many classes, confident tokens, counts in half precision,
+    arrays that are written into, gradients from above, compiled code and second derivatives. Each judges one thing and
+    is lenient about the rest; a batch that violates one is made as small and plain as it can be.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def check_loss(
         ``gradient="returned"`` for NumPy. Known are ``torch.nn.functional.cross_entropy`` and
         ``linear_cross_entropy`` (with the identity as its weight), ``optax.softmax_cross_entropy_with_integer_labels``,
         ``tf.nn.sparse_softmax_cross_entropy_with_logits``, the class ``keras.losses.SparseCategoricalCrossentropy``
-        (from logits, with its weighted mean), and :func:`seqloss.sequence_loss`.
+        (from logits, with its weighted mean), and :func:`seqloss.sequence_loss`; each also as a ``functools.partial``
+        of keywords that leave its conventions as they are.
     modes : iterable of str, optional
         The compiled forms to compare with eager code: "inductor" for torch, "function" and "xla" for TensorFlow,
         "jit" for JAX, or another mode of ``seqloss.testing.frameworks``. None: all of the former.
@@ -125,14 +126,17 @@ def _completed(
     if conventions is not None and not isinstance(conventions, Conventions):
         raise ArgumentTypeError(f"conventions must be a seqloss.testing.Conventions or None, got {conventions!r}")
     entry = known(fn)
-    module, qualified = getattr(fn, "__module__", None) or "", getattr(fn, "__qualname__", type(fn).__qualname__)
+    function = whole(fn)
+    module = getattr(function, "__module__", None) or ""
+    qualified = getattr(function, "__qualname__", type(function).__qualname__)
     name = f"{module}:{qualified}" if entry is None else entry[0]
     if backend is None:
         package = module.partition(".")[0]
         backend = entry[1].backend if entry else package if package in frameworks.NAMES else None
     if backend is None:
         raise OptionError(
-            f"the framework of {name} is not known; pass backend=, one of {', '.join(map(repr, frameworks.NAMES))}"
+            f"the framework of {name} is not known; pass backend=, one of {', '.join(map(repr, frameworks.NAMES))}, "
+            "and conventions="
         )
     if conventions is None and entry is not None:
         return name, entry[1].adapted(fn, backend), backend, entry[1].of(backend)

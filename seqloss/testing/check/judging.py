@@ -24,10 +24,11 @@ def findings(subject: Subject, invariant: Invariant, seed: int) -> Iterator[Find
         if not subject.modes:
             yield finding(subject, invariant, seed, "-", "float32", COMPILED_CALLS)
         return
-    yield finding(subject, invariant, seed)
+    first, found = _judged(subject, invariant, seed)
+    yield first
     if invariant.half and subject.cast is not None:
         for dtype in subject.dtypes:
-            yield finding(subject.cast(dtype), invariant, seed, dtype=dtype)
+            yield _judged(subject.cast(dtype), invariant, seed, dtype=dtype, known=found)[0]
 
 
 def finding(
@@ -39,6 +40,19 @@ def finding(
     calls: int = CALLS,
 ) -> Finding:
     """The verdict on one invariant."""
+    return _judged(subject, invariant, seed, mode, dtype, calls)[0]
+
+
+def _judged(
+    subject: Subject,
+    invariant: Invariant,
+    seed: int,
+    mode: str = "eager",
+    dtype: str = "float32",
+    calls: int = CALLS,
+    known: Smallest | None = None,
+) -> tuple[Finding, Smallest | None]:
+    """The verdict and its example. One that is known from another dtype need not be looked for again."""
     probe = Probe(subject, invariant.name)
     batch = probe.fit(invariant.draw(np.random.default_rng(seed)))
     told = (invariant.name, mode, dtype)
@@ -47,12 +61,14 @@ def finding(
             _knows(probe, dtype)
         invariant.check(probe, batch, generator(seed))
     except NotApplicable as reason:
-        return Finding(*told, "not applicable", str(reason), invariant.summary)
+        return Finding(*told, "not applicable", str(reason), invariant.summary), None
     except InvariantViolation as violation:
-        found = _smallest(subject, invariant, seed, calls, Smallest(batch, violation))
-        example = _example(found.violation)
-        return Finding(*told, "violated", f"{example['what']}: {_line(example)}", invariant.summary, example)
-    return Finding(*told, "holds", ", ".join(probe.notes), invariant.summary)
+        again = known and Violating(subject, invariant, seed, calls)(known.batch)
+        found = Smallest(known.batch, again) if known and again else None
+        found = found or _smallest(subject, invariant, seed, calls, Smallest(batch, violation))
+        example = _example(found.violation, dtype)
+        return Finding(*told, "violated", f"{example['what']}: {_line(example)}", invariant.summary, example), found
+    return Finding(*told, "holds", ", ".join(probe.notes), invariant.summary), None
 
 
 def _smallest(subject: Subject, invariant: Invariant, seed: int, calls: int, start: Smallest) -> Smallest:
@@ -72,18 +88,22 @@ def _knows(probe: Probe, dtype: str) -> None:
         raise NotApplicable(f"{dtype} is refused: {type(answer).__name__}")
 
 
-def _example(violation: InvariantViolation) -> dict[str, Any]:
+def _example(violation: InvariantViolation, dtype: str) -> dict[str, Any]:
     arrays = {} if violation.batch is None else violation.batch._asdict()
     told = {"what": violation.what, "expected": violation.expected, "got": violation.got}
-    return {key: _listed(value) for key, value in {**told, **arrays}.items()}
+    given = {key: _listed(value, dtype if key in ("logits", "weights") else "") for key, value in arrays.items()}
+    return {**{key: _listed(value) for key, value in told.items()}, **given}
 
 
-def _listed(x: Any) -> Any:
-    """An array as lists of Python numbers, as a text if it is long; texts and tuples as they are."""
+def _listed(x: Any, dtype: str = "") -> Any:
+    """An array as lists of Python numbers, as a text if it is long, with the dtype in which the loss was asked with it.
+
+    Texts and tuples stay as they are.
+    """
     if isinstance(x, (np.ndarray, np.generic)):
         x = np.asarray(x)
         if x.size > ENTRIES:
-            return f"{x.dtype.name}{list(x.shape)}{_all_equal(x)}"
+            return f"{dtype or x.dtype.name}{list(x.shape)}{_all_equal(x)}"
         return (x.astype(np.float64) if x.dtype.kind == "f" else x).tolist()
     return x
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from seqloss.testing.check.conventions import Conventions
@@ -39,7 +40,14 @@ def _of_seqloss(loss: Any, backend: str) -> Callable[..., Any]:
     """For NumPy the function that returns its gradient."""
     import seqloss
 
-    return seqloss.sequence_loss_and_grad if backend == "numpy" else seqloss.sequence_loss
+    function: Callable[..., Any] = loss
+    if backend != "numpy":
+        return function
+    return (
+        partial(seqloss.sequence_loss_and_grad, **loss.keywords)
+        if isinstance(loss, partial)
+        else (seqloss.sequence_loss_and_grad)
+    )
 
 
 _IGNORING = Conventions(("logits", "targets"), layout="packed", ignore_label=-100)
@@ -59,8 +67,24 @@ KNOWN = {
 """By the name under which each is public."""
 
 
+_CONVENTIONAL = {"axis", "from_logits", "ignore_class", "ignore_index", "reduction"}
+"""With these keywords a known loss has conventions that are not known."""
+
+
+def whole(loss: Any) -> Any:
+    """The function of which ``functools.partial`` made the loss."""
+    while isinstance(loss, partial):
+        loss = loss.func
+    return loss
+
+
 def known(loss: Any) -> tuple[str, Known] | None:
     """What is known of a loss, with its public name. The libraries are looked for only where they are imported."""
+    # A partial of a partial is one, with all of its arguments.
+    if isinstance(loss, partial):
+        if loss.args or _CONVENTIONAL & set(loss.keywords):
+            return None
+        loss = whole(loss)
     for name, entry in KNOWN.items():
         package, *path = name.split(".")
         found: Any = sys.modules.get(package)

@@ -50,7 +50,7 @@ def resolve(name: str) -> Callable[..., Any]:
         raise OptionError(f"a loss is named as package.module:function, got {name!r}{guess}")
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:  # a module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         raise OptionError(
             f"the module of {name!r} cannot be imported: {type(error).__name__}: {error}; run this where "
             f"`python -c 'import {module_name}'` works"

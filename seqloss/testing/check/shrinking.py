@@ -60,6 +60,8 @@ def smallest(violating: Violating, start: Smallest) -> Smallest:
 
 
 def _fewer(violating: Violating, found: Smallest) -> Smallest:
+    if found.batch.logits.shape[2] > FEW:
+        found = _halved(violating, found, 2)
     for axis, least in ((0, 1), (1, 1), (2, 2)):
         if axis < 2:
             found = _halved(violating, found, axis)
@@ -71,16 +73,26 @@ def _fewer(violating: Violating, found: Smallest) -> Smallest:
 
 
 def _halved(violating: Violating, found: Smallest, axis: int) -> Smallest:
-    """Few leading rows or steps, by bisection; of many not the fewest, since each shape may have to be compiled."""
-    enough, too_few = found.batch.weights.shape[axis], 0
+    """Few of the first rows, steps or classes, by bisection.
+
+    Of many not the fewest, since each shape may have to be compiled.
+    """
+    enough, too_few = found.batch.logits.shape[axis], 0 if axis < 2 else 1
     while enough - too_few > max(1, enough // FEW):
         middle = (enough + too_few) // 2
-        shorter = _tried(violating, found, Batch(*(x.take(range(middle), axis) for x in found.batch)))
+        shorter = _tried(violating, found, _first(found.batch, axis, middle))
         if shorter is found:
             too_few = middle
         else:
             found, enough = shorter, middle
     return found
+
+
+def _first(batch: Batch, axis: int, size: int) -> Batch:
+    """The first rows, time steps or classes; a token of a class that is gone gets the last that is left."""
+    if axis < 2:
+        return Batch(*(x.take(range(size), axis) for x in batch))
+    return batch._replace(logits=batch.logits[..., :size], targets=np.minimum(batch.targets, size - 1))
 
 
 def _without(batch: Batch, axis: int, at: int) -> Batch:

@@ -26,7 +26,7 @@ class Adapted:
         differentiable = not self.returned
         half = tuple(dtype for dtype in ("float16", "bfloat16") if dtype in self.driver.DTYPES)
         return Subject(
-            self._asked(self._eager),
+            self._asked(self._eager) if self.driver.writable is None else self._watched,
             upstream=self._upstream if differentiable else None,
             modes={mode: self._asked(self._in_mode(mode), mode) for mode in modes},
             second=self._second if differentiable and self.driver.hessian_product is not None else None,
@@ -45,7 +45,7 @@ class Adapted:
         try:
             with np.errstate(all="ignore"):
                 said = self.called(*arrays)
-        except Exception as error:  # whatever a loss makes of arrays that it does not expect
+        except (Exception, SystemExit) as error:  # whatever a loss makes of arrays that it does not expect
             raise OptionError(
                 f"{name} raised {type(error).__name__} for plain arrays of the shapes "
                 f"{', '.join(str(tuple(x.shape)) for x in arrays)}: {error}; are these its conventions? "
@@ -73,8 +73,9 @@ class Adapted:
         if label is not None:
             targets = np.where(weights == 0, label, targets)
         logits, targets, weights = map(self._laid_out, (logits, targets, weights))
-        array = self.driver.array
-        return [array(logits, self.dtype), array(targets), array(weights, self.dtype)]
+        array, writable = self.driver.array, self.driver.writable
+        arrays = [array(logits, self.dtype), array(targets), array(weights, self.dtype)]
+        return arrays if writable is None else [writable(x) for x in arrays]
 
     def _laid_out(self, x: Array) -> Array:
         if self.conventions.layout == "packed":
@@ -127,12 +128,34 @@ class Adapted:
 
     # --- the ways to run it: each from arrays to value and gradient
 
-    def _eager(self, arrays: list[Any]) -> tuple[Any, Any]:
+    def _eager(self, arrays: list[Any], watch: Callable[[Any], None] | None = None) -> tuple[Any, Any]:
+        def mean(*leaves: Any) -> Any:
+            # The framework may hand over others than it was given.
+            if watch is not None:
+                watch(leaves)
+            return self._mean(*leaves)
+
         if self.returned:
+            if watch is not None:
+                watch(arrays)
             value, gradient = self.called(*arrays)
             return value, gradient
-        value, gradients = self.driver.MODES["eager"](self._mean, arrays, (0,), None)
+        value, gradients = self.driver.MODES["eager"](mean, arrays, (0,), None)
         return value, gradients[0]
+
+    def _watched(self, logits: Array, targets: Array, weights: Array) -> Answer:
+        """Eagerly; what the loss writes into its arrays is written into these."""
+        snapshots: list[tuple[Any, Array]] = []
+
+        def watch(arrays: Any) -> None:
+            snapshots.extend((x, np.array(self.driver.to_numpy(x))) for x in arrays)
+
+        answer: Answer = self._asked(lambda arrays: self._eager(arrays, watch))(logits, targets, weights)
+        for given, (array, before) in zip((logits, targets, weights), snapshots, strict=True):
+            after = self.driver.to_numpy(array)
+            if after.tobytes() != before.tobytes():
+                given[...] = self._batch_major(after, weights.shape)
+        return answer
 
     def _quick(self) -> Loss | None:
         quick = self.driver.QUICK

@@ -5,9 +5,10 @@
 -> (value, gradients)``. ``EXPLICIT`` maps names to ways to call a function that returns its own gradients:
 ``run(function, arrays) -> results``. ``COMPILERS`` maps the names of the real compilers to ``compile(function) ->
 function``, and ``QUICK`` names one that is quicker than eager code where each shape is met once. ``weighted``,
-``total`` and ``over`` are what users write around a loss; ``hessian_product`` is a second derivative, and None where
-there is none. ``DTYPES`` are the float dtypes to test, ``FEWER_DTYPES`` those of the modes for which a choice is
-enough.
+``total`` and ``over`` are what users write around a loss, in the dtype of its losses; ``hessian_product`` is a second
+derivative, and None where there is none. ``writable`` makes an array that a function can write into of one that
+``array`` made, and is None where no function can. ``DTYPES`` are the float dtypes to
+test, ``FEWER_DTYPES`` those of the modes for which a choice is enough.
 """
 
 import importlib

@@ -64,8 +64,8 @@ def _checkpoint(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
 
 
 def weighted(tokens: Any, weights: Any) -> Any:
-    """The losses of tokens times their weights."""
-    return tokens * weights
+    """The losses of tokens times their weights, in the dtype of the losses."""
+    return tokens * weights.astype(tokens.dtype)
 
 
 def total(x: Any) -> Any:
@@ -73,8 +73,8 @@ def total(x: Any) -> Any:
 
 
 def over(summed: Any, weights: Any) -> Any:
-    """A sum of losses divided by the sum of the weights; 0 where that is 0."""
-    count = weights.sum()
+    """A sum of losses divided by the sum of the weights, added up in its dtype; 0 where that is 0."""
+    count = weights.sum(dtype=summed.dtype)
     return jnp.where(count == 0, jnp.zeros_like(summed), summed / jnp.where(count == 0, jnp.ones_like(count), count))
 
 
@@ -87,6 +87,7 @@ def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
     return jax.grad(slope)(arrays[0])
 
 
+writable = None
 MODES = {"eager": _eager, "jit": _jit, "grad-of-jit": _jit_inside, "checkpoint": _checkpoint}
 COMPILERS = {"jit": jax.jit}
 QUICK = "jit"

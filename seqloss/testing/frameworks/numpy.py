@@ -20,6 +20,10 @@ def to_numpy(x: Any) -> Any:
     return np.asarray(x)
 
 
+def writable(x: Any) -> Any:
+    return x.copy()
+
+
 def dtype(x: Any) -> str:
     return str(x.dtype)
 
@@ -45,8 +49,8 @@ def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, N
 
 
 def weighted(tokens: Any, weights: Any) -> Any:
-    """The losses of tokens times their weights."""
-    return tokens * weights
+    """The losses of tokens times their weights, in the dtype of the losses."""
+    return tokens * weights.astype(tokens.dtype)
 
 
 def total(x: Any) -> Any:
@@ -54,8 +58,8 @@ def total(x: Any) -> Any:
 
 
 def over(summed: Any, weights: Any) -> Any:
-    """A sum of losses divided by the sum of the weights; 0 where that is 0."""
-    count = weights.sum()
+    """A sum of losses divided by the sum of the weights, added up in its dtype; 0 where that is 0."""
+    count = weights.sum(dtype=summed.dtype)
     return np.where(count == 0, np.zeros_like(summed), summed / np.where(count == 0, np.ones_like(count), count))
 
 

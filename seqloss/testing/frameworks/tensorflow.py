@@ -80,7 +80,7 @@ def _unknown_rank(x: Any) -> Any:
 
 
 def weighted(tokens: Any, weights: Any) -> Any:
-    """The losses of tokens times their weights."""
+    """The losses of tokens times their weights, in the dtype of the losses."""
     return tokens * tf.cast(weights, tokens.dtype)
 
 
@@ -89,7 +89,7 @@ def total(x: Any) -> Any:
 
 
 def over(summed: Any, weights: Any) -> Any:
-    """A sum of losses divided by the sum of the weights; 0 where that is 0."""
+    """A sum of losses divided by the sum of the weights, added up in its dtype; 0 where that is 0."""
     count = tf.reduce_sum(tf.cast(weights, summed.dtype))
     return tf.where(count == 0, tf.zeros_like(summed), summed / tf.where(count == 0, tf.ones_like(count), count))
 
@@ -106,6 +106,7 @@ def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
     return outer.gradient(gradient, first, output_gradients=direction)
 
 
+writable = None
 MODES = {
     "eager": _eager,
     "function": _outside,

@@ -20,6 +20,10 @@ def to_numpy(x: Any) -> Any:
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
 
+def writable(x: Any) -> Any:
+    return x
+
+
 def dtype(x: Any) -> str:
     return str(x.dtype).removeprefix("torch.")
 
@@ -88,8 +92,8 @@ def _explicit_compiled(function: Any, arrays: Any) -> Any:
 
 
 def weighted(tokens: Any, weights: Any) -> Any:
-    """The losses of tokens times their weights."""
-    return tokens * weights
+    """The losses of tokens times their weights, in the dtype of the losses."""
+    return tokens * weights.to(tokens.dtype)
 
 
 def total(x: Any) -> Any:
@@ -97,8 +101,8 @@ def total(x: Any) -> Any:
 
 
 def over(summed: Any, weights: Any) -> Any:
-    """A sum of losses divided by the sum of the weights; 0 where that is 0."""
-    count = weights.sum()
+    """A sum of losses divided by the sum of the weights, added up in its dtype; 0 where that is 0."""
+    count = weights.sum(dtype=summed.dtype)
     return torch.where(count == 0, torch.zeros_like(summed), summed / torch.where(count == 0, 1, count))
 
 

@@ -26,13 +26,14 @@ from seqloss.testing.invariants.subject import (
     Seed,
     Subject,
 )
-from seqloss.testing.invariants.symmetries import permutation, shift, split_batches, weight_scaling
+from seqloss.testing.invariants.symmetries import arguments_unwritten, permutation, shift, split_batches, weight_scaling
 from seqloss.testing.invariants.values import (
     confident_tokens,
     count_of_1001,
     count_of_70000,
     gradient_rows,
     gradient_sign,
+    many_classes,
     non_negative,
     one_hot,
 )
@@ -48,7 +49,9 @@ INVARIANTS: dict[str, Invariant] = {
         permutation,
         shift,
         weight_scaling,
+        arguments_unwritten,
         one_hot,
+        many_classes,
         non_negative,
         gradient_rows,
         gradient_sign,
@@ -72,6 +75,7 @@ __all__ = [
     "NotApplicable",
     "Seed",
     "Subject",
+    "arguments_unwritten",
     "compiled_is_eager",
     "confident_tokens",
     "count_of_1001",
@@ -81,6 +85,7 @@ __all__ = [
     "gradient_rows",
     "gradient_sign",
     "label_policy",
+    "many_classes",
     "non_negative",
     "one_hot",
     "padding",

@@ -60,6 +60,8 @@ def double_backward(probe: Probe, batch: Batch, rng: np.random.Generator) -> Non
     except Exception as error:  # a refusal, whatever its class
         probe.note(f"refused: {type(error).__name__}")
         return
+    except SystemExit as error:
+        probe.fail("an exception", "a second derivative or a refusal", repr(error), batch)
     if got is None:
         probe.note("refused: there is no second gradient")
         return

@@ -3,11 +3,11 @@
 import numpy as np
 
 from seqloss.testing.invariants.invariant import invariant
-from seqloss.testing.invariants.probe import Probe, draw
+from seqloss.testing.invariants.probe import ROUNDED_SUM, Probe, draw
 from seqloss.testing.invariants.subject import Array, Batch
 
 
-@invariant()
+@invariant(half=True)
 def padding(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """More time steps or rows of weight 0 change nothing, and have a gradient of exactly 0."""
     probe.needs("any", "binary")
@@ -18,11 +18,13 @@ def padding(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
         padded.weights[_after(batch.weights, axis)] = 0
         answer = probe.ask(padded)
         real, added = (answer.dlogits[part(batch.weights, axis)] for part in (_before, _after))
-        probe.agree(answer._replace(dlogits=real), plain.value, plain.dlogits, padded, f"after padding with {what}")
+        under = f"after padding with {what}"
+        # Half-precision losses are added up in another order.
+        probe.agree(answer._replace(dlogits=real), plain.value, plain.dlogits, padded, under, units=ROUNDED_SUM)
         probe.same(f"the gradient of the added {what}", added, 0, padded)
 
 
-@invariant()
+@invariant(half=True)
 def unsafe_masks(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """A token of weight 0 may hold anything: NaN, infinities, labels that are no class. Nothing of it is seen."""
     probe.needs("any", "binary")
@@ -48,7 +50,7 @@ def unsafe_masks(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
         probe.same(f"the gradient behind a mask over {what}", answer.dlogits[masked], 0, poisoned)
 
 
-@invariant()
+@invariant(half=True)
 def empty(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """A batch without tokens, or without one that counts, has the loss 0 and gradients of 0."""
     cases = {
@@ -63,7 +65,7 @@ def empty(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
         probe.same(f"the gradient where {what}", answer.dlogits, 0, nothing)
 
 
-@invariant()
+@invariant(half=True)
 def label_policy(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """A token that counts and whose label is no class: an exception, or NaN; never a number that looks right."""
     counting = np.argwhere(batch.weights != 0)

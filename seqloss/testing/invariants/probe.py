@@ -33,8 +33,16 @@ class Probe:
         return self._answered(self.attempt(batch), batch)
 
     def attempt(self, batch: Batch) -> Answer | Exception:
-        """The answer of the loss, of the right form and with the arrays unwritten; or the exception that it raised."""
+        """The answer of the loss, of the right form; or the exception that it raised."""
         return self._attempt(self.subject.loss, batch, ())
+
+    def unwritten(self, batch: Batch) -> None:
+        """The loss leaves the arrays as they are, whatever it answers."""
+        given = Batch(*(x.copy() for x in batch))
+        self._said(self.subject.loss, given, batch)
+        for name, before, after in zip(Batch._fields, batch, given, strict=True):
+            if before.tobytes() != after.tobytes():
+                self.fail(f"the {name} after the call", before, after, batch)
 
     def ask_mode(self, mode: str, batch: Batch) -> Answer:
         """The answer of one of the compiled forms. An exception is a violation."""
@@ -116,23 +124,27 @@ class Probe:
         return answer
 
     def _attempt(self, loss: Loss, batch: Batch, shape: tuple[int, ...]) -> Answer | Exception:
-        self.asked += 1
-        given = Batch(*(x.copy() for x in batch))
-        try:
-            said = loss(*given)
-        except NotApplicable:
-            raise
-        except Exception as error:  # whatever it is, the invariant decides what it means
-            return error
-        for name, before, after in zip(Batch._fields, batch, given, strict=True):
-            if before.tobytes() != after.tobytes():
-                self.fail(f"{name}, which the loss wrote into,", before, after, batch)
+        said = self._said(loss, Batch(*(x.copy() for x in batch)), batch)
+        if isinstance(said, Exception):
+            return said
         answer = read(said)
         expected = {"value": (answer.value, shape), "gradient": (answer.dlogits, batch.logits.shape)}
         for name, (got, wanted) in expected.items():
             if got.shape != wanted:
                 self.fail(f"the shape of the {name}", wanted, got.shape, batch)
         return answer
+
+    def _said(self, loss: Loss, given: Batch, batch: Batch) -> Any:
+        """What the loss returned, or the exception that it raised. One that ends the program is a violation."""
+        self.asked += 1
+        try:
+            return loss(*given)
+        except NotApplicable:
+            raise
+        except Exception as error:  # whatever it is, the invariant decides what it means
+            return error
+        except SystemExit as error:
+            raise self._violation("an exception", "an answer", repr(error), batch) from error
 
     def _violation(self, what: str, expected: Any, got: Any, batch: Batch) -> InvariantViolation:
         arrays = "\n".join(f"  {name} = {small(x)}" for name, x in zip(Batch._fields, batch, strict=True))

@@ -57,6 +57,17 @@ def shift(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
 
 
 @invariant()
+def arguments_unwritten(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
+    """The arrays that a loss is given are the same afterwards, whatever is in them."""
+    probe.ask(batch)
+    masked = batch.weights == 0
+    logits = np.where(masked[..., None], np.float32(np.nan), batch.logits)
+    for targets in (batch.targets, np.where(masked, -100, batch.targets), np.full_like(batch.targets, -1)):
+        probe.unwritten(batch._replace(targets=targets))
+    probe.unwritten(batch._replace(logits=logits))
+
+
+@invariant()
 def weight_scaling(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """Weights are relative: times a power of two they give the same mean, bit for bit."""
     probe.needs("any")
