@@ -217,7 +217,7 @@ def test_half_of_a_pair_is_refused(recorded, suffix):
 
 
 def test_no_files_are_an_os_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"^there is no .*x\.npz; a recording is x\.npz and x\.json$"):
         golden.read(tmp_path / "x")
 
 
@@ -394,6 +394,40 @@ ZERO = np.zeros(1000, np.float32)
 PICKLED = npy("|O", (1,), pickle.dumps([Bang()]))
 
 
+def moved(content, by=0):
+    """An archive whose directory starts so many bytes later, and which says so."""
+    size, start = struct.unpack("<2L", content[-10:-2])
+    return content[:-10] + struct.pack("<2L", size, start + by) + content[-2:]
+
+
+def shifted(content, front):
+    """An archive behind other bytes, with right offsets in its directory too."""
+    at, new = content.index(b"PK\x01\x02"), bytearray(moved(content, len(front)))
+    while new[at : at + 4] == b"PK\x01\x02":
+        (start,) = struct.unpack("<L", new[at + 42 : at + 46])
+        new[at + 42 : at + 46] = struct.pack("<L", start + len(front))
+        at += 46 + len("x.npy")
+    return front + bytes(new)
+
+
+def with_extra(content):
+    """An archive with a field beside the name of its last array, before the data."""
+    at, start = content.rindex(b"PK\x03\x04"), content.index(b"PK\x01\x02")
+    field = b"\xfe\xca\x04\x00MZxx"
+    head = content[at : at + 28] + struct.pack("<H", len(field)) + content[at + 30 : at + 35] + field
+    return moved(content[:at] + head + content[at + 35 : start] + content[start:], len(field))
+
+
+def in_the_directory(content):
+    """An archive with a field behind the first line of its directory."""
+    start = content.index(b"PK\x01\x02")
+    line = bytearray(content[start : start + 51])
+    line[32:34] = b"\x02\x00"  # a comment of two bytes
+    size, place = struct.unpack("<2L", content[-10:-2])
+    new = content[:start] + bytes(line) + b"MZ" + content[start + 51 :]
+    return new[:-10] + struct.pack("<2L", size + 2, place) + new[-2:]
+
+
 def with_directory_bytes(content, edit):
     """An archive with something done to its directory, which starts at the first of these signatures."""
     start = content.index(b"PK\x01\x02")
@@ -449,6 +483,11 @@ def put(place, value):
         "a comment": zipped([X, Y])[:-2] + b"\x01\x00x",
         "a comment that lacks": zipped([X, Y])[:-2] + b"\x05\x00",
         "something behind": zipped([X, Y]) + b"x",
+        "something before": b"MZ" + zipped([X, Y]),
+        "something before, counted": shifted(zipped([X, Y]), b"#!/bin/sh\n"),
+        "something between": moved(zipped([X, Y]).replace(b"PK\x01\x02", b"MZPK\x01\x02", 1), 2),
+        "something beside a name": with_extra(zipped([X, Y])),
+        "something in the directory": in_the_directory(zipped([X, Y])),
     }.items(),
     ids=lambda item: item[0],
 )
@@ -460,6 +499,27 @@ def test_forged_archives_are_refused(tmp_path, content):
         golden.read(path)
     assert tracemalloc.get_traced_memory()[1] < 2**21
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"MZ" + zipped([X, Y]),
+        shifted(zipped([X, Y]), b"#!/bin/sh\n"),
+        moved(zipped([X, Y]).replace(b"PK\x01\x02", b"MZPK\x01\x02", 1), 2),
+        with_extra(zipped([X, Y])),
+        in_the_directory(zipped([X, Y])),
+    ],
+    ids=["before", "before, counted", "between", "beside a name", "in the directory"],
+)
+def test_an_archive_that_could_be_another_file_too_is_told(tmp_path, content):
+    path = golden.write(tmp_path / "x", {"x": np.float32(0)}, {"y": np.float32(0)})
+    # It is an archive that can be read.
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None and archive.read("y.npy") == Y[1]
+    forge(path, content)
+    with pytest.raises(GoldenError, match=r"there are bytes around .* that belong to no array"):
+        golden.read(path)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,10 @@ Array = Any
 OVERHEAD = 2048
 """More than the headers and the line in the directory take for an array."""
 _AGAIN = "take both files from where they were recorded, or record them again"
-# The end of a zip archive without a comment: the size of its directory stands at the fourth place from behind.
+# The end of a zip archive without a comment: the size of its directory and where it starts stand before the last.
 _END = struct.Struct("<4s4H2LH")
+# What stands before each array, and its line in the directory, take so many bytes and those of a name.
+_LOCAL, _LINE = 30, 46
 
 
 def arrays_of(path: Path, content: bytes, manifest: Manifest) -> dict[str, Array]:
@@ -61,6 +63,7 @@ def _arrays(content: bytes, declared: Mapping[str, Entry]) -> dict[str, Array]:
             entry = declared[member.filename.removesuffix(".npy")]
             if not member.file_size == member.compress_size <= entry.nbytes + OVERHEAD:
                 raise ValueError(f"{member.filename} takes {member.file_size} bytes, more than its shape")
+        _check_layout(content, members)
         return {name: _array(name, archive.read(f"{name}.npy"), entry) for name, entry in declared.items()}
 
 
@@ -71,6 +74,20 @@ def _check_directory(content: bytes, members: int) -> None:
     is_wide = content[-_END.size - 20 : -_END.size].startswith(b"PK\x06\x07")
     if signature != b"PK\x05\x06" or comment or is_wide or size > members * OVERHEAD:
         raise ValueError("its directory is not that of a golden file")
+
+
+def _check_layout(content: bytes, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse bytes that belong to no array, before, between or after them: they could be a file of another kind."""
+    *_, size, directory, _ = _END.unpack(content[-_END.size :])
+    place = 0
+    for member in sorted(members, key=lambda member: member.header_offset):
+        extra = int.from_bytes(content[place + _LOCAL - 2 : place + _LOCAL], "little")
+        if member.header_offset != place or extra:
+            raise ValueError(f"there are bytes around {member.filename} that belong to no array")
+        place += _LOCAL + len(member.orig_filename) + member.compress_size
+    lines = sum(_LINE + len(member.orig_filename) for member in members)
+    if (place, lines, place + lines + _END.size) != (directory, size, len(content)):
+        raise ValueError("there are bytes around its directory that belong to no array")
 
 
 def _array(name: str, content: bytes, entry: Entry) -> Array:

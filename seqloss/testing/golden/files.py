@@ -182,7 +182,7 @@ def read(path: Any, *, largest: int = 2**30) -> Golden:
     >>> golden.read("no/such/file")
     Traceback (most recent call last):
         ...
-    FileNotFoundError: [Errno 2] No such file or directory: 'no/such/file.json'
+    FileNotFoundError: there is no no/such/file.npz; a recording is file.npz and file.json
     """
     try:
         archive_path, manifest_path = seqloss_golden_writer.paths(path)
@@ -191,7 +191,12 @@ def read(path: Any, *, largest: int = 2**30) -> Golden:
     for missing, other in ((archive_path, manifest_path), (manifest_path, archive_path)):
         if other.exists() and not missing.exists():
             raise GoldenError(f"{other} is there, but not {missing}: a golden file is the pair; copy both")
-    about = manifest.parse(manifest_path, _content(manifest_path, manifest.LARGEST))
+    try:
+        text = _content(manifest_path, manifest.LARGEST)
+    except FileNotFoundError:
+        pair = f"{archive_path.name} and {manifest_path.name}"
+        raise FileNotFoundError(f"there is no {archive_path}; a recording is {pair}") from None
+    about = manifest.parse(manifest_path, text)
     size = sum(entry.nbytes + archive.OVERHEAD for entry in about.arrays.values())
     if size > largest:
         raise GoldenError(f"{manifest_path} declares arrays of {size} bytes, more than largest={largest}; raise it")
