@@ -221,3 +221,24 @@ def test_results_are_recorded_in_their_dtype(pytester, run, framework):
     result = run(*backend)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E*result y*float32*"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ('"it", {}, {"x": 1.0}', "seqloss_golden takes results by name, at least one, got {}"),
+        ('"it", {"y": 1.0}, {}', "seqloss_golden takes inputs by name, at least one, got {}"),
+        ('"it", None, {"x": 1.0}', "seqloss_golden takes results by name, at least one, got None"),
+        ('"a..b", {"y": 1.0}, {"x": 1.0}', "seqloss_golden takes a name of letters, *got 'a..b'"),
+        ('"../b", {"y": 1.0}, {"x": 1.0}', "seqloss_golden takes a name of letters, *got '../b'"),
+        ('"a.", {"y": 1.0}, {"x": 1.0}', "seqloss_golden takes a name of letters, *got 'a.'"),
+    ],
+)
+def test_what_cannot_be_recorded_is_one_line(pytester, run, call, message):
+    pytester.makepyfile(f"def test_it(seqloss_golden): seqloss_golden({call})")
+    result = run("--seqloss-golden-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"E*{message}"])
+    result.stdout.no_fnmatch_line("*GoldenError*")
+    result.stdout.no_fnmatch_line("*recording.py*")
+    assert not (pytester.path / "golden").exists()

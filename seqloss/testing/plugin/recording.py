@@ -12,7 +12,7 @@ import pytest
 Array = Any
 
 FOLDER = "golden"
-_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+_NAME = re.compile(r"\w[\w-]*(\.[\w-]+)*", re.ASCII)
 _PROPERTY = "seqloss_golden_written"
 _WRITTEN = pytest.StashKey[dict[Path, str]]()
 _PATIENCE = 60.0
@@ -37,7 +37,10 @@ class Recording:
         """Fail unless the results are as recorded, or record them if they differ and that is asked for."""
         __tracebackhide__ = True
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            pytest.fail(f"seqloss_golden takes a name of letters, digits, '_', '-' and '.', got {name!r}")
+            pytest.fail(f"seqloss_golden takes a name of letters, digits, '_', '-' and single '.', got {name!r}")
+        for what, given in (("results", results), ("inputs", inputs)):
+            if not isinstance(given, Mapping) or not given:
+                pytest.fail(f"seqloss_golden takes {what} by name, at least one, got {given!r:.80}")
         for option, value in (("bound", bound), ("scale", scale)):
             unknown = sorted(set(value) - set(results)) if isinstance(value, Mapping) else []
             if unknown:
