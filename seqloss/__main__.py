@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from seqloss.commands import env, explain, golden, selftest
+from seqloss.commands.render.text import ascii_line
 from seqloss.core.errors import OptionError, SeqlossError
 from seqloss.parity import cli as parity
 
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(argv)
         return int(_COMMANDS[options.command].run(options))
     except (SeqlossError, OSError) as error:
-        print(f"seqloss: error: {' '.join(str(error).split())}", file=sys.stderr)
+        # What a file or a framework says may hold anything, escape sequences of the terminal too.
+        print(ascii_line(f"seqloss: error: {' '.join(str(error).split())}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -22,11 +22,12 @@ LOSSES = np.array([0.0, 1e-12, 1.0, 2.0, np.nan, 3.0])
 GRID = np.array([[0.0, 1.0, np.nan], [np.inf, 5.0, 1e6]])
 
 
-def report(evil="plain", same=False, figures=()):
+def report(evil="plain", same=False, figures=(), crashed=False):
     rows = [
         Row(f"good {evil}", (f"a {evil}", "1"), "good"),
         Row("bad", ("b", "22"), "bad", [f"b {evil} is wrong\nin a line of its own", "b again"]),
         Row("neutral", ("c", "-"), "neutral"),
+        *[Row("dead", ("d", "-"), "bad", ["d crashed: it says so"], True)] * crashed,
     ]
     columns = (Column(f"name {evil}"), Column("number", True))
     data = {"x": float("nan"), "y": [1.0, float("inf")], "z": (1, None, evil)}
@@ -134,6 +135,14 @@ def test_the_junit_xml(evil):
     assert failure.text.endswith("is wrong\nin a line of its own\nb again")
     assert [child.tag for child in cases["neutral"]] == ["skipped"]
     assert {p.get("name") for p in suite.iter("property")} == {"seqloss", "short", "longer"}
+
+
+def test_what_has_no_result_is_an_error_and_no_failure():
+    (suite,) = ElementTree.fromstring(junit.render(report(crashed=True)))
+    counts = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": "4", "failures": "1", "errors": "1", "skipped": "1"}
+    (error,) = next(case for case in suite.iter("testcase") if case.get("name") == "dead")
+    assert (error.tag, error.get("message")) == ("error", "d crashed: it says so")
 
 
 # --- HTML ------------------------------------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ def test_a_worker_has_nothing_to_read(do):
     ("job", "options", "detail"),
     [
         ("exits", {}, "exit status 3 without a result: last words"),
+        ("leaves", {"status": 0}, "SystemExit: 0 (in leaves, jobs.py"),
+        ("leaves", {"status": "a licence is needed"}, "SystemExit: a licence is needed (in leaves, jobs.py"),
         ("says_nothing", {}, "exit status 0 without a result"),
         ("is_shot", {}, "killed by SIGSEGV"),
         ("no_such_job", {}, "AttributeError: module 'jobs' has no attribute 'no_such_job'"),

@@ -251,9 +251,10 @@ def test_a_wrong_backend_is_named_and_hides_no_other(boxed, adapter, status, pro
     assert any(line.startswith(problem) for line in lines["boxed"]["problems"])
 
 
-def test_the_table_says_what_is_wrong_in_one_line_each(parity):
-    done = parity("--backends", "boxed", "--register", "boxed=boxed_raises")
+def test_the_table_says_what_is_wrong_in_one_line_each(parity, tmp_path):
+    done = parity("--backends", "boxed", "--register", "boxed=boxed_raises", "--junit=a.xml")
     assert done.returncode == 1
+    assert 'failures="0" errors="1"' in (tmp_path / "a.xml").read_text()
     assert "boxed crashed: ZeroDivisionError: the first line and the second (in token_nll," in done.stdout
     assert "0 of 1 backend agree with the reference" in done.stdout
 
@@ -265,7 +266,7 @@ def test_the_page_shows_where_a_backend_diverges(parity, tmp_path):
     assert page.count("<svg ") == 3
     assert "<h2>Where boxed diverges</h2>" in page and "the first is in row 46 at time 0." in page
     assert "Where numpy diverges" not in page
-    assert 'tests="2" failures="1"' in (tmp_path / "a.xml").read_text()
+    assert 'tests="2" failures="1" errors="0"' in (tmp_path / "a.xml").read_text()
 
 
 # --- other functions -------------------------------------------------------------------------------------------------

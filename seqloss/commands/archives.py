@@ -2,11 +2,13 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from seqloss.core.errors import OptionError
 
 Array = Any
+
+_WRITE = "write one with numpy.savez, without objects"
 
 LARGEST = 2**30
 """Bytes of all arrays together. A small file may say that it holds any number of them."""
@@ -16,8 +18,7 @@ def read(path: Path, needed: tuple[str, ...] = ("logits", "targets"), others: tu
     """The arrays of an ``.npz`` file by name; nothing in it is executed."""
     import numpy as np
 
-    # What cannot be opened is an error of its own.
-    with open(path, "rb") as file:
+    with _opened(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 size = sum(member.file_size for member in archive.infolist())
@@ -31,12 +32,19 @@ def read(path: Path, needed: tuple[str, ...] = ("logits", "targets"), others: tu
             raise
         # NumPy's reader raises whatever the damage leads it to, pickled objects are a ValueError.
         except Exception as error:
-            raise OptionError(
-                f"{path} is no file of arrays that can be read ({error}); write it with numpy.savez, without objects"
-            ) from None
+            raise OptionError(f"{path} is no file of arrays that can be read ({error}); {_WRITE}") from None
     missing = [name for name in needed if name not in arrays]
     if missing:
         raise OptionError(
             f"{path} has no array {missing[0]!r}; it needs {', '.join(needed)}, and may have {', '.join(others)}"
         )
     return arrays
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise OptionError(f"there is no file {path}; {_WRITE}") from None
+    except OSError as error:
+        raise OptionError(f"{path} cannot be read ({error.strerror}); {_WRITE}") from None

@@ -123,7 +123,7 @@ def _recorded(options: argparse.Namespace, outcome: Any, flags: dict[str, bool])
 
 def _not_recorded(outcome: Any) -> Report:
     problem = f"{outcome.framework} {outcome.failure}: {outcome.detail}"
-    row = Row(outcome.framework, (outcome.framework, outcome.failure.upper(), "-", "-"), "bad", [problem])
+    row = Row(outcome.framework, (outcome.framework, outcome.failure.upper(), "-", "-"), "bad", [problem], True)
     return Report("golden write", "Not recorded", [], _ARRAYS, [row], "Nothing was written.", False, {"file": None})
 
 
@@ -157,7 +157,7 @@ def _check(options: argparse.Namespace) -> Report:
 def _copy_writer(options: argparse.Namespace) -> Report:
     from seqloss.testing import golden
 
-    target = options.path if options.path.suffix == ".py" else options.path / golden.WRITER.name
+    target = _target(options.path, golden.WRITER.name)
     content = golden.WRITER.read_bytes()
     if target.exists() and not options.overwrite and target.read_bytes() != content:
         raise OptionError(f"{target} exists and is another file; pass --overwrite to replace it")
@@ -173,6 +173,17 @@ def _copy_writer(options: argparse.Namespace) -> Report:
         True,
         {"file": str(target), "bytes": len(content)},
     )
+
+
+def _target(path: Path, name: str) -> Path:
+    """Where the writer goes to: into a folder, or to a name of its own."""
+    if path.is_dir():
+        return path / name
+    if path.suffix != ".py":
+        raise OptionError(f"there is no folder {str(path)!r}; make it first, or pass a name that ends in .py")
+    if not path.parent.is_dir():
+        raise OptionError(f"{path} cannot be written: there is no folder {str(path.parent)!r}; make it first")
+    return path
 
 
 _ACTIONS = {"write": _write, "check": _check, "writer": _copy_writer}

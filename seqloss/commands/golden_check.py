@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from seqloss.commands import backends, processes
+from seqloss.commands import backends, golden_figures, output, processes
 from seqloss.commands.report import Column, Report, Row
 from seqloss.core.errors import OptionError
 from seqloss.testing import golden
@@ -26,7 +26,8 @@ def check(options: argparse.Namespace) -> Report:
     # A file that cannot be used is an error of the request, noticed before anything is computed.
     files = {str(path): golden.read(path) for path in dict.fromkeys(options.files)}
     choice = backends.select(options)
-    job_options = {"files": list(files), "bound": options.bound}
+    drawn = output.has_figures(options)
+    job_options = {"files": list(files), "bound": options.bound, "figures": drawn}
     outcomes = []
     with processes.workplace() as folder:
         for framework in choice.chosen:
@@ -51,6 +52,7 @@ def check(options: argparse.Namespace) -> Report:
         f"{good} of {len(compared)} {many} with the recording agree{'s' * (good == 1)}.",
         good == len(compared),
         {"files": {path: _about(one) for path, one in files.items()}, "backends": [_data(o) for o in outcomes]},
+        figures=golden_figures.draw(files, outcomes) if drawn else (),
     )
 
 
@@ -76,7 +78,7 @@ def _rows(path: str, outcome: processes.Outcome) -> list[Row]:
     name = outcome.framework
     if outcome.failure is not None:
         cells = (path, name, "-", "-", "-", "-", outcome.failure.upper())
-        return [Row(f"{path} {name}", cells, "bad", [f"{path} {name} {outcome.failure}: {outcome.detail}"])]
+        return [Row(f"{path} {name}", cells, "bad", [f"{path} {name} {outcome.failure}: {outcome.detail}"], True)]
     found = outcome.facts["files"][path]
     if "refused" in found:
         return [Row(f"{path} {name}", (path, name, "-", "-", "-", "-", f"not compared: {found['refused']}"))]

@@ -4,10 +4,13 @@ import importlib
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
+
 import seqloss
 from seqloss.core import dispatch
 from seqloss.core.errors import DTypeError
 from seqloss.testing import frameworks, golden
+from seqloss.testing.golden.checking import check_measured
 
 Array = Any
 Facts = dict[str, Any]
@@ -58,11 +61,27 @@ def check(framework: str, inputs: dict[str, Array], options: dict[str, Any]) -> 
     """Compare each golden file; one that says no more than that it cannot be compared hides no other."""
     module = importlib.import_module(framework)
     files: dict[str, Any] = {}
-    for path in options["files"]:
+    distances: dict[str, Array] = {}
+    for number, path in enumerate(options["files"]):
         try:
-            found = golden.check(golden.read(path), backend=framework, bound=options["bound"])
+            found = check_measured(golden.read(path), None, framework, options["bound"])
         except golden.GoldenError as error:
             files[path] = {"refused": str(error)}
         else:
-            files[path] = {"results": {name: {**c.as_dict(), "report": c.report()} for name, c in found.items()}}
-    return {"version": str(getattr(module, "__version__", "unknown")), "files": files}, {}
+            files[path] = {"results": {name: {**c.as_dict(), "report": c.report()} for name, (c, _) in found.items()}}
+            if options["figures"]:
+                distances |= {f"{number}.{name}": _distances(*both) for name, both in found.items()}
+    return {"version": str(getattr(module, "__version__", "unknown")), "files": files}, distances
+
+
+def _distances(found: Any, measured: Any) -> Array:
+    """The distance of each entry in ULP, negative where it is too large; empty if the shapes differ.
+
+    Infinite where one side alone is NaN or infinite, and where zeros are in other places.
+    """
+    if measured is None:
+        return np.zeros(0)
+    ulp = measured.ulp if measured.at_scale is None else measured.at_scale
+    special = measured.wrong["nan"] | measured.wrong["infinities"] | measured.wrong["zeros"]
+    ulp = np.where(special, np.inf, ulp)
+    return np.where(special | measured.wrong["values"], -ulp, ulp).astype(np.float32).reshape(found.actual.shape)

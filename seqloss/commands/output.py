@@ -26,7 +26,11 @@ FORMATS = {
     "json": Format("one JSON object", (".json",)),
     "markdown": Format("Markdown, for a pull request or a job summary", (".md", ".markdown")),
     "junit": Format("JUnit XML, for a build server", (".xml",)),
-    "html": Format("one HTML page with plots, complete in itself", (".html", ".htm"), ("jinja2", "matplotlib")),
+    "html": Format(
+        "one HTML page, complete in itself; of parity and golden check with plots",
+        (".html", ".htm"),
+        ("jinja2", "matplotlib"),
+    ),
 }
 
 

@@ -24,6 +24,8 @@ class Row(NamedTuple):
     status: Status = "neutral"
     problems: Sequence[str] = ()
     """Sentences that name what they are about. Only the first line of each stands in the terminal's margin."""
+    is_error: bool = False
+    """Whether there was nothing to judge: a backend crashed or timed out. Such a row is "bad" too."""
 
 
 class Scatter(NamedTuple):

@@ -151,7 +151,8 @@ def _rows(outcome: Any) -> list[Row]:
     name = outcome.framework
     if outcome.failure is not None:
         cells = (name, "-", "-", "-", outcome.failure.upper(), "-")
-        return [Row(name, cells, "bad", [f"{name} {outcome.failure}: {' '.join(outcome.detail.splitlines())}"])]
+        problem = f"{name} {outcome.failure}: {' '.join(outcome.detail.splitlines())}"
+        return [Row(name, cells, "bad", [problem], True)]
     return [_row(name, finding) for finding in outcome.facts["check"]["findings"]]
 
 

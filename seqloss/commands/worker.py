@@ -37,7 +37,8 @@ def main(arguments: list[str]) -> None:
 
             np.savez(place / "arrays.npz", **arrays)
         result = json.dumps({"facts": facts})
-    except Exception as error:
+    # SystemExit too: whoever ends the process has not done the job, whatever the exit status.
+    except (Exception, SystemExit) as error:
         refusal = str(error) if isinstance(error, (SeqlossError, OSError)) else None
         result = json.dumps({"error": describe(error), "refusal": refusal})
     (place / "result.json").write_text(result, encoding="utf-8")

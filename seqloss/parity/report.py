@@ -159,7 +159,8 @@ def _heading(told: Told) -> list[tuple[str, str]]:
 
 def _row(verdict: Verdict) -> Row:
     problems = [f"{verdict.backend} {verdict.status}: {' '.join(text.splitlines())}" for text in verdict.problems]
-    return Row(verdict.backend, _cells(verdict), _STATUS.get(verdict.status, "bad"), problems)
+    status = _STATUS.get(verdict.status, "bad")
+    return Row(verdict.backend, _cells(verdict), status, problems, status == "bad" and verdict.status != "disagrees")
 
 
 def _cells(verdict: Verdict) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ _IMPOSSIBLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 def render(report: Report) -> str:
     """ASCII, whatever the report holds."""
-    bad, neutral = (sum(row.status == status for row in report.rows) for status in ("bad", "neutral"))
-    counts = {"tests": str(len(report.rows)), "failures": str(bad), "errors": "0", "skipped": str(neutral)}
+    tags = [_tag(row) for row in report.rows]
+    numbers = {"failures": tags.count("failure"), "errors": tags.count("error"), "skipped": tags.count("skipped")}
+    counts = {"tests": str(len(tags)), **{name: str(number) for name, number in numbers.items()}}
     suites = tree.Element("testsuites", {"name": "seqloss", **counts})
     suite = tree.SubElement(suites, "testsuite", {"name": f"seqloss.{report.command}", **counts})
     properties = tree.SubElement(suite, "properties")
@@ -31,11 +32,19 @@ def render(report: Report) -> str:
 def _case(suite: tree.Element, report: Report, row: Row) -> None:
     case = tree.SubElement(suite, "testcase", classname=f"seqloss.{report.command}", name=clean(row.name))
     told = ", ".join(cell for cell in row.cells if cell not in ("", "-"))
-    if row.status == "bad":
+    tag = _tag(row)
+    if tag in ("failure", "error"):
         first = row.problems[0].splitlines()[0] if row.problems and row.problems[0] else told
-        tree.SubElement(case, "failure", message=clean(first)).text = clean("\n".join(row.problems) or told)
-    elif row.status == "neutral":
-        tree.SubElement(case, "skipped", message=clean(told))
+        tree.SubElement(case, tag, message=clean(first)).text = clean("\n".join(row.problems) or told)
+    elif tag is not None:
+        tree.SubElement(case, tag, message=clean(told))
+
+
+def _tag(row: Row) -> str | None:
+    """What a test case holds besides its name: a result that differs is a failure, none at all an error."""
+    if row.is_error:
+        return "error"
+    return {"bad": "failure", "neutral": "skipped"}.get(row.status)
 
 
 def clean(text: str) -> str:

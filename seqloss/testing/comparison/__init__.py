@@ -5,6 +5,7 @@ from typing import Any
 from seqloss.core import options
 from seqloss.testing.comparison import rules as ruling
 from seqloss.testing.comparison.findings import findings, notes_on_sides
+from seqloss.testing.comparison.measure import Measured
 from seqloss.testing.comparison.result import Comparison
 from seqloss.testing.comparison.sides import read
 
@@ -122,6 +123,34 @@ def compare(
       values    ULP of float32: max 84, p99 84, median 0; relative to the largest: 5.01e-06
       weights   0 of the 1 that differ are at tokens of weight 0
     """
+    return measured(
+        actual,
+        expected,
+        bound=bound,
+        scale=scale,
+        compute=compute,
+        labels=labels,
+        weights=weights,
+        check_framework=check_framework,
+        check_dtype=check_dtype,
+        name=name,
+    )[0]
+
+
+def measured(
+    actual: Array,
+    expected: Array,
+    *,
+    bound: Array | float | None = None,
+    scale: Array | float | None = None,
+    compute: str | None = None,
+    labels: Array | None = None,
+    weights: Array | None = None,
+    check_framework: bool = False,
+    check_dtype: bool = True,
+    name: str | None = None,
+) -> tuple[Comparison, Measured | None]:
+    """What ``compare`` returns, and the numbers of the single entries; None where the shapes differ."""
     for option, value in (("check_framework", check_framework), ("check_dtype", check_dtype)):
         options.flag(option, value)
     options.scope_name("name", name)
@@ -138,7 +167,7 @@ def compare(
         name, a.side, e.side, problems, 0, rules.dtype, rules.compute, largest_bound, notes=notes_on_sides(a, e)
     )
     if wrong["shape"]:
-        return found
+        return found, None
     tokens = {
         option.removesuffix("s"): ruling.token_numbers(option, value, e.values.shape)
         for option, value in (("labels", labels), ("weights", weights))

@@ -15,8 +15,8 @@ Array = Any
 
 def findings(
     found: Comparison, actual: Read, expected: Read, rules: Rules, tokens: dict[str, Array | None]
-) -> Comparison:
-    """Add what two arrays of one shape hold to what is known of the two sides.
+) -> tuple[Comparison, Measured]:
+    """Add what two arrays of one shape hold to what is known of the two sides; and the numbers behind it.
 
     ``tokens`` holds the labels and weights as "label" and "weight".
     """
@@ -26,7 +26,7 @@ def findings(
     wrong = np.logical_or.reduce([*m.wrong.values()])
     weights = tokens["weight"]
     largest = float(m.difference.max(initial=0)) if m.finite.any() else None
-    return replace(
+    told = replace(
         found,
         problems=(*found.problems, *(problem for problem, places in m.wrong.items() if places.any())),
         size=a.size,
@@ -43,6 +43,7 @@ def findings(
         worst=entries.worst(),
         notes=(*found.notes, *_notes(a, e)),
     )
+    return told, m
 
 
 class _Entries:

@@ -8,7 +8,8 @@ import seqloss
 from seqloss.core import dispatch
 from seqloss.core.errors import SeqlossError
 from seqloss.testing import frameworks
-from seqloss.testing.comparison import compare
+from seqloss.testing.comparison import measured
+from seqloss.testing.comparison.measure import Measured
 from seqloss.testing.comparison.result import Comparison
 from seqloss.testing.golden.errors import GoldenError
 from seqloss.testing.golden.files import Golden
@@ -91,6 +92,13 @@ def check(
     >>> found.same, found.first.actual, found.first.expected
     (False, 1.3862943649291992, 2.0)
     """
+    return {name: found for name, (found, _) in check_measured(golden, compute, backend, bound).items()}
+
+
+def check_measured(
+    golden: Golden, compute: Callable[..., Mapping[str, Any]] | None, backend: str, bound: float | None
+) -> dict[str, tuple[Comparison, Measured | None]]:
+    """The same with the numbers of the single entries, which plots are made of; None where the shapes differ."""
     if compute is None:
         _check_known(golden)
     with _precision(backend, golden):
@@ -182,7 +190,7 @@ def _bounds(golden: Golden) -> dict[str, Any]:
     return dict(allowed(golden.inputs, flags, golden.dtypes["logits"]))
 
 
-def _compared(name: str, actual: Any, golden: Golden, backend: str, known: Any, bound: float | None) -> Comparison:
+def _compared(name: str, actual: Any, golden: Golden, backend: str, known: Any, bound: float | None) -> Any:
     expected: Array = golden.results[name]
     if golden.dtypes[name] == BFLOAT16:
         expected = _placed(backend, name, golden)
@@ -196,4 +204,4 @@ def _compared(name: str, actual: Any, golden: Golden, backend: str, known: Any, 
         for option, key in (("labels", "targets"), ("weights", "weights"))
         if key in golden.inputs and golden.inputs[key].shape == tuple(expected.shape)[: golden.inputs[key].ndim]
     }
-    return compare(actual, expected, name=name, **options, **of_tokens)
+    return measured(actual, expected, name=name, **options, **of_tokens)
