@@ -36,6 +36,8 @@ class Situation(NamedTuple):
     micro_batches: tuple[int, ...] | None = None
     """Rows in each micro-batch."""
     label_smoothing: float | None = None
+    positions: int = 0
+    """Batch * time of the inputs, before a shift."""
 
 
 def read(inputs: Mapping[str, Any] | Sequence[Any]) -> tuple[Grid, str]:

@@ -16,6 +16,9 @@ from seqloss.testing.explain.values import DOCUMENTED, Convention, Values, choic
 LIKELY, CERTAIN = 2.5e-4, 1e-6
 """The largest chance of an agreement by accident at which a cause is named, and at which it is called certain."""
 
+UNSURE = 2 * CERTAIN
+"""The least chance of what is never certain, because only a ratio speaks for it."""
+
 RATIO_LIKELY = 1e-5
 """The same where the inputs give neither number: there is less to be wrong about, and less that speaks for it."""
 
@@ -48,7 +51,7 @@ def judge(mine: Number, theirs: Number, values: Values, dtype: str, rtol: float 
     candidates = _candidates(*read)
     solid = _solid(candidates) or _best(_by_ratio(mine, theirs, values, sum(allowed)))
     if solid:
-        return _explained(facts, solid, _by_what(solid[0]))
+        return _explained(facts, solid, _by_what(mine, theirs, solid[0]))
     notes = [*_reproduced(*read), *_silent(mine, theirs, values), *_weak(_best(candidates))]
     return replace(facts, notes=tuple(notes))
 
@@ -66,8 +69,20 @@ def _candidates(mine: list[Reading], theirs: list[Reading]) -> list[Candidate]:
         causes = _causes(a.convention, b.convention)
         if causes:
             effort = len(causes) + COMMON * common
-            found.append(Candidate(causes, effort, a.chance + b.chance, a.convention, b.convention))
+            by_chance = max(a.chance, b.chance)
+            if _factors(a.convention, b.convention):
+                by_chance = max(by_chance, UNSURE)
+            # A number that has nothing to do with the inputs has to fit by itself: the other one does not help it.
+            found.append(Candidate(causes, effort, by_chance, a.convention, b.convention))
     return found
+
+
+def _factors(mine: Convention, theirs: Convention) -> bool:
+    """Whether several factors and nothing else make the difference: then a third one would do as well."""
+    differing = [
+        axis.choices[i] for axis, *pair in zip(AXES, mine, theirs, strict=True) if pair[0] != pair[1] for i in pair if i
+    ]
+    return len(differing) > 1 and all(choice.scales for choice in differing)
 
 
 def _pair(a: Reading, b: Reading) -> tuple[Convention, Convention]:
@@ -97,10 +112,15 @@ def _solid(candidates: list[Candidate]) -> list[Candidate]:
 
 
 def _best(candidates: list[Candidate], least: float = 0.0) -> list[Candidate]:
-    """The simplest first, then those of at most one cause more; each set of causes once."""
+    """The simplest first, then those of at most one cause more; each set of named causes once."""
     ranked = sorted(candidates, key=lambda c: (max(c.effort, least), _rank(c)))
-    distinct = {c.causes: c for c in reversed(ranked) if c.effort <= max(ranked[0].effort, least) + 1}
-    return [c for c in ranked if distinct.get(c.causes) is c][:SHOWN]
+    distinct = {_named(c): c for c in reversed(ranked) if c.effort <= max(ranked[0].effort, least) + 1}
+    return [c for c in ranked if distinct.get(_named(c)) is c][:SHOWN]
+
+
+def _named(candidate: Candidate) -> frozenset[tuple[str, str]]:
+    """What tells causes apart: two forms of one cause on one side are no rivals."""
+    return frozenset((cause.name, cause.side) for cause in candidate.causes)
 
 
 def _rank(candidate: Candidate) -> tuple[bool, int, list[tuple[int, int]]]:
@@ -129,8 +149,7 @@ def _by_ratio(mine: Number, theirs: Number, values: Values, allowed: float) -> l
             distances = np.abs(factors**sign / ratio - 1)
         for i, distance in zip(scaling, distances.tolist(), strict=True):
             if distance <= allowed:
-                # Nothing but a ratio speaks for it: never certain.
-                by_chance = max(max(distance, floor) * around, 2 * CERTAIN)
+                by_chance = max(max(distance, floor) * around, UNSURE)
                 (choice,) = choices(values.conventions[i])
                 found.append(Candidate((_cause(choice, side),), 1, by_chance, DOCUMENTED, DOCUMENTED))
     return [c for c in found if c.chance <= RATIO_LIKELY]
@@ -161,11 +180,17 @@ def _explained(facts: Explanation, found: list[Candidate], notes: tuple[str, ...
     )
 
 
-def _by_what(best: Candidate) -> tuple[str, ...]:
+def _by_what(mine: Number, theirs: Number, best: Candidate) -> tuple[str, ...]:
     if best.mine == best.theirs:
         return ("the inputs give neither number; only their ratio is explained",)
     shared = tuple(i if i == j else 0 for i, j in zip(best.mine, best.theirs, strict=True))
-    return (f"both sides are {described(shared)} but for that",) if any(shared) else ()
+    notes = [f"both sides are {described(shared)} but for that"] if any(shared) else []
+    if _factors(best.mine, best.theirs):
+        ratio = theirs.value / mine.value
+        notes.append(
+            f"the two differ by a factor alone, {ratio:.7g}: any other factor of that size would look the same"
+        )
+    return tuple(notes)
 
 
 def _reproduced(mine: list[Reading], theirs: list[Reading]) -> list[str]:

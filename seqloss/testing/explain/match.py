@@ -3,8 +3,9 @@
 A number fits a convention if they differ by less than ``tolerance``. What that is worth says ``chance``, which is at
 least the probability that a number which has nothing to do with any convention comes as close to one of them. Such a
 number is somewhere around the other loss: no nearer than it is seen to be, and beyond that at the distance at which
-conventions lie most densely. Many causes change a loss by little, and so does any small mistake. Each convention is
-allowed a part of the accidents by its weight: rare causes and pairs of causes have to fit more closely.
+conventions lie most densely, but for those that give the other loss too: there the two would be the same. Many causes
+change a loss by little, and so does any small mistake. Each convention is allowed a part of the accidents by its
+weight: rare causes and pairs of causes have to fit more closely.
 """
 
 from typing import Any, NamedTuple
@@ -65,7 +66,10 @@ def readings(number: Number, other: Number, values: Values, allowed: float) -> l
     if not near.size:
         return []
     rival = max(RIVAL * distances[near].min(), RIVAL_UNITS * floor)
-    around = density(number.value, other.value if other.telling else number.value, values.losses, values.weights)
+    centre = other.value if other.telling else number.value
+    with np.errstate(all="ignore"):
+        elsewhere = np.abs(values.losses / centre - 1) > allowed
+    around = density(number.value, centre, values.losses[elsewhere], values.weights[elsewhere])
     found = []
     for i in near[distances[near] <= rival]:
         distance = max(float(distances[i]), floor)

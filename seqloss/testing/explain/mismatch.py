@@ -84,6 +84,7 @@ def explain_mismatch(
     often numbers that have nothing to do with the conventions would fit one as closely, and causes are named only if
     it is at most 1 in 4,000. Half-precision losses have too few digits for that, and float32 losses have too few for
     many pairs of causes and for causes that change the loss by less than a percent. ``notes`` say what would fit.
+    Several factors that are the whole difference, as ``world_size`` by ``accumulation_steps``, are never certain.
 
     All values are read, so nothing here can be traced.
 

@@ -17,10 +17,11 @@ Array = Any
 
 
 class Scored(NamedTuple):
-    """A loss and a weight for each token, [batch, time]."""
+    """A loss and a weight for each token, [batch, time], and its label."""
 
     nll: Array
     weights: Array
+    targets: Array
 
 
 class Fraction(NamedTuple):
@@ -76,6 +77,15 @@ def shifted(by: int, weights_by: int | None = None) -> Callable[[Grid, Situation
     return step
 
 
+def rolled(by: int) -> Callable[[Grid, Situation], Grid]:
+    """Score position t against the label of t + by, where the labels go round in a circle; the weights stay."""
+
+    def step(grid: Grid, _: Situation) -> Grid:
+        return grid._replace(targets=np.roll(grid.targets, -by, axis=1))
+
+    return step
+
+
 def without_pad(grid: Grid, known: Situation) -> Grid:
     """The weights, and nothing where the label is the padding id."""
     return grid._replace(weights=np.where(grid.targets == known.pad_id, 0, grid.weights))
@@ -107,7 +117,7 @@ def own(grid: Grid) -> Array:
 
 
 def hard(grid: Grid, _: Situation) -> Scored:
-    return Scored(own(grid), grid.weights)
+    return Scored(own(grid), grid.weights, grid.targets)
 
 
 def soft(spread_over: int, entropy: bool = False) -> Callable[[Grid, Situation], Scored]:
@@ -126,7 +136,7 @@ def soft(spread_over: int, entropy: bool = False) -> Callable[[Grid, Situation],
             smooth = target * nll + rest * (grid.total - nll)
             if entropy:
                 smooth = smooth + target * np.log(target) + (classes - 1) * rest * np.log(rest)
-        return Scored(smooth, grid.weights)
+        return Scored(smooth, grid.weights, grid.targets)
 
     return step
 
@@ -150,12 +160,31 @@ def by_positions(scored: Scored, _: Situation) -> Fraction:
     return Fraction(one_row(weighted(scored)), np.ones((1, scored.weights.size)))
 
 
+def by_all_positions(scored: Scored, known: Situation) -> Fraction:
+    return Fraction(one_row(weighted(scored)), np.ones((1, known.positions)))
+
+
 def by_nonzero(scored: Scored, _: Situation) -> Fraction:
     return Fraction(one_row(weighted(scored)), one_row((scored.weights != 0).astype(WIDE)))
 
 
 def by_batch(scored: Scored, _: Situation) -> Fraction:
     return Fraction(one_row(weighted(scored)), np.ones((1, len(scored.weights))))
+
+
+def by_time(scored: Scored, _: Situation) -> Fraction:
+    return Fraction(one_row(weighted(scored)), np.ones((1, scored.weights.shape[1])))
+
+
+def above_without_pad(weigh: bool) -> Callable[[Scored, Situation], Fraction]:
+    """The sum of all weights, below losses from which those of the padding id are left out."""
+
+    def step(scored: Scored, known: Situation) -> Fraction:
+        kept = scored.targets != known.pad_id
+        terms = weighted(scored) if weigh else scored.nll
+        return Fraction(one_row(np.where(kept, terms, 0)), one_row(scored.weights))
+
+    return step
 
 
 def by_nothing(scored: Scored, _: Situation) -> Fraction:

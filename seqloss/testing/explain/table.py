@@ -29,6 +29,8 @@ class Choice(NamedTuple):
     """How coarse, relative to the loss, the numbers are that it can give."""
     weight: float = 1.0
     """How common it is, beside the others."""
+    beside: str = ""
+    """The axis of which a usual choice has to be made too; without one this is another choice."""
     free: bool = False
     """Whether it counts as no cause where both sides have it."""
 
@@ -132,6 +134,27 @@ SHIFT = Axis(
             "scores the logits of position t against the label of t + 1, with the weight of t",
             "shift only once, and the weights with the labels",
             steps.shifted(1, 0),
+            usual=False,
+        ),
+        Choice(
+            "labels shifted backward",
+            "scores the logits of position t against the label of t - 1, with the weight of t",
+            "turn the shift round, and shift the weights with the labels",
+            steps.shifted(-1, 0),
+            usual=False,
+        ),
+        Choice(
+            "labels shifted forward",
+            "scores the logits of position t against the label of t + 1, and the last ones against the first label",
+            "drop the last position instead of rolling the labels, or shift only once",
+            steps.rolled(1),
+            usual=False,
+        ),
+        Choice(
+            "labels shifted backward",
+            "scores the logits of position t against the label of t - 1, and the first ones against the last label",
+            "turn the shift round, and drop a position instead of rolling the labels",
+            steps.rolled(-1),
             usual=False,
         ),
     ),
@@ -241,6 +264,13 @@ REDUCTION = Axis(
         ),
         Choice("batch-size division", "divides by the number of sequences", BY_WEIGHTS, steps.by_batch, scales=True),
         Choice(
+            "division by time steps",
+            "divides by the number of time steps, as if axis 1 were the batch",
+            BY_WEIGHTS,
+            steps.by_time,
+            scales=True,
+        ),
+        Choice(
             "mean of per-sequence means",
             "averages each sequence, then the averages, so that tokens of short sequences count more",
             TOTALS,
@@ -274,6 +304,25 @@ REDUCTION = Axis(
             steps.by_strided_rank,
             _world,
             usual=False,
+        ),
+        Choice(
+            "mean over padding",
+            "divides by the number of positions, batch * time, those included that the shift drops",
+            BY_WEIGHTS,
+            steps.by_all_positions,
+            usual=False,
+            beside="shift",
+        ),
+        *(
+            Choice(
+                "ignored pad id",
+                f"leaves the pad id out of the sum of the losses{how}, but not out of the sum of the weights",
+                "leave tokens out by their weights, or out of both sums",
+                steps.above_without_pad(weigh),
+                _pad,
+                usual=False,
+            )
+            for weigh, how in ((True, ""), (False, ", which have no weights,"))
         ),
     ),
 )

@@ -7,7 +7,7 @@ import numpy as np
 
 from seqloss.testing.explain import steps
 from seqloss.testing.explain.inputs import Grid, Situation
-from seqloss.testing.explain.table import AXES, SMOOTHING, Choice
+from seqloss.testing.explain.table import AXES, GIVEN, SMOOTHING, Choice
 
 Array = Any
 
@@ -48,11 +48,13 @@ def cost(convention: Convention) -> int:
     return sum(not choice.free for choice in choices(convention))
 
 
-def weight(convention: Convention) -> float:
-    """The more causes, and the rarer they are, the less."""
+def weight(convention: Convention, known: Situation) -> float:
+    """The more causes, and the rarer they are, the less; who names an eps compares smoothing with another, or none."""
     made_of = choices(convention)
+    smoothing_alone = len(made_of) == (convention[SMOOTHED] != 0)
     return float(
-        PAIRED ** max(cost(convention) - 1, 0)
+        (GIVEN if known.label_smoothing and smoothing_alone else 1)
+        * PAIRED ** max(cost(convention) - 1, 0)
         * np.prod([choice.weight * (1 if choice.usual else RARE) for choice in made_of])
     )
 
@@ -63,15 +65,28 @@ def tried(known: Situation) -> list[Convention]:
         (axis, i)
         for axis, (_, offered) in enumerate(AXES)
         for i, choice in enumerate(offered)
-        if i and not choice.free and choice.known(known)
+        if i and not choice.free and not choice.beside and choice.known(known)
     ]
-    usual = [(axis, i) for axis, i in single if AXES[axis].choices[i].usual]
+    beside = [(axis, i) for axis, (_, offered) in enumerate(AXES) for i, choice in enumerate(offered) if choice.beside]
+    usual = [place for place in single if _at(place).usual]
     sets: list[tuple[tuple[int, int], ...]] = [(), *((place,) for place in single)]
-    sets += [pair for pair in combinations(usual, 2) if pair[0][0] != pair[1][0]]
+    sets += [pair for pair in combinations(usual, 2) if _sensible(*pair)]
+    sets += [(place, other) for place in beside for other in usual if AXES[other[0]].name == _at(place).beside]
     free = [i for i, choice in enumerate(SMOOTHING.choices) if choice.free and choice.known(known)]
     found = [_with(DOCUMENTED, places) for places in sets]
     found += [_with(c, ((SMOOTHED, i),)) for i in free for c in found if not c[SMOOTHED]]
     return found
+
+
+def _at(place: tuple[int, int]) -> Choice:
+    axis, i = place
+    return AXES[axis].choices[i]
+
+
+def _sensible(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two causes are of two steps, and are no long way round: over swapped axes rows are time steps."""
+    made_of = {_at(first).step, _at(second).step}
+    return first[0] != second[0] and not (steps.time_major in made_of and made_of & {steps.by_batch, steps.by_time})
 
 
 def _with(convention: Convention, places: tuple[tuple[int, int], ...]) -> Convention:
@@ -83,6 +98,7 @@ def _with(convention: Convention, places: tuple[tuple[int, int], ...]) -> Conven
 
 def values(grid: Grid, known: Situation) -> Values:
     """The losses under all conventions, without those in which a cause changes nothing, or that have no number."""
+    known = known._replace(positions=grid.targets.size)
     seen: dict[Convention, Any] = {(): grid}
 
     def state(path: Convention) -> Any:
@@ -98,7 +114,7 @@ def values(grid: Grid, known: Situation) -> Values:
         losses=np.asarray([losses[c] for c in kept]),
         costs=np.asarray([cost(c) for c in kept]),
         grains=np.asarray([max((choice.grain for choice in choices(c)), default=0.0) for c in kept]),
-        weights=np.asarray([weight(c) for c in kept]),
+        weights=np.asarray([weight(c, known) for c in kept]),
         spread=_spread(grid),
         tokens=int((grid.weights != 0).sum()),
     )
@@ -108,7 +124,7 @@ def _effective(convention: Convention, loss: float, losses: dict[Convention, flo
     """Whether leaving out one cause, or all, changes the loss."""
     all_out = _freely(convention, [0] * len(AXES))
     one_out = [_freely(convention, [*convention[:axis], 0, *convention[axis + 1 :]]) for axis in range(len(AXES))]
-    others = [losses[other] for other in (*one_out, all_out) if other != convention]
+    others = [losses[other] for other in (*one_out, all_out) if other != convention and other in losses]
     return not any(other == loss or abs(other - loss) <= NO_EFFECT * abs(loss) for other in others)
 
 
