@@ -68,8 +68,23 @@ def python():
     return run
 
 
-# The command line by itself: no framework has a part in it, so that the run for NumPy is enough.
-OF_NO_FRAMEWORK = ("test_parity.py", "test_commands.py", "test_commands_output.py", "test_commands_processes.py")
+# No framework has a part in these, so that the run for NumPy is enough.
+OF_NO_FRAMEWORK = (
+    "test_blocks.py",
+    "test_census.py",
+    "test_check_loss.py",
+    "test_commands.py",
+    "test_commands_output.py",
+    "test_commands_processes.py",
+    "test_explain.py",
+    "test_golden_writer.py",
+    "test_oracle.py",
+    "test_parity.py",
+    "test_plugin_alone.py",
+    "test_plugin_choice.py",
+    "test_samplers_law.py",
+    "test_samplers_tables.py",
+)
 
 
 def pytest_ignore_collect(collection_path, config):
