@@ -476,6 +476,13 @@ def test_selftest_of_somebody_elses_loss(numpy_alone, said):
     assert {f["invariant"]: f["verdict"] for f in one["check"]["findings"]}["padding"] == "violated"
 
 
+def test_what_others_say_tells_the_terminal_nothing(numpy_alone, said):
+    Path("evil.py").write_text('raise ValueError("\\x1b]0;mine\\x07\\x00 \\x9b31m")')
+    status, out, error = said("selftest", "--against=evil:loss", "--backends=numpy")
+    assert (status, out) == (2, "") and "ValueError: \\x1b]0;mine\\x07\\x00 \\x9b31m" in error
+    assert error.isascii() and error.isprintable()
+
+
 def test_a_loss_that_takes_its_process_with_it(numpy_alone, said):
     Path("mine.py").write_text(LOSSES)
     status, out, _ = said("selftest", "--against=mine:dies", "--backends=numpy", "--junit=a.xml")

@@ -86,8 +86,8 @@ def test_the_json_is_strict():
         "seqloss": seqloss.__version__,
         "command": "trial",
         "same": False,
-        "x": None,
-        "y": [1.0, None],
+        "x": "nan",
+        "y": [1.0, "inf"],
         "z": [1, None, EVIL],
     }
 

@@ -76,7 +76,7 @@ class Report:
     conclusion: str
     same: bool
     data: Mapping[str, Any]
-    """What ``--json`` prints beside the command and the verdict. Floats that are not finite become null."""
+    """What ``--json`` prints beside the command and the verdict, as ``testing.strict`` makes it."""
     notes: Sequence[str] = ()
     figures: Sequence[Figure] = field(default=())
 
