@@ -362,11 +362,13 @@ def test_distances_are_drawn_with_what_is_wrong(batch):
     expected = np.ones((2, 3, 4), np.float32)
     actual = expected.copy()
     actual[0, 2, 1], actual[1, 0, 3] = 1 + 2.0**-21, np.nan
-    one = types.SimpleNamespace(results={"loss": np.float32(1), "token_losses": expected, "other": expected})
+    losses = np.where(np.arange(24).reshape(2, 3, 4) == 5, np.float32(np.inf), expected)
+    one = types.SimpleNamespace(results={"loss": np.float32(1), "token_losses": losses, "other": expected})
     found = {"0.other": golden_jobs._distances(*measured(actual, expected, bound=2)), "0.loss": np.zeros(0)}
     found["0.token_losses"] = golden_jobs._distances(*measured(expected, expected))
     scatter, histogram, heat = golden_figures.draw({"x": one}, [processes.Outcome("b", None, "", {}, found)])
-    np.testing.assert_array_equal(scatter.series["b"], [np.ones(24), np.zeros(24)])
+    assert np.flatnonzero(np.isnan(scatter.series["b"][0])).tolist() == [5]
+    np.testing.assert_array_equal(np.nan_to_num(scatter.series["b"], nan=1), [np.ones(24), np.zeros(24)])
     assert sorted(histogram.series) == ["b other", "b token_losses"]
     assert sorted(histogram.series["b other"])[-3:] == [0, 4, np.inf]
     assert heat.mark == (0, 2) and heat.caption == "2 of the entries differ; the first is in row 0 at time 2."

@@ -30,10 +30,10 @@ def draw(files: Mapping[str, Golden], outcomes: Sequence[Outcome]) -> list[Figur
 
 
 def _against_losses(path: str, one: Golden, found: Mapping[tuple[str, str], Array]) -> list[Figure]:
+    recorded = np.abs(np.asarray(one.results.get(_LOSSES, 0), float)).ravel()
+    losses = np.where(np.isfinite(recorded), recorded, np.nan)  # what is infinite has no place on an axis
     series = {
-        backend: (np.abs(one.results[name]).ravel(), np.abs(distances).ravel())
-        for (backend, name), distances in found.items()
-        if name == _LOSSES
+        backend: (losses, np.abs(distances).ravel()) for (backend, name), distances in found.items() if name == _LOSSES
     }
     caption = "Each point is one token: its recorded loss, and how many units in the last place it is missed by."
     title = f"{path}: error against token loss"
