@@ -66,7 +66,7 @@ def test_golden_in_bfloat16(framework_name, batch, tmp_path):
 
 def test_what_selftest_does_in_a_framework(framework_name, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
-    how = {"loss": "seqloss:sequence_loss", "conventions": None, "invariants": ["padding"], "modes": None, "seed": 0}
+    how = {"loss": "seqloss:sequence_loss", "conventions": None, "invariants": ["shift"], "modes": None, "seed": 0}
     facts, _ = selftest_job.check(framework_name, {}, how)
     (finding,) = facts["check"]["findings"]
     assert (facts["check"]["backend"], finding["verdict"]) == (framework_name, "holds")
