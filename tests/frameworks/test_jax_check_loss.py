@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 import seqloss
-from seqloss.testing import Conventions, check_loss
+from seqloss.testing import Conventions, check_loss, frameworks
 
 TOKENS = Conventions(("logits", "targets"), returns="tokens")
 UNREDUCED = {"average_across_timesteps": False, "average_across_batch": False}
@@ -48,3 +48,10 @@ def test_kit_counts_in_the_dtype_of_the_losses():
     total = check_loss(summed, backend="jax", conventions=Conventions(returns="sum"), modes=(), invariants=names)
     assert all(f.verdict == "holds" for f in total.findings), total.report()
     assert {f.dtype for f in (*tokens.findings, *total.findings)} == {"float32", "float16", "bfloat16"}
+
+
+def test_count_is_added_up_as_jax_adds():
+    """In float32, and rounded once: one by one bfloat16 would not get beyond 256."""
+    driver = frameworks.load("jax")
+    weights = jnp.ones(70000, jnp.bfloat16)
+    assert float(driver.over(jnp.asarray(70144, jnp.bfloat16), weights)) == 1
