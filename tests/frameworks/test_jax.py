@@ -7,7 +7,7 @@ import pytest
 from jax.experimental import sparse
 
 import seqloss
-from seqloss.backends.jax import cross_entropy, rules
+from seqloss.backends.jax import cross_entropy
 from seqloss.testing import cases, oracle, tolerances
 from seqloss.testing.frameworks import jax as driver
 
@@ -225,8 +225,6 @@ def test_sharded_gradient(exact, classes):
     given = arrays(shape=(2, 3, classes))
     function = jax.grad(lambda *a: seqloss.sequence_loss(*a, exact=exact))
     expected = function(*given)
-    if exact and refused_by_old_versions():
-        return
     gradient = jax.jit(function)(*(jax.device_put(x, rows) for x in given))
     close(gradient, expected)
     assert gradient.sharding.is_equivalent_to(rows, 3)
@@ -309,20 +307,12 @@ COMPILED_EXACT = {
 }
 
 
-def refused_by_old_versions():
-    return rules._LITERALS_ARE_NARROWED and not jax.config.jax_enable_x64
-
-
 @pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize("name", [*EAGER_EXACT, *COMPILED_EXACT])
 def test_exact_bits(name, x64):
     """NumPy's, under every transformation, whatever JAX is set to."""
     given, expected = exact_case()
     with driver.precision("float64" if x64 else "float32"):
-        if name in COMPILED_EXACT and refused_by_old_versions():
-            with pytest.raises(seqloss.BackendError, match=r"needs JAX 0\.7\.2 or later"):
-                COMPILED_EXACT[name](*given)
-            return
         for got, bits in zip({**EAGER_EXACT, **COMPILED_EXACT}[name](*given), expected, strict=False):
             assert (got.dtype, got.shape) == (jnp.float32, bits.shape)
             np.testing.assert_array_equal(got, bits)
@@ -365,12 +355,11 @@ def test_exact_hides_float64():
     assert leaves and not any(x.dtype == "float64" for x in leaves)
     # Of size [batch, time, classes] the backward pass keeps the logits alone.
     assert [x.size for x in leaves if x.size >= z.size] == [z.size]
-    if not refused_by_old_versions():
-        # Not so for the gradient of a scan: JAX moves constants, of any depth, out of its loop.
-        for function in (exact_loss, derived(exact_loss), derived(batched(exact_loss))):
-            jaxpr = jax.make_jaxpr(function)(z, y, w)
-            assert "float64" not in seen_dtypes(jaxpr)
-            assert "f64" in str(jaxpr)  # deeper: it is there that it is computed
+    # Not so for the gradient of a scan: JAX moves constants, of any depth, out of its loop.
+    for function in (exact_loss, derived(exact_loss), derived(batched(exact_loss))):
+        jaxpr = jax.make_jaxpr(function)(z, y, w)
+        assert "float64" not in seen_dtypes(jaxpr)
+        assert "f64" in str(jaxpr)  # deeper: it is there that it is computed
 
 
 @pytest.mark.parametrize(
