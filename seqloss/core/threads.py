@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 _Piece = TypeVar("_Piece")
@@ -56,9 +56,11 @@ def share(work: Callable[[Iterator[_Piece]], None], pieces: Sequence[_Piece], th
         work(_taken_from(waiting))
     finally:
         waiting.clear()
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+        # All of them first, so that none is still at work on the arrays when the error of another one is raised.
+        running = [helper for helper in helpers if not helper.cancel()]
+        wait(running)
+        for helper in running:
+            helper.result()
 
 
 def _taken_from(waiting: list[_Piece]) -> Iterator[_Piece]:
