@@ -56,13 +56,10 @@ def run(options: argparse.Namespace) -> int:
     output.check(options)
     choice = backends.select(options)
     found: list[dict[str, Any]] = []
-    with processes.workplace() as folder:
-        for framework in choice.chosen:
-            job = processes.Job(framework, "seqloss.commands.probe:probe")
-            with backends.progress(f"{framework}: importing ..."):
-                outcome = processes.run(folder, job, choice.registered, options.timeout)
-            status = outcome.failure or ("works" if outcome.facts.pop("works") else "wrong")
-            found.append({"framework": framework, "status": status, "detail": outcome.detail or None, **outcome.facts})
+    for outcome in processes.run_each(choice, "seqloss.commands.probe:probe", {}, options.timeout, "importing"):
+        status = outcome.failure or ("works" if outcome.facts.pop("works") else "wrong")
+        detail = outcome.detail or None
+        found.append({"framework": outcome.framework, "status": status, "detail": detail, **outcome.facts})
     found += [
         {"framework": name, "status": "not installed", "detail": backends.install(name)} for name in choice.missing
     ]

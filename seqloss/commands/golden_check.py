@@ -28,12 +28,8 @@ def check(options: argparse.Namespace) -> Report:
     choice = backends.select(options)
     drawn = output.has_figures(options)
     job_options = {"files": list(files), "bound": options.bound, "figures": drawn}
-    outcomes = []
-    with processes.workplace() as folder:
-        for framework in choice.chosen:
-            job = processes.Job(framework, "seqloss.commands.golden_jobs:check", job_options)
-            with backends.progress(f"{framework}: loading and computing ..."):
-                outcomes.append(processes.run(folder, job, choice.registered, options.timeout))
+    entry = "seqloss.commands.golden_jobs:check"
+    outcomes = list(processes.run_each(choice, entry, job_options, options.timeout))
     rows = [row for path in files for outcome in outcomes for row in _rows(path, outcome)]
     rows += [
         Row(name, ("-", name, "-", "-", "-", "-", f"not installed: {backends.install(name)}"))

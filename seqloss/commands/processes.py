@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqloss.commands.backends import Choice, progress
+
 Array = Any
 
 CRASHED, TIMED_OUT = "crashed", "timed out"
@@ -55,6 +57,22 @@ def workplace(inputs: Mapping[str, Array] | None = None) -> Iterator[Path]:
 
             np.savez(Path(folder, "inputs.npz"), **inputs)
         yield Path(folder)
+
+
+def run_each(
+    choice: Choice,
+    entry: str,
+    how: Mapping[str, Any],
+    timeout: float,
+    doing: str = "loading and computing",
+    inputs: Mapping[str, Array] | None = None,
+) -> Iterator[Outcome]:
+    """The outcome of the same job in every chosen framework, one after the other, with word of what is going on."""
+    with workplace(inputs) as folder:
+        for framework in choice.chosen:
+            with progress(f"{framework}: {doing} ..."):
+                outcome = run(folder, Job(framework, entry, how), choice.registered, timeout)
+            yield outcome
 
 
 def run(folder: Path, job: Job, registered: Mapping[str, str], timeout: float) -> Outcome:

@@ -92,12 +92,8 @@ def run(options: argparse.Namespace) -> int:
 
     how = {name: getattr(options, name) for name in ("invariants", "modes", "seed")}
     how |= {"loss": loss, "conventions": conventions}
-    outcomes = []
-    with processes.workplace() as folder:
-        for framework in choice.chosen:
-            job = processes.Job(framework, "seqloss.commands.selftest_job:check", how)
-            with backends.progress(f"{framework}: loading and checking ..."):
-                outcomes.append(processes.run(folder, job, choice.registered, options.timeout))
+    entry = "seqloss.commands.selftest_job:check"
+    outcomes = list(processes.run_each(choice, entry, how, options.timeout, "loading and checking"))
     for outcome in outcomes:
         if outcome.refusal is not None:
             raise OptionError(outcome.refusal)

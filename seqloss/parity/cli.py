@@ -80,14 +80,10 @@ def run(options: argparse.Namespace) -> int:
     verdicts: list[judge.Verdict] = []
     distances: dict[str, figures.Distances] = {}
     how = {"function": options.function, "exact": options.exact}
-    with processes.workplace(inputs) as folder:
-        for framework in choice.chosen:
-            job = processes.Job(framework, "seqloss.parity.compute:compute", how)
-            with backends.progress(f"{framework}: loading and computing ..."):
-                outcome = processes.run(folder, job, choice.registered, options.timeout)
-            verdicts.append(judge.judge(outcome, expected))
-            if output.has_figures(options) and outcome.arrays:
-                distances[framework] = figures.distances(outcome.arrays, expected)
+    for outcome in processes.run_each(choice, "seqloss.parity.compute:compute", how, options.timeout, inputs=inputs):
+        verdicts.append(judge.judge(outcome, expected))
+        if output.has_figures(options) and outcome.arrays:
+            distances[outcome.framework] = figures.distances(outcome.arrays, expected)
     verdicts += [judge.Verdict(name, "not installed", [], install=backends.install(name)) for name in choice.missing]
     told = report.Told(content, made, expected, verdicts, options.function, inputs, options.exact)
     return output.give(report.build(told, figures.draw(distances, expected)), options)
