@@ -1,4 +1,9 @@
-"""Everything that is checked, each in an environment of its own: ``python -m nox`` runs the default sessions."""
+"""Everything that is checked: ``python -m nox`` runs the default sessions.
+
+Nothing is built or installed twice. ``build`` makes the wheel, ``base`` has it with NumPy and the tools for tests, and
+each ``install`` adds a framework to that. An environment sees the packages of others through a ``.pth`` file, and the
+sessions that need them ask for them to be made first.
+"""
 
 import os
 import shutil
@@ -6,7 +11,8 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.4.15"
+# The first with requires=.
+nox.needs_version = ">=2025.2.9"
 nox.options.error_on_external_run = True
 nox.options.stop_on_first_error = False
 
@@ -17,7 +23,13 @@ BACKENDS = ("numpy", "torch", "tensorflow", "jax")
 # All but NumPy, in the order in which they may be imported into one process: torch before TensorFlow.
 EXTRAS = ("torch", "tensorflow", "jax")
 
-nox.options.sessions = ["lint", "types", "light", "tests", "together", "docs", "wheel", "plugin"]
+nox.options.sessions = [
+    *("lint", "types", "wheel"),
+    *(f"tests({name})" for name in BACKENDS),
+    *("together", "docs", "plugin"),
+]
+
+# --- environments
 
 
 def group(name: str) -> list[str]:
@@ -25,15 +37,80 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
+def extra(backend: str) -> list[str]:
+    """What a framework needs, from pyproject.toml."""
+    return PROJECT["project"]["optional-dependencies"].get(backend, [])
+
+
 def install(session: nox.Session, *packages: str) -> None:
     session.install("--constraint", CONSTRAINTS, *packages)
 
 
-def pytest(session: nox.Session, *arguments: str) -> None:
-    # pip's processes are gone by now, so every core is free; loadscope would leave them idle at the end.
+def python_of(session: nox.Session, backend: str) -> str:
+    """The Python of the environment with one framework."""
+    name = "base" if backend == "numpy" else f"install-{backend}"
+    return str(Path(session.cache_dir).parent / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def packages_of(session: nox.Session, python: str) -> str:
+    """The folder in which an environment has its packages."""
+    program = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return session.run(python, "-c", program, silent=True, external=True).strip()
+
+
+def on(session: nox.Session, *backends: str) -> None:
+    """Let the environment of this session see the packages of others."""
+    others = "\n".join(packages_of(session, python_of(session, name)) for name in backends)
+    (Path(packages_of(session, "python")) / "others.pth").write_text(others)
+
+
+def built(session: nox.Session) -> Path:
+    """The folder with the wheel of this run."""
+    return Path(session.cache_dir) / "dist"
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The source distribution and the wheel, once for all sessions."""
+    install(session, "build")
+    shutil.rmtree(built(session), ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(built(session)), str(HERE))
+
+
+@nox.session(requires=["build"])
+def base(session: nox.Session) -> None:
+    """seqloss as it was built, with NumPy and the tools for tests."""
+    (wheel,) = built(session).glob("*.whl")
+    install(session, str(wheel), *group("test"))
+
+
+@nox.session(name="install", requires=["base"])
+@nox.parametrize("backend", EXTRAS, ids=EXTRAS)
+def install_framework(session: nox.Session, backend: str) -> None:
+    """A framework, and nothing of another one."""
+    on(session, "numpy")
+    install(session, *PROJECT["project"]["optional-dependencies"][backend])
+
+
+INSTALLED = {"numpy": "base", **{name: f"install({name})" for name in EXTRAS}}
+"""The session that makes the environment with a framework."""
+
+# --- what is checked by default
+
+
+def pytest(session: nox.Session, python: str, *arguments: str) -> None:
+    """Tests on every core, in the environment of this Python."""
     workers = os.environ.get("SEQLOSS_TEST_WORKERS", "auto")
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"}
-    session.run("python", "-m", "pytest", "-q", "-n", workers, *arguments, *session.posargs, env=quiet)
+    # What one worker or session has compiled serves the next one. Nothing is left outside of the checkout.
+    kept = {
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(session.cache_dir) / "inductor"),
+        "JAX_COMPILATION_CACHE_DIR": str(Path(session.cache_dir) / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    # worksteal gives a worker tests that stand side by side, which share what was compiled for one of them.
+    run = ("-m", "pytest", "-q", "-n", workers, "--dist", "worksteal")
+    session.run(python, *run, *arguments, *session.posargs, env={**quiet, **kept}, external=True)
 
 
 @nox.session
@@ -44,103 +121,96 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session
+@nox.session(requires=["base"])
 def types(session: nox.Session) -> None:
     """Types, by mypy --strict; the backends are compared with the protocol."""
-    install(session, ".", *group("types"))
+    on(session, "numpy")
+    install(session, *group("types"))
     session.run("mypy")
 
 
-@nox.session
-@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
-def tests(session: nox.Session, backend: str) -> None:
-    """The whole suite for one backend, where no other framework is installed."""
-    install(session, "." if backend == "numpy" else f".[{backend}]", *group("test"))
-    # A choice of tests, as in `-- -k name`, cannot be complete.
-    census = [] if session.posargs else ["--census"]
-    pytest(session, "tests", "--backends", backend, *census)
-
-
-@nox.session
-@nox.parametrize("backend", BACKENDS, ids=BACKENDS)
-def vectors(session: nox.Session, backend: str) -> None:
-    """Every recorded vector, compiled too. Not part of the default run, which compiles a choice of them."""
-    install(session, "." if backend == "numpy" else f".[{backend}]", *group("test"))
-    pytest(session, "tests/golden", "--backends", backend, "--every-vector")
-
-
-@nox.session
-def together(session: nox.Session) -> None:
-    """All four in one process, compared pairwise."""
-    install(session, ".[all]", *group("test"))
-    pytest(session, "tests/together", "--backends", ",".join(BACKENDS))
-
-
-@nox.session
-def light(session: nox.Session) -> None:
-    """With NumPy alone: importing stays light, and the README's command works."""
-    install(session, ".", *group("test"))
-    pytest(session, "tests/test_imports.py")
+@nox.session(requires=["build"])
+def wheel(session: nox.Session) -> None:
+    """The wheel alone with NumPy, tried from another directory."""
+    (path,) = built(session).glob("*.whl")
+    install(session, str(path))
+    session.chdir(session.create_tmp())
     session.run("python", "-m", "seqloss", "parity")
+    install(session, *group("test"))
+    settings = ("--backends", "numpy", "-c", str(HERE / "pyproject.toml"))
+    session.run("python", "-m", "pytest", "-q", str(HERE / "tests" / "conformance"), *settings)
 
 
-@nox.session
+def suite(name: str, doc: str, *options: str) -> None:
+    """A session for each framework, which asks for no other one."""
+    for backend in BACKENDS:
+
+        @nox.session(name=f"{name}({backend})", venv_backend="none", requires=[INSTALLED[backend]])
+        def run(session: nox.Session, backend: str = backend) -> None:
+            # A choice of tests, as in `-- -k name`, cannot be complete.
+            census = [] if session.posargs else ["--census"]
+            pytest(session, python_of(session, backend), "tests", "--backends", backend, *options, *census)
+
+        run.__doc__ = doc
+
+
+suite("tests", "The suite for one framework, where no other one is installed.")
+
+
+@nox.session(requires=list(INSTALLED.values()))
+def together(session: nox.Session) -> None:
+    """All four in one process, compared pairwise; and what importing brings where all of them are there."""
+    on(session, *BACKENDS)
+    pytest(session, "python", "tests/together", "tests/test_imports.py", "--backends", ",".join(BACKENDS))
+
+
+@nox.session(requires=["base"])
 def docs(session: nox.Session) -> None:
     """The site with warnings as errors, and every snippet in it."""
-    install(session, ".", *group("docs"))
+    on(session, "numpy")
+    install(session, *group("docs"))
     session.run("python", "-m", "sphinx", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html")
     session.run("python", "-m", "sphinx", "-W", "-b", "doctest", "docs", "docs/_build/doctest")
 
 
-@nox.session
-def wheel(session: nox.Session) -> None:
-    """The built wheel in an empty environment, tried from another directory."""
-    install(session, "build")
-    out = Path(session.create_tmp()).resolve()
-    shutil.rmtree(out / "dist", ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(out / "dist"), str(HERE))
-    environment = out / "empty"
-    session.run("python", "-m", "venv", "--clear", str(environment))
-    python = str(environment / "bin" / "python")
-    (built,) = (out / "dist").glob("*.whl")
-    session.run(python, "-m", "pip", "install", "-q", "--constraint", CONSTRAINTS, str(built), external=True)
-    session.chdir(out)
-    session.run(python, "-m", "seqloss", "parity", external=True)
-    session.run(python, "-m", "pip", "install", "-q", "--constraint", CONSTRAINTS, *group("test"), external=True)
-    suite = str(HERE / "tests" / "conformance")
-    session.run(
-        python, "-m", "pytest", "-q", suite, "--backends", "numpy", "-c", str(HERE / "pyproject.toml"), external=True
-    )
-
-
-@nox.session
+@nox.session(venv_backend="none", requires=["install(jax)"])
 def plugin(session: nox.Session) -> None:
     """A project of its own tests its losses with the pytest plugin, out of another directory."""
-    install(session, ".[jax]", "pytest")
     copy = Path(session.create_tmp()).resolve() / "project"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(HERE / "tests" / "sample_project", copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     golden = copy / "tests" / "golden"
     before = {path.name: path.read_bytes() for path in golden.iterdir()}
     session.chdir(copy)
-    run = ("python", "-m", "pytest", "-q")
-    session.run(*run)
-    session.run(*run, "--seqloss-golden-update")
+
+    def run(*arguments: str, status: int = 0) -> None:
+        command = (python_of(session, "jax"), "-m", "pytest", "-q", *arguments)
+        session.run(*command, success_codes=[status], external=True)
+
+    run()
+    run("--seqloss-golden-update")
     if {path.name: path.read_bytes() for path in golden.iterdir()} != before:
         session.error("what agrees with the golden files must leave them as they are")
     shutil.rmtree(golden)
-    session.run(*run, "--seqloss-backends", "numpy", success_codes=[1])
-    session.run(*run, "--seqloss-backends", "numpy", "--seqloss-golden-update")
+    run("--seqloss-backends", "numpy", status=1)
+    run("--seqloss-backends", "numpy", "--seqloss-golden-update")
     if {path.name for path in golden.iterdir()} != set(before):
         session.error("golden files that are not there must be recorded, and nothing else be left")
     # Only NumPy and JAX are installed here, and the others must be an error, not a skip.
-    session.run(*run, "--seqloss-backends", "numpy,torch", success_codes=[4])
+    run("--seqloss-backends", "numpy,torch", status=4)
 
 
-@nox.session
+# --- on demand
+
+
+suite("full", "Every case, row and vector in every mode and dtype, not the choice that tests runs.", "--full")
+
+
+@nox.session(requires=list(INSTALLED.values()))
 def bench(session: nox.Session) -> None:
     """The measurements behind docs/performance.md. Not part of the default run: machines in CI are shared."""
-    install(session, ".[all]", *group("bench"))
+    on(session, *BACKENDS)
+    install(session, *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
@@ -158,7 +228,8 @@ def minimums(session: nox.Session, backend: str) -> None:
     wanted = (*PROJECT["project"]["dependencies"], *extras.get(backend, []))
     bounds = {requirement.partition(">=")[0]: requirement for requirement in wanted}
     session.install(".", *group("test"), *map(lowest, bounds.values()))
-    pytest(session, "tests/conformance", "tests/test_host_values.py", "--backends", backend, "--census")
+    paths = ("tests/conformance", "tests/test_host_values.py")
+    pytest(session, "python", *paths, "--backends", backend, "--full", "--census")
 
 
 @nox.session

@@ -108,8 +108,10 @@ def _losses(framework: str) -> Iterator[Loss]:
 
 
 def _differentiated(driver: Any, run: Any, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    prepared = run(function, (0,))
+
     def both(logits: Any, targets: Any) -> tuple[Any, Any]:
-        value, (gradient,) = run(function, (driver.array(logits), driver.array(targets)), (0,), None)
+        value, (gradient,) = prepared((driver.array(logits), driver.array(targets)), None)
         return driver.to_numpy(value), driver.to_numpy(gradient)
 
     return both

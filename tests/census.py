@@ -17,8 +17,8 @@ CASE = re.compile(r"^[^\[]*::test_(?:case|family)\[(.*)\]$")
 class Census:
     """A pytest plugin; with workers it runs in the controlling process, where the reports of all arrive."""
 
-    def __init__(self, names):
-        rows = [*suite.declared(names), *family_suite.declared(names)]
+    def __init__(self, names, full):
+        rows = [*suite.declared(names, full), *family_suite.declared(names, full)]
         self.declared = {suite.identity(*row) for row in rows} - set(suite.XFAIL)
         self.passed = set()
 

@@ -29,7 +29,7 @@ def close(framework, result, expected, rtol=1e-5):
 
 
 def gradients(framework, function, arrays, wrt):
-    return framework.MODES["eager"](function, arrays, wrt, None)[1]
+    return framework.MODES["eager"](function, wrt)(arrays, None)[1]
 
 
 # --- signatures ------------------------------------------------------------------------------------------------------

@@ -427,8 +427,10 @@ DIFFERENTIATED = (
 
 
 @pytest.mark.parametrize("name", DIFFERENTIATED)
-def test_lost_derivative_is_found(framework_name, name):
+def test_lost_derivative_is_found(framework_name, name, monkeypatch):
     """In a framework that differentiates the value alone is not enough."""
+    # The checks of all other functions run in test_built_in_backends_conform, and JAX compiles them anew.
+    monkeypatch.setattr(conformance, "CHECKS", {name: conformance.CHECKS[name]})
     backend = dispatch.load(framework_name)
     functions = {name: getattr(backend, name) for name in PROTOCOL}
 

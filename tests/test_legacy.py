@@ -79,7 +79,7 @@ def test_every_mode(name, mode, custom):
     arrays = [driver.array(x) for x in (logits, targets, WEIGHTS)]
     function = of_lists(seqloss.sequence_loss_by_example, **options)
     cotangent = np.array([1, 2, 3, 4], "float32")
-    loss, gradients = driver.MODES[mode](function, arrays, (0,), driver.array(cotangent))
+    loss, gradients = driver.MODES[mode](function, (0,))(arrays, driver.array(cotangent))
     factor = 2 if custom else 1
     np.testing.assert_allclose(driver.to_numpy(loss), factor * EXPECTED, rtol=2e-6)
     if gradients is not None:
@@ -94,7 +94,7 @@ def test_the_gradient_of_the_weights_beside_masked_junk(framework):
     """A token of weight 0 has the gradient of the formula, with a loss that is not finite counted as 0."""
     arrays = [framework.array(x) for x in (*masked(), WEIGHTS)]
     function = of_lists(seqloss.sequence_loss_by_example)
-    loss, found = framework.MODES["eager"](function, arrays, (0, 2), None)
+    loss, found = framework.MODES["eager"](function, (0, 2))(arrays, None)
     np.testing.assert_allclose(framework.to_numpy(loss), EXPECTED, rtol=1e-6)
     if found is not None:
         rows, slopes = (framework.to_numpy(x) for x in found)

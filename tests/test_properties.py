@@ -20,19 +20,24 @@ PROFILE = settings(
 
 
 class Space(NamedTuple):
-    """Where the shapes [batch, time, classes] and the dtypes of labels are drawn from."""
+    """Where the shapes [batch, time, classes], the flags, and the dtypes of labels and weights are drawn from."""
 
     shapes: st.SearchStrategy
+    flags: tuple[str, ...]
     labels: tuple[str, ...]
+    others: tuple[str | None, ...]
+    """The dtypes of weights beside that of the logits; None is a call without weights."""
 
 
 ANY = Space(
     st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(1, 9)),
+    tuple(cases.FLAGS),
     ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    ("bool", "int32", "uint8", None),
 )
 # JAX compiles every operation anew for each shape and dtype, in a tenth of a second or more.
 FEW = Space(
-    st.sampled_from([(2, 3, 4), (4, 5, 9), (1, 4, 1), (3, 1, 2), (0, 3, 5), (2, 0, 3)]), ("int8", "int32", "uint32")
+    st.sampled_from([(4, 5, 9), (3, 1, 2)]), ("average_both", "sum_time", "none"), ("int8", "int32"), ("bool", None)
 )
 SPACE = {"jax": FEW}
 SMALLEST_ACTIVE = 2.0**-126
@@ -77,7 +82,7 @@ def calls(draw, framework, dtype, elements=ORDINARY, weights=WEIGHTS):
     *shape, classes = draw(space.shapes)
     z = draw(hnp.arrays(dtype, (*shape, classes), elements=elements[dtype]))
     y = draw(labels(draw(st.sampled_from(space.labels)), classes, tuple(shape), draw(st.booleans())))
-    kind = draw(st.sampled_from([dtype, dtype, "bool", "int32", "uint8", None]))
+    kind = draw(st.sampled_from([dtype, dtype, *space.others]))
     if kind is None:
         return z, y, None
     values = st.sampled_from(
@@ -118,7 +123,7 @@ def agree(framework, actual, expected, dtype, bound, scale=0.0):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_agrees_with_the_oracle(framework, dtype):
     @settings(PROFILE, max_examples=150)
-    @given(calls(framework, dtype), st.sampled_from(list(cases.FLAGS)))
+    @given(calls(framework, dtype), st.sampled_from(SPACE.get(framework.name, ANY).flags))
     def check(arrays, flags):
         reduction = cases.FLAGS[flags]
         z, y, w = arrays
@@ -140,7 +145,7 @@ def test_agrees_with_the_oracle(framework, dtype):
                 return
             weights = np.ones(y.shape, dtype) if w is None else w.astype(dtype)
             expected = oracle.sequence_loss(z, y, weights, **reduction)
-            eager = framework.MODES["eager"](loss, native, (0, 2) if differentiable else (0,), None)
+            eager = framework.MODES["eager"](loss, (0, 2) if differentiable else (0,))(native, None)
             for value, gradients in (eager, explicit()):
                 compared(framework, value, gradients or (), expected, z, weights, dtype)
 
@@ -222,7 +227,7 @@ def test_token_loss_of_any_rank(framework, dtype):
     def check(data):
         shapes = st.tuples(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3), st.integers(1, 9))
         if SPACE.get(framework.name) is FEW:
-            shapes = st.sampled_from([((), 4), ((3,), 1), ((0,), 5), ((2, 3), 4), ((2, 1, 3), 2)])
+            shapes = st.sampled_from([((), 4), ((0,), 5), ((2, 1, 3), 2)])
         shape, classes = data.draw(shapes)
         z = data.draw(hnp.arrays(dtype, (*shape, classes), elements=ORDINARY[dtype]))
         y = data.draw(labels("int32", classes, shape, data.draw(st.booleans())))

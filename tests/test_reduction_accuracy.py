@@ -115,7 +115,7 @@ def test_given_losses_in_compiled_programs(name, mode, flags, shape):
         options = {**cases.FLAGS[flags], "softmax_loss_function": lambda labels, logits: logits[:, 0]}
         return seqloss.sequence_loss(losses[..., None], targets, driver.array(weights), **options)
 
-    loss, _ = runner(driver, mode)(reduced, (losses,), (0,), None)
+    loss, _ = runner(driver, mode)(reduced, (0,))((losses,), None)
     ulps = worst(driver.to_numpy(loss), Exact(driver.to_numpy(losses), weights), flags, dtype)
     assert ulps <= ULPS
 
@@ -125,8 +125,8 @@ def test_the_mean_as_one_program(framework):
     run = runner(framework, COMPILED.get(framework.name, "eager"))
     weights = make_weights("uniform", LONG, "float32")
     arrays = [framework.array(x) for x in (*tokens(LONG, "float32"), weights)]
-    losses, _ = run(seqloss.token_loss, arrays[:2], (0,), None)
-    loss, _ = run(seqloss.sequence_loss, arrays, (0,), None)
+    losses, _ = run(seqloss.token_loss, (0,))(arrays[:2], None)
+    loss, _ = run(seqloss.sequence_loss, (0,))(arrays, None)
     exact = Exact(framework.to_numpy(losses), weights)
     ulps = worst(framework.to_numpy(loss), exact, "average_both", "float32")
     assert ulps <= ULPS

@@ -64,7 +64,7 @@ def call(loss, **options):
 
 def run(driver, mode, function, arrays, wrt=WRT, cotangent=None):
     """Value and gradients as NumPy arrays; no gradients on NumPy."""
-    value, gradients = driver.MODES[mode](function, arrays, wrt, cotangent)
+    value, gradients = driver.MODES[mode](function, wrt)(arrays, cotangent)
     assert driver.is_array(value)
     return driver.to_numpy(value), None if gradients is None else [dense(driver, x) for x in gradients]
 
@@ -158,7 +158,7 @@ def test_dtypes(framework, loss, dtype):
         exact = [framework.to_numpy(x) for x in arrays]
         exact[5:] = [x.astype("float32") for x in exact[5:]]
         expected = oracle(loss, exact)
-        value, gradients = framework.MODES["eager"](call(loss, remove_accidental_hits=True), arrays, (0, 1, 3), None)
+        value, gradients = framework.MODES["eager"](call(loss, remove_accidental_hits=True), (0, 1, 3))(arrays, None)
         agree(framework.to_numpy(value), expected.loss, "float64" if dtype == "float64" else "float32")
         for gradient, wanted in zip(gradients or (), expected[1:], strict=False):
             assert framework.dtype(gradient) == dtype
@@ -170,7 +170,7 @@ def test_dtypes(framework, loss, dtype):
 def test_dtypes_that_differ(framework, inputs_dtype, weights_dtype):
     arrays = place(framework, draw(), weights_dtype)
     arrays[3] = framework.array(draw()[3], inputs_dtype)
-    value, gradients = framework.MODES["eager"](call("softmax"), arrays, (0, 1, 3), None)
+    value, gradients = framework.MODES["eager"](call("softmax"), (0, 1, 3))(arrays, None)
     expected = oracle("softmax", [framework.to_numpy(x) for x in arrays])
     np.testing.assert_allclose(framework.to_numpy(value), expected.loss, rtol=1e-3)
     assert framework.dtype(value) == "float32"

@@ -145,7 +145,7 @@ def check(rows, exact, value, gradient, dtype):
 def loss_and_gradient(driver, run, logits, targets):
     """Both [rows], [rows, classes]. NumPy's gradient is the explicit one."""
     native = logits[None], driver.array(targets[None])
-    value, gradients = run(seqloss.token_loss, native, (0,), None)
+    value, gradients = run(seqloss.token_loss, (0,))(native, None)
     gradient = seqloss.sequence_loss_and_grad(*native, **cases.PLAIN)[1] if gradients is None else gradients[0]
     assert driver.dtype(value) == ("float64" if driver.dtype(logits) == "float64" else "float32")
     assert driver.dtype(gradient) == driver.dtype(logits)

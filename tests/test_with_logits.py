@@ -27,7 +27,7 @@ def run(framework, function, labels, logits, *rest, wrt=(1,), cotangent=None):
     cotangent = None if cotangent is None else framework.array(cotangent)
     # Infinities and NaN are results here; NumPy alone warns when arithmetic meets them.
     with np.errstate(all="ignore"):
-        value, gradients = framework.MODES["eager"](function, native, wrt, cotangent)
+        value, gradients = framework.MODES["eager"](function, wrt)(native, cotangent)
         if gradients is None:
             _, gradients = pulled.value_and_gradients(function, native, wrt, cotangent)
     assert framework.is_array(value)
@@ -232,8 +232,8 @@ def test_the_class_axis_is_moved(framework, axis):
     value, d_labels, d_logits = run(framework, soft, y, z, wrt=(0, 1), cotangent=cotangent)
     place = axis % 3
     native = [framework.array(np.moveaxis(x, -1, place)) for x in (y, z)]
-    moved, gradients = framework.MODES["eager"](
-        lambda y, z: soft(y, z, axis), native, (0, 1), framework.array(cotangent)
+    moved, gradients = framework.MODES["eager"](lambda y, z: soft(y, z, axis), (0, 1))(
+        native, framework.array(cotangent)
     )
     np.testing.assert_allclose(framework.to_numpy(moved), value, rtol=1e-6)
     for gradient, expected in zip(gradients or (), (d_labels, d_logits), strict=gradients is not None):
@@ -309,7 +309,7 @@ def test_half_precision_is_computed_in_float32(framework, function):
         half = framework.array(LOGITS.astype("float32"), dtype)
         widened = framework.to_numpy(half).astype("float32")
         native = [framework.array(labels), half]
-        value, gradients = framework.MODES["eager"](lambda y, z: function(y, z, *rest), native, (1,), None)
+        value, gradients = framework.MODES["eager"](lambda y, z: function(y, z, *rest), (1,))(native, None)
         assert framework.dtype(value) == "float32"
         expected = run(framework, function, labels, widened, *rest)[0]
         np.testing.assert_allclose(framework.to_numpy(value), expected, rtol=1e-6)

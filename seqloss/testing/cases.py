@@ -53,6 +53,15 @@ class Case(NamedTuple):
     weights_dtype: str | None = None
     check_labels: bool | None = None
 
+    @property
+    def kind(self) -> str:
+        """What a case is about: the first word of its name."""
+        return self.name.partition("_")[0]
+
+
+# The shape of a case that is not about shapes. One for all, since a shape of its own is a program of its own.
+SHAPE = (4, 7, 11)
+
 
 def draw(batch: int, time: int, classes: int, scale: float = 2.0, seed: int = 0) -> Arrays:
     """Ordinary arrays: normal logits, uniform targets, weights of 0.25 … 2 with every fifth token masked."""
@@ -68,17 +77,17 @@ def _weighted(make: Callable[[Array], Array]) -> Callable[[], Arrays]:
     """Ordinary arrays with other weights, made from the ordinary ones."""
 
     def build() -> Arrays:
-        arrays = draw(4, 7, 11)
+        arrays = draw(*SHAPE)
         return arrays._replace(weights=make(np.array(arrays.weights)))
 
     return build
 
 
-def _edited(edit: Callable[[Array, Array, Array], None], classes: int = 5) -> Callable[[], Arrays]:
+def _edited(edit: Callable[[Array, Array, Array], None]) -> Callable[[], Arrays]:
     """Ordinary arrays after an edit in place."""
 
     def build() -> Arrays:
-        arrays = draw(3, 4, classes)
+        arrays = draw(*SHAPE)
         edit(*arrays)
         return arrays
 
@@ -99,10 +108,14 @@ def _at(row: tuple[int, int], label: int, weight: float, **logits: float) -> Cal
     return _edited(edit)
 
 
+def _all_masked(z: Array, y: Array, w: Array) -> None:
+    z[:], y[:], w[:] = NAN, -100, 0
+
+
 def _confident() -> Arrays:
     """Margins of 20 … 60 in favour of the target, where lse - t is 0 and p - 1 is 0."""
-    logits, targets, weights = draw(3, 5, 9, scale=1.0)
-    margins = np.linspace(20, 60, 15).reshape(3, 5)
+    logits, targets, weights = draw(*SHAPE, scale=1.0)
+    margins = np.linspace(20, 60, targets.size).reshape(targets.shape)
     np.put_along_axis(logits, targets[..., None], logits.max(-1, keepdims=True) + margins[..., None], -1)
     return Arrays(logits, targets, np.ones_like(weights))
 
@@ -166,7 +179,7 @@ WEIGHTS: dict[str, Callable[[Array], Array]] = {
 NAN, INF = float("nan"), float("inf")
 
 CASES: tuple[Case, ...] = (
-    *(Case(f"flags_{name}", lambda: draw(2, 3, 5), flags) for name, flags in FLAGS.items()),
+    *(Case(f"flags_{name}", lambda: draw(*SHAPE), flags) for name, flags in FLAGS.items()),
     *(Case(f"weights_{name}", _weighted(make)) for name, make in WEIGHTS.items()),
     *(
         Case(f"weights_{name}_sum_time", _weighted(WEIGHTS[name]), FLAGS["sum_time"])
@@ -175,8 +188,8 @@ CASES: tuple[Case, ...] = (
     *(Case(f"weights_{name}_none", _weighted(WEIGHTS[name]), PLAIN) for name in ("mixed_signs", "one_inf", "flushed")),
     Case("weights_row_masked_average_time", _weighted(_row_masked), FLAGS["average_time"]),
     Case("weights_column_masked_average_batch", _weighted(_column_masked), FLAGS["average_batch"]),
-    Case("weights_absent", lambda: draw(4, 7, 11)._replace(weights=None)),
-    Case("weights_absent_sum", lambda: draw(4, 7, 11)._replace(weights=None), FLAGS["sum_time"]),
+    Case("weights_absent", lambda: draw(*SHAPE)._replace(weights=None)),
+    Case("weights_absent_sum", lambda: draw(*SHAPE)._replace(weights=None), FLAGS["sum_time"]),
     Case("weights_bool", _weighted(lambda w: w > 0), FLAGS["average_time"], weights_dtype="bool"),
     Case("weights_int32", _weighted(lambda w: w * 4), weights_dtype="int32"),
     Case("weights_uint8", _weighted(lambda w: w * 4), FLAGS["sum_both"], weights_dtype="uint8"),
@@ -193,7 +206,7 @@ CASES: tuple[Case, ...] = (
     Case("empty_time_none", lambda: draw(2, 0, 5), PLAIN),
     Case("confident", _confident, PLAIN),
     Case("confident_average", _confident),
-    Case("wide_logits", lambda: draw(3, 4, 9, scale=12.0), PLAIN),
+    Case("wide_logits", lambda: draw(*SHAPE, scale=12.0), PLAIN),
     Case("equal_logits", _edited(lambda z, y, w: z.fill(0.5))),
     Case("tied_maximum", _at((0, 0), 1, 1.0, all=0, z1=3, z2=3), PLAIN),
     Case("many_tokens_1001", _many(7, 143), FLAGS["sum_both"]),
@@ -204,8 +217,8 @@ CASES: tuple[Case, ...] = (
     Case("masked_target_minus_inf", _at((0, 0), 1, 0.0, z1=-INF), FLAGS["sum_batch"]),
     Case("masked_row_minus_inf", _at((0, 0), 1, 0.0, all=-INF)),
     Case("masked_label_minus_100", _at((0, 0), -100, 0.0)),
-    Case("masked_label_too_large", _at((0, 0), 5, 0.0), FLAGS["average_batch"]),
-    Case("all_masked_nan", lambda: Arrays(np.full((2, 3, 4), NAN), np.full((2, 3), -100), np.zeros((2, 3)))),
+    Case("masked_label_too_large", _at((0, 0), SHAPE[2], 0.0), FLAGS["average_batch"]),
+    Case("masked_everywhere", _edited(_all_masked)),
     Case("counted_nan_row", _at((0, 0), 1, 1.0, all=NAN), PLAIN),
     Case("counted_nan_at_target", _at((0, 0), 1, 1.0, z1=NAN), FLAGS["average_time"]),
     Case("counted_nan_elsewhere", _at((0, 0), 1, 1.0, z3=NAN), PLAIN),
@@ -215,5 +228,5 @@ CASES: tuple[Case, ...] = (
     Case("counted_target_minus_inf", _at((0, 0), 1, 1.0, z1=-INF), PLAIN),
     Case("counted_row_minus_inf", _at((0, 0), 1, 1.0, all=-INF), PLAIN),
     Case("counted_label_minus_1", _at((0, 0), -1, 1.0), PLAIN, check_labels=False),
-    Case("counted_label_too_large", _at((0, 0), 5, 1.0), FLAGS["average_time"], check_labels=False),
+    Case("counted_label_too_large", _at((0, 0), SHAPE[2], 1.0), FLAGS["average_time"], check_labels=False),
 )

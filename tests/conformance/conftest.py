@@ -8,7 +8,8 @@ import suite
 def pytest_generate_tests(metafunc):
     for fixture, table in (("conformance", suite), ("family", family_suite)):
         if fixture in metafunc.fixturenames:
-            rows = table.declared(metafunc.config.getoption("--backends").split(","))
+            config = metafunc.config
+            rows = table.declared(config.getoption("--backends").split(","), config.getoption("--full"))
             metafunc.parametrize(fixture, [marked(row) for row in rows])
 
 

@@ -1,5 +1,8 @@
 """Running one row of the families in one backend, mode and dtype, and judging the outcome."""
 
+import functools
+
+import choosing
 import numpy as np
 import pytest
 import suite
@@ -9,11 +12,25 @@ from seqloss.testing import families, frameworks, tolerances
 HALF = ("float16", "bfloat16")
 
 
-def declared(names):
-    """Every (backend, mode, dtype, family): the product that has to pass."""
+@functools.cache
+def choice(name, full=False):
+    """The names of the rows of each (mode, dtype): those of the default run, or all."""
+    driver, functions = frameworks.load(name), {row.name: row.function for row in families.FAMILIES}
+    every = [pair for pair in suite.pairs(driver) if pair[0] in driver.MODES]
+    if full:
+        return {pair: list(functions) for pair in every}
+    return choosing.chosen(driver, every, list(functions), functions.get)
+
+
+def declared(names, full=False):
+    """Every (backend, mode, dtype, family) that has to pass: a choice of the product, or the full product."""
+    by_name = {row.name: row for row in families.FAMILIES}
     for name in names:
-        for row in families.declared(frameworks.load(name)):
-            yield name, *row
+        for (mode, dtype), few in choice(name, full).items():
+            for row in map(by_name.get, few):
+                # What has no gradient, or is refused, is so in any dtype.
+                if dtype == "float32" or (row.wrt and mode not in row.refusals):
+                    yield name, mode, dtype, row
 
 
 def run(name, mode, dtype, family):
@@ -47,12 +64,12 @@ def run(name, mode, dtype, family):
 def call(driver, mode, family, native, cotangent):
     """The value and gradients of a family. One that has no gradients is called as it is."""
     if family.wrt:
-        return driver.MODES[mode](family.call, native, family.wrt, cotangent)
+        return driver.MODES[mode](family.call, family.wrt)(native, cotangent)
     if mode == "eager":
         return family.call(*native), ()
     # The mode wants something to differentiate.
     native = [*native, driver.array(np.ones(1), "float32")]
-    return driver.MODES[mode](lambda *arrays: family.call(*arrays[:-1]), native, (len(native) - 1,), None)
+    return driver.MODES[mode](lambda *arrays: family.call(*arrays[:-1]), (len(native) - 1,))(native, None)
 
 
 def upstream(driver, family, host, dtype):

@@ -1,8 +1,11 @@
 """Running one declared case in one backend, mode and dtype, and judging the outcome."""
 
+import functools
+from collections import defaultdict
 from importlib import metadata
 from typing import NamedTuple
 
+import choosing
 import numpy as np
 import pytest
 
@@ -64,14 +67,59 @@ class Outcome(NamedTuple):
     dweights: object
 
 
-def declared(names):
-    """Every (backend, mode, dtype, case) of the suite: the product that has to pass."""
+def pairs(driver):
+    """Every (mode, dtype) of a framework."""
+    for mode in (*driver.MODES, *driver.EXPLICIT):
+        for dtype in driver.FEWER_DTYPES.get(mode, driver.DTYPES):
+            yield mode, dtype
+
+
+class Options(NamedTuple):
+    """What of a case is fixed in a program; the rest are its arrays."""
+
+    flags: tuple[tuple[str, bool], ...]
+    check_labels: bool | None
+    differentiable: bool
+
+
+def options(case):
+    arrays = case.build()
+    differentiable = arrays.weights is not None and case.weights_dtype in (None, *tolerances.PRECISION)
+    return Options(tuple(sorted(case.flags.items())), case.check_labels, differentiable)
+
+
+@functools.cache
+def groups():
+    """The names of the cases by the program that they need: those of the same options, shapes and dtypes."""
+    found = defaultdict(list)
+    for case in cases.CASES:
+        logits, _, weights = case.build()
+        found[options(case), logits.shape, case.weights_dtype, weights is None].append(case.name)
+    return list(found.values())
+
+
+MANY = 5
+"""Cases of one program that make it worth its compilation in every mode and dtype."""
+
+
+@functools.cache
+def choice(name, full=False):
+    """The names of the cases of each (mode, dtype): those of the default run, or all."""
+    driver, kinds = frameworks.load(name), {case.name: case.kind for case in cases.CASES}
+    # Cases of one program stand beside each other, so that they meet in one worker.
+    names = [case for group in groups() for case in group]
+    shared = [case for group in groups() if len(group) >= MANY for case in group]
+    every = list(pairs(driver))
+    return dict.fromkeys(every, names) if full else choosing.chosen(driver, every, names, kinds.get, shared)
+
+
+def declared(names, full=False):
+    """Every (backend, mode, dtype, case) that has to pass: a choice of the product, or the full product."""
+    by_name = {case.name: case for case in cases.CASES}
     for name in names:
-        driver = frameworks.load(name)
-        for mode in (*driver.MODES, *driver.EXPLICIT):
-            for dtype in driver.FEWER_DTYPES.get(mode, driver.DTYPES):
-                for case in cases.CASES:
-                    yield name, mode, dtype, case
+        for pair, few in choice(name, full).items():
+            for case in few:
+                yield name, *pair, by_name[case]
 
 
 def identity(name, mode, dtype, case):
@@ -108,34 +156,35 @@ def reference(host, case, compute):
     return oracle.sequence_loss(host[0], host[1], weights, **case.flags, cotangent=cotangent), cotangent
 
 
+@functools.cache
+def program(name, mode, given):
+    """A way to run the loss, kept for all cases with the same options: ``run(arrays, cotangent)``."""
+    driver, (flags, check_labels, differentiable) = frameworks.load(name), given
+    fixed = {**dict(flags), "check_labels": check_labels}
+    if mode not in driver.EXPLICIT:
+        wrt = (0, 2) if differentiable else (0,)
+        return driver.MODES[mode](lambda *arrays: seqloss.sequence_loss(*arrays, **fixed), wrt)
+    wrt = ("logits", "weights") if differentiable else ("logits",)
+
+    def explicit(cotangent, *arrays):
+        return seqloss.sequence_loss_and_grad(*arrays, **fixed, cotangent=cotangent, wrt=wrt)
+
+    prepared = driver.EXPLICIT[mode](explicit)
+    return lambda arrays, cotangent: prepared(cotangent, *arrays)
+
+
 def run(name, mode, dtype, case):
     """Value and gradients of a case, with the reference."""
-    driver = frameworks.load(name)
+    driver, given = frameworks.load(name), options(case)
     compute = "float64" if dtype == "float64" else "float32"
     with driver.precision(dtype), np.errstate(all="ignore"):
         native, host = cast(driver, case, dtype)
         expected, cotangent = reference(host, case, compute)
         g = None if cotangent is None else driver.array(cotangent)
-        differentiable = len(native) > 2 and (case.weights_dtype or dtype) in tolerances.PRECISION
-        if mode in driver.EXPLICIT:
-            wrt = ("logits", "weights") if differentiable else ("logits",)
-
-            def explicit(*arrays):
-                return seqloss.sequence_loss_and_grad(
-                    *arrays, **case.flags, check_labels=case.check_labels, cotangent=g, wrt=wrt
-                )
-
-            loss, gradients = driver.EXPLICIT[mode](explicit, native)
-        else:
-
-            def function(*arrays):
-                return seqloss.sequence_loss(*arrays, **case.flags, check_labels=case.check_labels)
-
-            wrt = (0, 2) if differentiable else (0,)
-            loss, gradients = driver.MODES[mode](function, native, wrt, g)
+        loss, gradients = program(name, mode, given)(native, g)
         dlogits, dweights = (*(gradients or (None,)), None)[:2]
         outcome = Outcome(loss, dlogits, dweights)
-        check(driver, outcome, expected, native, host, compute, differentiable)
+        check(driver, outcome, expected, native, host, compute, given.differentiable)
 
 
 def check(driver, outcome, expected, native, host, compute, differentiable):

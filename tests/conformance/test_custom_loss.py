@@ -1,5 +1,6 @@
 """A softmax_loss_function in every backend and mode: its value, its gradients, and masks that mask there too."""
 
+import choosing
 import numpy as np
 import pytest
 import suite
@@ -7,15 +8,13 @@ import suite
 import seqloss
 from seqloss.testing import cases, frameworks, oracle
 
-FLAGS = ("average_both", "sum_time", "none")
+FLAGS = ["average_both", "sum_time", "none"]
 
 
 def pytest_generate_tests(metafunc):
-    names = metafunc.config.getoption("--backends").split(",")
-    pairs = [(n, m) for n in names for m in (*frameworks.load(n).MODES, *frameworks.load(n).EXPLICIT)]
+    rows = choosing.in_modes(metafunc.config, lambda driver: (*driver.MODES, *driver.EXPLICIT), FLAGS)
     # Without automatic differentiation there is no gradient of somebody else's loss.
-    rows = [(*pair, flags) for pair in pairs if pair != ("numpy", "explicit") for flags in FLAGS]
-    metafunc.parametrize("name, mode, flags", [marked(*row) for row in rows])
+    metafunc.parametrize("name, mode, flags", [marked(*row) for row in rows if row[:2] != ("numpy", "explicit")])
 
 
 def marked(name, mode, flags):
@@ -39,11 +38,11 @@ def test_custom_loss(name, mode, flags):
     native = [driver.array(x) for x in (logits, targets, weights)]
     g = None if cotangent is None else driver.array(cotangent)
     if mode in driver.EXPLICIT:
-        loss, gradient = driver.EXPLICIT[mode](
-            lambda *a: seqloss.sequence_loss_and_grad(*a, **options, cotangent=g), native
+        loss, gradient = driver.EXPLICIT[mode](lambda *a: seqloss.sequence_loss_and_grad(*a, **options, cotangent=g))(
+            *native
         )
     else:
-        loss, gradients = driver.MODES[mode](lambda *a: seqloss.sequence_loss(*a, **options), native, (0,), g)
+        loss, gradients = driver.MODES[mode](lambda *a: seqloss.sequence_loss(*a, **options), (0,))(native, g)
         gradient = None if gradients is None else gradients[0]
     assert driver.dtype(loss) == "float32"
     np.testing.assert_allclose(driver.to_numpy(loss), np.float32(2 * plain.loss), rtol=1e-5)

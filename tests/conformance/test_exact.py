@@ -1,5 +1,6 @@
 """exact=True in every backend and mode: the true value, rounded once."""
 
+import choosing
 import mpmath
 import numpy as np
 import pytest
@@ -8,8 +9,6 @@ import suite
 import seqloss
 from seqloss.testing import cases, frameworks, tolerances
 
-FLAGS = [(name, flags) for name, flags in cases.FLAGS.items()]
-
 
 def modes(config, explicit=False):
     for name in config.getoption("--backends").split(","):
@@ -17,13 +16,19 @@ def modes(config, explicit=False):
         yield from ((name, mode) for mode in (driver.EXPLICIT if explicit else driver.MODES))
 
 
+def marked(pair, *more):
+    return pytest.param(*pair, *more, id="-".join((*pair, *more)), marks=suite.marks("-".join((*pair, "exact"))))
+
+
 def pytest_generate_tests(metafunc):
-    if "mode" in metafunc.fixturenames:
+    if "flags" in metafunc.fixturenames:
+        rows = choosing.in_modes(metafunc.config, lambda driver: driver.MODES, list(cases.FLAGS))
+        metafunc.parametrize("name, mode, flags", [marked((name, mode), flags) for name, mode, flags in rows])
+    elif "mode" in metafunc.fixturenames:
         pairs = list(modes(metafunc.config, "explicit" in metafunc.function.__name__))
         if "half" in metafunc.function.__name__:  # the deviation shows in one of the two dtypes alone
             pairs = [pair for pair in pairs if "-".join((*pair, "exact")) not in suite.XFAIL]
-        rows = [pytest.param(*pair, id="-".join(pair), marks=suite.marks("-".join((*pair, "exact")))) for pair in pairs]
-        metafunc.parametrize("name, mode", rows)
+        metafunc.parametrize("name, mode", [marked(pair) for pair in pairs])
 
 
 class True_:
@@ -95,9 +100,8 @@ def same(driver, actual, expected, dtype):
     np.testing.assert_array_equal(driver.to_numpy(actual).astype(float), rounded(expected, dtype))
 
 
-@pytest.mark.parametrize("flags", [flags for _, flags in FLAGS], ids=[name for name, _ in FLAGS])
 def test_loss_and_gradients_are_rounded_once(name, mode, flags):
-    driver = frameworks.load(name)
+    driver, flags = frameworks.load(name), cases.FLAGS[flags]
     native, host = batch("float32", driver)
     shape = True_(host[0][..., :1], 0 * host[1], host[2], flags).loss.shape
     cotangent = None if shape == () else np.linspace(0.5, 2, int(np.prod(shape))).reshape(shape).astype("float32")
@@ -106,7 +110,7 @@ def test_loss_and_gradients_are_rounded_once(name, mode, flags):
         return seqloss.sequence_loss(*arrays, **flags, exact=True)
 
     g = None if cotangent is None else driver.array(cotangent)
-    loss, gradients = driver.MODES[mode](function, native, (0, 2), g)
+    loss, gradients = driver.MODES[mode](function, (0, 2))(native, g)
     expected = True_(*host, flags, cotangent)
     same(driver, loss, expected.loss, "float32")
     if gradients is not None:
@@ -124,7 +128,7 @@ def test_half_precision_gradients_are_rounded_once(name, mode, dtype):
     def function(*arrays):
         return seqloss.sequence_loss(*arrays, exact=True)
 
-    loss, gradients = driver.MODES[mode](function, native, (0,), None)
+    loss, gradients = driver.MODES[mode](function, (0,))(native, None)
     expected = True_(*host, cases.AVERAGE)
     same(driver, loss, expected.loss, "float32")
     if gradients is not None:
@@ -143,7 +147,7 @@ def test_token_loss(name, mode):
     def function(z, y, a):
         return seqloss.token_loss(z, y, active=a, exact=True)
 
-    value, gradients = driver.MODES[mode](function, native, (0,), driver.array(active.astype("float32")))
+    value, gradients = driver.MODES[mode](function, (0,))(native, driver.array(active.astype("float32")))
     clean = np.where(active[..., None], host[0], 0), np.where(active, host[1], 0), active.astype("float32")
     expected = True_(*clean, cases.PLAIN)
     same(driver, value, expected.loss, "float32")
@@ -159,7 +163,7 @@ def test_explicit_gradients(name, mode, wrt):
     def function(*arrays):
         return seqloss.sequence_loss_and_grad(*arrays, exact=True, wrt=wrt)
 
-    loss, gradients = driver.EXPLICIT[mode](function, native)
+    loss, gradients = driver.EXPLICIT[mode](function)(*native)
     expected = True_(*host, cases.AVERAGE)
     same(driver, loss, expected.loss, "float32")
     same(driver, gradients if wrt == "logits" else gradients[1], expected.dlogits, "float32")
@@ -178,7 +182,7 @@ def test_what_counts_and_is_bad_is_nan_and_what_does_not_is_zero(name, mode):
         return seqloss.sequence_loss(*arrays, **cases.PLAIN, check_labels=False, exact=True)
 
     ones = driver.array(np.ones((2, 4), "float32"))
-    loss, gradients = driver.MODES[mode](function, native, (0,), ones)
+    loss, gradients = driver.MODES[mode](function, (0,))(native, ones)
     loss = driver.to_numpy(loss)
     np.testing.assert_array_equal(np.isnan(loss), [[False] * 4, [True, True, False, False]])
     np.testing.assert_array_equal(loss[0, :2], 0)

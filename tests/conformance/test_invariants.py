@@ -78,17 +78,11 @@ def adapted(name, mode, dtype):
 
     def asked(arrays, cotangent, **flags):
         """Value and gradient; a framework that differentiates nothing has the explicit one."""
-        if mode not in driver.EXPLICIT:
-            value, gradients = driver.MODES[mode](
-                lambda *a: seqloss.sequence_loss(*a, **flags), arrays, (0,), cotangent
-            )
-            if gradients is not None:
-                return value, gradients[0]
-
-        def explicit(*a):
-            return seqloss.sequence_loss_and_grad(*a, **flags, cotangent=cotangent)
-
-        return driver.EXPLICIT.get(mode, driver.EXPLICIT["explicit"])(explicit, arrays)
+        given = suite.Options(tuple(sorted(flags.items())), check_labels=None, differentiable=False)
+        value, gradients = suite.program(name, mode, given)(arrays, cotangent)
+        if gradients is None:
+            value, gradients = suite.program(name, "explicit", given)(arrays, cotangent)
+        return value, gradients[0]
 
     def native(logits, targets, weights):
         return [driver.array(logits, dtype), driver.array(targets), driver.array(weights, dtype)]

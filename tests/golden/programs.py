@@ -3,7 +3,7 @@
 ``WAYS[framework][mode](driver, cases)`` is a function of arrays by name, to the value and the gradients of each case.
 It can be called again with other arrays; where a mode compiles, those of the same shapes and dtypes cost no program.
 
-What is compiled runs a choice of the recorded vectors. ``pytest --every-vector`` runs all of them.
+What is compiled runs a few of the recorded vectors. ``pytest --full`` runs all of them.
 """
 
 import functools
@@ -41,7 +41,7 @@ def explicit(driver, cases):
 
 
 def eager(driver, cases):
-    return each(driver.MODES["eager"], cases)
+    return each(lambda function, arrays, wrt, cotangent: driver.MODES["eager"](function, wrt)(arrays, cotangent), cases)
 
 
 def torch_compile(driver, cases):
@@ -92,14 +92,19 @@ WAYS = {
 }
 
 
-def parametrize(metafunc, names, every, few):
-    """Rows of a framework, a mode of WAYS and a vector; ``few`` has the vectors of modes that do not run every one."""
+def costly(name, mode):
+    """Whether each shape and dtype is compiled anew: JAX compiles every operation, eager ones too."""
+    return name == "jax" or mode not in ("explicit", "eager")
+
+
+def parametrize(metafunc, names, every, some, ways=WAYS):
+    """Rows of a framework, a mode and a vector: every vector, but where that is costly only some."""
     if "mode" in metafunc.fixturenames:
-        few = {} if metafunc.config.getoption("--every-vector") else few
+        full = metafunc.config.getoption("--full")
         rows = [
             (name, mode, *vector)
             for name in metafunc.config.getoption("--backends").split(",")
-            for mode in WAYS[name]
-            for vector in few.get(mode, every)
+            for mode in ways[name]
+            for vector in (some if costly(name, mode) and not full else every)
         ]
         metafunc.parametrize(("driver_name", "mode", *names), rows, ids=["-".join(row) for row in rows])

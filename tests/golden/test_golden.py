@@ -4,6 +4,7 @@ import functools
 import importlib
 
 import numpy as np
+import programs
 import pytest
 import vectors
 
@@ -30,7 +31,7 @@ def loss(tag):
 
 def autodiff(driver, loss=loss):
     def step(arrays, cotangents):
-        return {tag: driver.MODES["eager"](loss(tag), arrays, (0, 2), g) for tag, g in cotangents.items()}
+        return {tag: driver.MODES["eager"](loss(tag), (0, 2))(arrays, g) for tag, g in cotangents.items()}
 
     return step
 
@@ -62,6 +63,10 @@ MODES = {
 }
 
 
+EVERY = [(shape, dtype) for shape in vectors.SHAPES for dtype in vectors.DTYPES]
+SOME = [("3_6_50", "f32"), ("4_7_11", "f64")]
+
+
 @functools.cache
 def prepared(driver_name, mode):
     """Once for all shapes: what is compiled is kept as far as the framework can use it again."""
@@ -69,10 +74,7 @@ def prepared(driver_name, mode):
 
 
 def pytest_generate_tests(metafunc):
-    if "mode" in metafunc.fixturenames:
-        names = metafunc.config.getoption("--backends").split(",")
-        rows = [(name, mode) for name in names for mode in MODES[name]]
-        metafunc.parametrize(("driver_name", "mode"), rows, ids=["-".join(row) for row in rows])
+    programs.parametrize(metafunc, ("shape", "dtype"), EVERY, SOME, MODES)
 
 
 def outcomes(driver, step, shape, dtype):
@@ -96,8 +98,6 @@ def close(result, vector, place, shape, tag, dtype):
     assert not wrong.any(), f"{message}: {result[wrong]}, recorded {expected[wrong]}"
 
 
-@pytest.mark.parametrize("dtype", vectors.DTYPES)
-@pytest.mark.parametrize("shape", vectors.SHAPES)
 def test_vectors(driver_name, mode, shape, dtype):
     driver = frameworks.load(driver_name)
     with driver.precision(vectors.DTYPES[dtype]):

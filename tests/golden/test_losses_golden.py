@@ -115,18 +115,17 @@ def inputs(driver, file, weights, dtype):
 
 EVERY = [(file, dtype) for file in FILES for dtype in DTYPES]
 SOME = [("softmax_2d", "f32"), ("sparse_3d", "f32"), ("sigmoid_3d", "f32")]
-FEW = {"compile": SOME, "function": SOME, "xla": SOME, "jit": SOME}
 # One array of weights for each way to broadcast it; all values go through the same program.
 FEW_WEIGHTS = {"softmax_2d": ["w_scalar_0.7"], "sparse_3d": ["w_full_squeezable"], "sigmoid_3d": ["w_row_1x"]}
 
 
 def pytest_generate_tests(metafunc):
-    programs.parametrize(metafunc, ("file", "dtype"), EVERY, FEW)
+    programs.parametrize(metafunc, ("file", "dtype"), EVERY, SOME)
 
 
 def test_vectors(driver_name, mode, file, dtype, pytestconfig):
     driver = frameworks.load(driver_name)
-    some = mode in FEW and not pytestconfig.getoption("--every-vector")
+    some = programs.costly(driver_name, mode) and not pytestconfig.getoption("--full")
     with driver.precision(DTYPES[dtype]):
         step = programs.WAYS[driver_name][mode](driver, cases(file))
         for weights in FEW_WEIGHTS[file] if some else weights_of(file):

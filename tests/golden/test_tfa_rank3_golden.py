@@ -20,18 +20,14 @@ TARGETS = ("onehot", "soft")
 QUANTITIES = ("val", "dlogits", "dtargets", "dweights")
 # A program of seven losses takes seconds to compile, and the other shapes would tell no more.
 SOME = [("2_3_5", "f32")]
-FEW = {"compile": SOME, "function": SOME, "xla": SOME, "jit": SOME}
-# Graphs of two losses are quick to make.
-FEW_MIXED = {"compile": SOME, "xla": SOME}
 
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
 def pytest_generate_tests(metafunc):
-    of_rank_3 = metafunc.function is test_targets_of_three_axes
-    shapes, few = (RANK_3, FEW) if of_rank_3 else (vectors.SHAPES, FEW_MIXED)
+    shapes = RANK_3 if metafunc.function is test_targets_of_three_axes else vectors.SHAPES
     every = [(shape, dtype) for shape in shapes for dtype in vectors.DTYPES]
-    programs.parametrize(metafunc, ("shape", "dtype"), every, few)
+    programs.parametrize(metafunc, ("shape", "dtype"), every, SOME)
 
 
 def cases(function, tags, wrt):

@@ -59,17 +59,19 @@ DEVIATIONS = {
 
 def pytest_generate_tests(metafunc):
     if "way" in metafunc.fixturenames:
-        cases = list(product(metafunc.config.getoption("--backends").split(",")))
+        config = metafunc.config
+        cases = list(product(config.getoption("--backends").split(","), config.getoption("--full")))
         ids = [f"{name}-{way}-{row.name}" for name, way, row in cases]
         metafunc.parametrize("driver_name, way, row", cases, ids=ids)
 
 
-def product(names):
+def product(names, full):
     """Every row in every framework and way, but for what the row itself leaves out, and ``enough``."""
     for name in names:
         for way in WAYS[name]:
             rows = [row for row in ROWS if holds(row, name, way)]
-            yield from ((name, way, row) for row in (enough(rows) if (name, way) == ("torch", "compile") else rows))
+            some = (name, way) == ("torch", "compile") and not full
+            yield from ((name, way, row) for row in (enough(rows) if some else rows))
 
 
 def holds(row, name, way):
@@ -77,14 +79,15 @@ def holds(row, name, way):
 
 
 def enough(rows):
-    """One row for each function and class, and those that fullgraph leaves out.
+    """One row for each function and for each class, and those that fullgraph leaves out.
 
     Compiling in pieces takes a second for each error, because every frame that it leaves is traced anew. The checks
     are the same as under fullgraph, which runs all rows; what differs is how an error comes out.
     """
     first = {}
     for row in rows:
-        first.setdefault((row.function, row.error), row.name)
+        first.setdefault(row.function, row.name)
+        first.setdefault(row.error, row.name)
     return [row for row in rows if row.name in first.values() or not holds(row, "torch", "fullgraph")]
 
 

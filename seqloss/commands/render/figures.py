@@ -15,7 +15,7 @@ Array = Any
 # colour that nothing else has, which is then replaced.
 _INK = "#010203"
 _SERIES = ("#3b82f6", "#e8710a", "#12a150", "#b45bd6", "#e5484d", "#8b8d98")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "seqloss",
     "font.family": "sans-serif",

@@ -140,7 +140,7 @@ class Adapted:
                 watch(arrays)
             value, gradient = self.called(*arrays)
             return value, gradient
-        value, gradients = self.driver.MODES["eager"](mean, arrays, (0,), None)
+        value, gradients = self.driver.MODES["eager"](mean, (0,))(arrays, None)
         return value, gradients[0]
 
     def _watched(self, logits: Array, targets: Array, weights: Array) -> Answer:
@@ -165,12 +165,13 @@ class Adapted:
         """Another way to run it. What is compiled is kept: a second question of the same shape costs nothing."""
         driver = self.driver
         if mode not in driver.COMPILERS:
-            return lambda arrays: self._unpacked(driver.MODES[mode](self._mean, arrays, (0,), None))
+            run = driver.MODES[mode](self._mean, (0,))
+            return lambda arrays: self._unpacked(run(arrays, None))
         if self.returned:
             explicit = driver.COMPILERS[mode](self.called)
             return lambda arrays: tuple(explicit(*arrays))
-        compiled = driver.COMPILERS[mode](self._mean)
-        return lambda arrays: self._unpacked(driver.MODES["eager"](compiled, arrays, (0,), None))
+        compiled = driver.MODES["eager"](driver.COMPILERS[mode](self._mean), (0,))
+        return lambda arrays: self._unpacked(compiled(arrays, None))
 
     def _unpacked(self, answer: tuple[Any, Any]) -> tuple[Any, Any]:
         value, (gradient,) = answer
@@ -222,7 +223,7 @@ class Adapted:
         driver, arrays = self.driver, self._arrays(logits, targets, weights)
         dtype = driver.dtype(self._weighted(*arrays))
         given = driver.array(self._laid_out(cotangent) if cotangent.ndim else cotangent, dtype)
-        value, gradients = driver.MODES["eager"](self._weighted, arrays, (0,), given)
+        value, gradients = driver.MODES["eager"](self._weighted, (0,))(arrays, given)
         return self._answer(value, gradients[0], weights.shape)
 
     def _second(self, logits: Array, targets: Array, weights: Array, direction: Array) -> Array:

@@ -1,14 +1,17 @@
 """One module per framework, all with the same names: how to make arrays, compile and differentiate there.
 
 ``array``, ``to_numpy``, ``dtype``, ``is_array``, ``dense`` (of a gradient of few rows) and ``precision`` move data;
-``MODES`` maps the name of a way to run a function (eagerly, compiled, ...) to ``run(function, arrays, wrt, cotangent)
--> (value, gradients)``. ``EXPLICIT`` maps names to ways to call a function that returns its own gradients:
-``run(function, arrays) -> results``. ``COMPILERS`` maps the names of the real compilers to ``compile(function) ->
-function``, and ``QUICK`` names one that is quicker than eager code where each shape is met once. ``weighted``,
+``MODES`` maps the name of a way to run a function (eagerly, compiled, ...) to ``prepare(function, wrt) -> run``, and
+``run(arrays, cotangent) -> (value, gradients)`` may be called often: what was compiled is kept for arrays of the same
+shapes and dtypes, so that a value which was baked into a program is seen by the next call. ``EXPLICIT`` maps names to
+ways to call a function that returns its own gradients, and ``COMPILERS`` the names of the real compilers, each to
+``compile(function) -> function``; ``QUICK`` names one that is quicker than eager code where each shape is met once.
+``weighted``,
 ``total`` and ``over`` are what users write around a loss, in the dtype of its losses; ``hessian_product`` is a second
 derivative, and None where there is none. ``writable`` makes an array that a function can write into of one that
 ``array`` made, and is None where no function can. ``DTYPES`` are the float dtypes to
-test, ``FEWER_DTYPES`` those of the modes for which a choice is enough.
+test, ``FEWER_DTYPES`` those of the modes for which a choice is enough, and ``COMPILED`` the modes of both tables that
+compile a program for each function.
 """
 
 import importlib

@@ -40,27 +40,31 @@ def precision(dtype: str) -> AbstractContextManager[Any]:
     return jax.enable_x64(dtype == "float64")
 
 
-def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
-    def of_leaves(*leaves: Any) -> Any:
-        full = list(arrays)
-        for i, leaf in zip(wrt, leaves, strict=True):
-            full[i] = leaf
-        return function(*full)
+def _eager(function: Any, wrt: Any) -> Any:
+    def run(arrays: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
+        def of_leaves(*leaves: Any) -> Any:
+            full = list(arrays)
+            for i, leaf in zip(wrt, leaves, strict=True):
+                full[i] = leaf
+            return function(*full)
 
-    value, pull = jax.vjp(of_leaves, *[arrays[i] for i in wrt])
-    return value, pull(jnp.ones_like(value) if cotangent is None else cotangent)
+        value, pull = jax.vjp(of_leaves, *[arrays[i] for i in wrt])
+        return value, pull(jnp.ones_like(value) if cotangent is None else cotangent)
 
-
-def _jit(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
-    return jax.jit(lambda arrays, cotangent: _eager(function, arrays, wrt, cotangent))(list(arrays), cotangent)
-
-
-def _jit_inside(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
-    return _eager(jax.jit(function), arrays, wrt, cotangent)
+    return run
 
 
-def _checkpoint(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
-    return _jit(jax.checkpoint(function), arrays, wrt, cotangent)
+def _jit(function: Any, wrt: Any) -> Any:
+    compiled = jax.jit(_eager(function, wrt))
+    return lambda arrays, cotangent: compiled(list(arrays), cotangent)
+
+
+def _jit_inside(function: Any, wrt: Any) -> Any:
+    return _eager(jax.jit(function), wrt)
+
+
+def _checkpoint(function: Any, wrt: Any) -> Any:
+    return _jit(jax.checkpoint(function), wrt)
 
 
 def weighted(tokens: Any, weights: Any) -> Any:
@@ -92,11 +96,10 @@ writable = None
 MODES = {"eager": _eager, "jit": _jit, "grad-of-jit": _jit_inside, "checkpoint": _checkpoint}
 COMPILERS = {"jit": jax.jit}
 QUICK = "jit"
-EXPLICIT = {
-    "explicit": lambda function, arrays: function(*arrays),
-    "explicit-jit": lambda function, arrays: jax.jit(function)(*arrays),
-}
+EXPLICIT = {"explicit": lambda function: function, "explicit-jit": jax.jit}
 
+# The first is the one that is asked everything by default.
+COMPILED = ("jit", "grad-of-jit", "checkpoint", "explicit-jit")
 # A kernel sees a dtype and a way to run independently of each other. So one half-precision dtype tells enough where a
 # case is compiled, and float32 where another mode compiles the same operations.
 FEWER_DTYPES = {

@@ -44,8 +44,8 @@ def precision(dtype: str) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, None]:
-    return function(*arrays), None
+def _eager(function: Any, wrt: Any) -> Any:
+    return lambda arrays, cotangent: (function(*arrays), None)
 
 
 def weighted(tokens: Any, weights: Any) -> Any:
@@ -67,5 +67,6 @@ MODES = {"eager": _eager}
 COMPILERS: dict[str, Any] = {}
 hessian_product = None
 QUICK = None
-EXPLICIT = {"explicit": lambda function, arrays: function(*arrays)}
+EXPLICIT = {"explicit": lambda function: function}
+COMPILED: tuple[str, ...] = ()
 FEWER_DTYPES: dict[str, tuple[str, ...]] = {}

@@ -40,35 +40,44 @@ def precision(dtype: str) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, list[Any]]:
-    leaves = [arrays[i] for i in wrt]
-    with tf.GradientTape() as tape:
-        for leaf in leaves:
-            tape.watch(leaf)
-        value = function(*arrays)
-    zero = tf.UnconnectedGradients.ZERO
-    return value, tape.gradient(value, leaves, output_gradients=cotangent, unconnected_gradients=zero)
+def _eager(function: Any, wrt: Any) -> Any:
+    def run(arrays: Any, cotangent: Any) -> tuple[Any, list[Any]]:
+        leaves = [arrays[i] for i in wrt]
+        with tf.GradientTape() as tape:
+            for leaf in leaves:
+                tape.watch(leaf)
+            value = function(*arrays)
+        zero = tf.UnconnectedGradients.ZERO
+        return value, tape.gradient(value, leaves, output_gradients=cotangent, unconnected_gradients=zero)
+
+    return run
 
 
-def _outside(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, list[Any]]:
+def _outside(function: Any, wrt: Any) -> Any:
     """The loss alone in a function, the tape around it."""
-    return _eager(tf.function(function), arrays, wrt, cotangent)
+    return _eager(tf.function(function), wrt)
 
 
 def _inside(spec: Callable[[Any], Any] | None = None, **options: Any) -> Any:
-    """Loss and gradient in one function, as a training step is."""
+    """Loss and gradient in one function, as a training step is; ``spec`` is what it is told about its arguments."""
 
-    def run(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
-        def step(cotangent: Any, *arrays: Any) -> Any:
-            return _eager(function, arrays, wrt, cotangent)
+    def prepare(function: Any, wrt: Any) -> Any:
+        step = _eager(function, wrt)
+        # A signature has no place for None.
+        steps = {True: lambda *arrays: step(arrays, None), False: lambda g, *arrays: step(arrays, g)}
+        programs: dict[Any, Any] = {}
 
-        signature = None if spec is None else [None if x is None else spec(x) for x in (cotangent, *arrays)]
-        if signature is not None and cotangent is None:
-            # A signature has no place for None.
-            return tf.function(lambda *a: step(None, *a), input_signature=signature[1:], **options)(*arrays)
-        return tf.function(step, input_signature=signature, **options)(cotangent, *arrays)
+        def run(arrays: Any, cotangent: Any) -> Any:
+            given = list(arrays) if cotangent is None else [cotangent, *arrays]
+            signature = None if spec is None else tuple(map(spec, given))
+            key = cotangent is None, signature
+            if key not in programs:
+                programs[key] = tf.function(steps[cotangent is None], input_signature=signature, **options)
+            return programs[key](*given)
 
-    return run
+        return run
+
+    return prepare
 
 
 def _unknown_sizes(x: Any) -> Any:
@@ -119,11 +128,10 @@ COMPILERS = {
     "xla": lambda function: tf.function(function, jit_compile=True),
 }
 QUICK = None
-EXPLICIT = {
-    "explicit": lambda function, arrays: function(*arrays),
-    "explicit-function": lambda function, arrays: tf.function(function)(*arrays),
-}
+EXPLICIT = {"explicit": lambda function: function, "explicit-function": tf.function}
 
+# The first is the one that is asked everything by default.
+COMPILED = ("xla", "function", "function-unknown-sizes", "function-unknown-rank", "explicit-function")
 # A kernel sees a dtype and a way to run independently of each other. So one half-precision dtype tells enough where a
 # case is compiled, and float32 where another mode compiles the same operations.
 FEWER_DTYPES = {

@@ -44,32 +44,68 @@ def precision(dtype: str) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def _eager(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
-    leaves = [x.detach().clone().requires_grad_() if i in wrt else x for i, x in enumerate(arrays)]
-    value = function(*leaves)
-    cotangent = torch.ones_like(value) if cotangent is None else cotangent
-    gradients = torch.autograd.grad(value, [leaves[i] for i in wrt], cotangent, materialize_grads=True)
-    return value.detach(), gradients
-
-
-def _compiled(**options: Any) -> Any:
-    def run(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> Any:
-        # Every case is its own compilation: without this the limit on recompilations is met.
-        torch.compiler.reset()
-        return _eager(torch.compile(function, fullgraph=True, **options), arrays, wrt, cotangent)
+def _eager(function: Any, wrt: Any) -> Any:
+    def run(arrays: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
+        leaves = [x.detach().clone().requires_grad_() if i in wrt else x for i, x in enumerate(arrays)]
+        value = function(*leaves)
+        cotangent = torch.ones_like(value) if cotangent is None else cotangent
+        gradients = torch.autograd.grad(value, [leaves[i] for i in wrt], cotangent, materialize_grads=True)
+        return value.detach(), gradients
 
     return run
 
 
-def _func(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
-    def of_leaves(*leaves: Any) -> Any:
-        full = list(arrays)
-        for i, leaf in zip(wrt, leaves, strict=True):
-            full[i] = leaf
-        return function(*full)
+def _kept(function: Any, kind: Any, make: Any) -> Any:
+    """``function`` as the program that ``make(function, arrays)`` is, one for each ``kind(arrays)`` of arguments."""
+    programs: dict[Any, Any] = {}
 
-    value, pull = torch.func.vjp(of_leaves, *[arrays[i] for i in wrt])
-    return value, pull(torch.ones_like(value) if cotangent is None else cotangent)
+    def run(*arrays: Any) -> Any:
+        key = kind(arrays)
+        if key not in programs:
+            programs[key] = make(function, arrays)
+        return programs[key](*arrays)
+
+    return run
+
+
+def _static(arrays: Any) -> Any:
+    return tuple(None if x is None else (x.shape, x.dtype, x.requires_grad) for x in arrays)
+
+
+def _dynamic(arrays: Any) -> Any:
+    """Sizes of 0 and 1 are constants to torch.compile, all others are one."""
+    return tuple((tuple(min(n, 2) for n in shape), *rest) for shape, *rest in _static(arrays))
+
+
+def _compiling(kind: Any = _static, **options: Any) -> Any:
+    def make(function: Any, arrays: Any) -> Any:
+        def entry(*arrays: Any) -> Any:
+            return function(*arrays)
+
+        # Recompilations are counted, and limited, by code object: each program has one of its own.
+        entry.__code__ = entry.__code__.replace()
+        return torch.compile(entry, fullgraph=True, **options)
+
+    return lambda function: _kept(function, kind, make)
+
+
+def _compiled(*kind: Any, **options: Any) -> Any:
+    compiling = _compiling(*kind, **options)
+    return lambda function, wrt: _eager(compiling(function), wrt)
+
+
+def _func(function: Any, wrt: Any) -> Any:
+    def run(arrays: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
+        def of_leaves(*leaves: Any) -> Any:
+            full = list(arrays)
+            for i, leaf in zip(wrt, leaves, strict=True):
+                full[i] = leaf
+            return function(*full)
+
+        value, pull = torch.func.vjp(of_leaves, *[arrays[i] for i in wrt])
+        return value, pull(torch.ones_like(value) if cotangent is None else cotangent)
+
+    return run
 
 
 class _Module(torch.nn.Module):
@@ -81,14 +117,11 @@ class _Module(torch.nn.Module):
         return self.function(*arrays)
 
 
-def _exported(function: Any, arrays: Any, wrt: Any, cotangent: Any) -> tuple[Any, tuple[Any, ...]]:
-    program = torch.export.export(_Module(function), tuple(arrays)).module()
-    return _eager(program, arrays, wrt, cotangent)
+def _exported(function: Any, wrt: Any) -> Any:
+    def make(function: Any, arrays: Any) -> Any:
+        return torch.export.export(_Module(function), tuple(arrays)).module()
 
-
-def _explicit_compiled(function: Any, arrays: Any) -> Any:
-    torch.compiler.reset()
-    return torch.compile(function, fullgraph=True, backend="aot_eager")(*arrays)
+    return _eager(_kept(function, _static, make), wrt)
 
 
 def weighted(tokens: Any, weights: Any) -> Any:
@@ -131,15 +164,17 @@ def _inductor(function: Any) -> Any:
 MODES = {
     "eager": _eager,
     "compile": _compiled(backend="aot_eager"),
-    "compile-dynamic": _compiled(backend="aot_eager", dynamic=True),
+    "compile-dynamic": _compiled(_dynamic, backend="aot_eager", dynamic=True),
     "func": _func,
     "export": _exported,
 }
 INDUCTOR = {"inductor": _compiled()}
 COMPILERS = {"inductor": _inductor}
 QUICK = None
-EXPLICIT = {"explicit": lambda function, arrays: function(*arrays), "explicit-compile": _explicit_compiled}
+EXPLICIT = {"explicit": lambda function: function, "explicit-compile": _compiling(backend="aot_eager")}
 
+# The first is the one that is asked everything by default.
+COMPILED = ("compile", "compile-dynamic", "export", "explicit-compile", "inductor")
 # A kernel sees a dtype and a way to run independently of each other. So one half-precision dtype tells enough where a
 # case is compiled, and float32 where another mode compiles the same operations.
 FEWER_DTYPES = {

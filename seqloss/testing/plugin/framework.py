@@ -57,5 +57,5 @@ class Framework:
     ) -> tuple[Array, tuple[Array, ...] | None]:
         """The value of a function and its gradients, run eagerly or compiled."""
         way = self._driver.MODES["eager"] if mode == "eager" else _COMPILERS[self.name](self._driver)
-        value, gradients = way(function, arrays, tuple(wrt), cotangent)
+        value, gradients = way(function, tuple(wrt))(arrays, cotangent)
         return value, None if gradients is None else tuple(self._driver.dense(x) for x in gradients)
