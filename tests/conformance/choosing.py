@@ -1,9 +1,9 @@
 """What the default run asks of each mode and dtype: everything where that is cheap, else a choice that covers it all.
 
-A mode of a driver's ``COMPILED`` pays for each program, and a row in another mode or dtype is another program. So every
-row runs in the first such mode, in its first dtype. Each other pair of mode and dtype runs the rows that share a program
-with many others, and its share of the rest; what kinds of rows a mode would not meet at all are added. ``pytest --full``
-runs the whole product.
+A mode of a driver's ``COMPILED`` pays for each program, and a row in another mode or dtype is another program. So each
+row runs in the first such mode, in its first dtype. All other pairs of mode and dtype run the rows that share a program
+with many others, and their part of the rest; what kinds of rows a mode would not meet at all are added. The whole
+product is run by ``pytest --full``.
 """
 
 from collections import defaultdict
