@@ -98,9 +98,8 @@ INSTALLED = {"numpy": "base", **{name: f"install({name})" for name in EXTRAS}}
 # --- what is checked by default
 
 
-def pytest(session: nox.Session, python: str, *arguments: str) -> None:
-    """Tests on every core, in the environment of this Python."""
-    workers = os.environ.get("SEQLOSS_TEST_WORKERS", "auto")
+def settings(session: nox.Session) -> dict[str, str]:
+    """Variables for runs of tests."""
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"}
     # What one worker or session has compiled serves the next one. Nothing is left outside of the checkout.
     kept = {
@@ -108,9 +107,15 @@ def pytest(session: nox.Session, python: str, *arguments: str) -> None:
         "JAX_COMPILATION_CACHE_DIR": str(Path(session.cache_dir) / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
+    return quiet | kept
+
+
+def pytest(session: nox.Session, python: str, *arguments: str) -> None:
+    """Tests on every core, in the environment of this Python."""
+    workers = os.environ.get("SEQLOSS_TEST_WORKERS", "auto")
     # worksteal gives a worker tests that stand side by side, which share what was compiled for one of them.
     run = ("-m", "pytest", "-q", "-n", workers, "--dist", "worksteal")
-    session.run(python, *run, *arguments, *session.posargs, env={**quiet, **kept}, external=True)
+    session.run(python, *run, *arguments, *session.posargs, env=settings(session), external=True)
 
 
 @nox.session
@@ -137,8 +142,8 @@ def wheel(session: nox.Session) -> None:
     session.chdir(session.create_tmp())
     session.run("python", "-m", "seqloss", "parity")
     install(session, *group("test"))
-    settings = ("--backends", "numpy", "-c", str(HERE / "pyproject.toml"))
-    session.run("python", "-m", "pytest", "-q", str(HERE / "tests" / "conformance"), *settings)
+    options = ("--backends", "numpy", "-c", str(HERE / "pyproject.toml"))
+    session.run("python", "-m", "pytest", "-q", str(HERE / "tests" / "conformance"), *options)
 
 
 def suite(name: str, doc: str, *options: str) -> None:
@@ -204,6 +209,21 @@ def plugin(session: nox.Session) -> None:
 
 
 suite("full", "Every case, row and vector in every mode and dtype, not the choice that tests runs.", "--full")
+
+
+def mutants(backend: str) -> None:
+    @nox.session(name=f"mutants({backend})", requires=[INSTALLED[backend]])
+    def run(session: nox.Session) -> None:
+        """Small faults put into the sources: which of them the tests of a framework notice."""
+        on(session, *dict.fromkeys(("numpy", backend)))
+        install(session, *group("mutants"))
+        state = Path(session.cache_dir) / "mutants"
+        command = ("python", "tests/mutants", backend, "--state", str(state), *session.posargs)
+        session.run(*command, env=settings(session))
+
+
+for name in BACKENDS:
+    mutants(name)
 
 
 @nox.session(requires=list(INSTALLED.values()))

@@ -1,5 +1,7 @@
 """``--backends numpy,torch,...`` chooses the frameworks; each is imported at once, so a missing one is an error."""
 
+import functools
+import signal
 import subprocess
 import sys
 
@@ -53,6 +55,12 @@ def pytest_generate_tests(metafunc):
 def framework(framework_name):
     """The driver module of a framework under test; see ``seqloss.testing.frameworks``."""
     return frameworks.load(framework_name)
+
+
+@pytest.fixture
+def interruptible():
+    """What makes a child process heed Ctrl-C, which is switched off in what a shell runs in the background."""
+    return {"preexec_fn": functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
 
 
 @pytest.fixture

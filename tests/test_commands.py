@@ -146,10 +146,10 @@ def test_an_unknown_command_names_the_known_ones(said):
     assert (status, out) == (2, "") and all(name in error for name in COMMANDS)
 
 
-def test_ctrl_c_is_130_and_ends_what_hangs(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": PATH}
+def test_ctrl_c_is_130_and_ends_what_hangs(tmp_path, interruptible):
+    settings = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": PATH}, **interruptible}
     line = [sys.executable, "-m", "seqloss", "parity", "--backends=boxed", "--register=boxed=boxed_hangs"]
-    with subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, **settings) as process:
         assert process.stderr.readline() == "boxed: loading and computing ...\n"
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)

@@ -103,16 +103,16 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize(("signal_", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_whoever_ends_the_command_ends_its_workers(tmp_path, signal_, status):
+def test_whoever_ends_the_command_ends_its_workers(tmp_path, interruptible, signal_, status):
     heart = tmp_path / "heart"
     command = [sys.executable, "-c", PROGRAM, str(JOBS), str(heart)]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    for _ in range(300):
-        if heart.exists():
-            break
-        time.sleep(0.1)
-    process.send_signal(signal_)
-    assert process.wait(30) == status
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, **interruptible) as process:
+        for _ in range(300):
+            if heart.exists():
+                break
+            time.sleep(0.1)
+        process.send_signal(signal_)
+        assert process.wait(30) == status
     assert is_still(heart)
 
 
