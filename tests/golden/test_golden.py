@@ -64,7 +64,7 @@ MODES = {
 
 
 EVERY = [(shape, dtype) for shape in vectors.SHAPES for dtype in vectors.DTYPES]
-SOME = [("3_6_50", "f32"), ("4_7_11", "f64")]
+SOME = [("4_7_11", "f64")]
 
 
 @functools.cache
