@@ -37,11 +37,6 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
-def extra(backend: str) -> list[str]:
-    """What a framework needs, from pyproject.toml."""
-    return PROJECT["project"]["optional-dependencies"].get(backend, [])
-
-
 def install(session: nox.Session, *packages: str) -> None:
     session.install("--constraint", CONSTRAINTS, *packages)
 
@@ -74,8 +69,9 @@ def built(session: nox.Session) -> Path:
 def build(session: nox.Session) -> None:
     """The source distribution and the wheel, once for all sessions."""
     install(session, "build")
-    shutil.rmtree(built(session), ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(built(session)), str(HERE))
+    # With -R, as in `nox -R -s "tests(torch)"`, the last one is good enough: tests import the checkout.
+    session.run_install("python", "-c", "import shutil, sys; shutil.rmtree(sys.argv[1], True)", str(built(session)))
+    session.run_install("python", "-m", "build", "--outdir", str(built(session)), str(HERE))
 
 
 @nox.session(requires=["build"])
