@@ -2,8 +2,9 @@
 
 Faults are drawn at random from the sources. Each is put into a copy of the checkout, where the tests that run through
 its line are run, the quickest first, until one fails. What is known is kept in a folder, so that a run goes on where
-the last one stopped, and a fault that one framework has noticed is not tried in another. A fault that nothing has
-noticed needs a test, or a line with its reason in CONTRIBUTING.md.
+the last one stopped, and a fault that one framework has noticed is not tried in another. ``--full`` asks the full
+product about the faults that the default run of the framework did not notice. A fault that nothing has noticed needs a
+test, or a line with its reason in CONTRIBUTING.md.
 """
 
 import argparse
@@ -23,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 DRAWN_FROM = ("core", "backends", "weighted", "legacy.py", "sampling.py", "masks.py")
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax")
 COPIED = ("seqloss", "tests", "examples", "docs", "benchmarks", "pyproject.toml", "README.md", "CONTRIBUTING.md")
-# A fault may make an endless loop. The slowest of all tests takes less than this.
-SECONDS = 300
+# From so many seconds of tests on, two processes are worth their start.
+LONG = 60
 
 
 def sources():
@@ -44,7 +45,7 @@ def drawn(count, seed):
                 f"{name}:{mutation.line}: {source.encode()[mutation.start : mutation.end].decode()} -> {mutation.text}"
             )
             identity = hashlib.sha256(f"{text}{mutation.start}{source}".encode()).hexdigest()[:12]
-            every.append({"id": identity, "path": name, "text": text, **mutation._asdict()})
+            every.append({"id": identity, "path": name, "says": text, **mutation._asdict()})
     print(f"{len(every)} mutations, of which {count} are drawn")
     return random.Random(seed).sample(every, count)
 
@@ -67,7 +68,6 @@ def run_pytest(where, framework, arguments, **variables):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=None if "MUTANTS_COVER" in variables else SECONDS,
         check=False,
     )
 
@@ -91,32 +91,33 @@ def cover(state, framework):
     return lines, seconds
 
 
-def tried(mutant, framework, where, lines, seconds):
+def tried(mutant, framework, where, lines, seconds, full):
     """What became of a fault: noticed by the tests of a framework, or not."""
-    tests = lines.get((mutant["path"], mutant["line"]), set())
-    # Lines that run when a module is imported, and those that a compiler has read without running them, may be behind
-    # any test.
-    chosen = sorted((tests - {""}) or seconds, key=seconds.get)
+    tests = lines.get((mutant["path"], mutant["line"]), set()) - {""}
+    # Lines that run when a module is imported may be behind any test. And a compiler reads lines without running them:
+    # after the tests that run a line come the others of the same functions, which may do so under a compiler.
+    functions = {name.partition("[")[0] for name in tests or seconds}
+    others = (name for name in seconds if name.partition("[")[0] in functions and name not in tests)
+    chosen = [*sorted(tests, key=seconds.get), *sorted(others, key=seconds.get)]
     only = where / "only.json"
-    only.write_text(json.dumps(chosen))
+    only.write_text(json.dumps([*functions] if full else chosen))
     target = where / mutant["path"]
     source = (ROOT / mutant["path"]).read_text()
     fields = (mutant[name] for name in mutations.Mutation._fields)
     target.write_text(mutations.Mutation(*fields).apply(source))
     start = time.monotonic()
+    files = sorted({name.partition("::")[0] for name in functions})
+    workers = ["-n", "2"] if full or sum(map(seconds.get, chosen)) > LONG else []
     try:
-        files = sorted({test.partition("::")[0] for test in chosen})
-        done = run_pytest(where, framework, ["-x", *files], MUTANTS_ONLY=str(only))
-        noticed, by = done.returncode != 0, failed(done.stdout)
-    except subprocess.TimeoutExpired:
-        noticed, by = True, "the time limit"
+        done = run_pytest(where, framework, ["-x", *workers, *["--full"][:full], *files], MUTANTS_ONLY=str(only))
     finally:
         target.write_text(source)
     return {
         "id": mutant["id"],
         "framework": framework,
-        "noticed": noticed,
-        "by": by,
+        "full": full,
+        "noticed": done.returncode != 0,
+        "by": failed(done.stdout),
         "of": len(chosen),
         "covered": bool(tests),
         "seconds": round(time.monotonic() - start, 1),
@@ -140,12 +141,17 @@ def report(state, mutants):
     for verdict in verdicts(state):
         known.setdefault(verdict["id"], []).append(verdict)
     own = [mutant for mutant in mutants if mutant["id"] in known]
-    noticed = [mutant for mutant in own if any(verdict["noticed"] for verdict in known[mutant["id"]])]
-    print(f"{len(noticed)} of {len(own)} faults are noticed; {len(mutants) - len(own)} are not tried")
+    default, full = (
+        [mutant for mutant in own if any(v["noticed"] and v["full"] <= also for v in known[mutant["id"]])]
+        for also in (False, True)
+    )
+    print(f"of {len(own)} faults {len(default)} are noticed, {len(full)} by the full product", end="")
+    print(f"; {len(mutants) - len(own)} are not tried")
     for mutant in own:
-        if mutant not in noticed:
-            where = ", ".join(f"{v['framework']} ({v['of']} tests)" for v in known[mutant["id"]])
-            print(f"  {mutant['text']}\n      not in {where}")
+        if mutant not in default:
+            asked = [v for v in known[mutant["id"]] if not v["noticed"]]
+            where = ", ".join(f"{v['framework']}{' in full' * v['full']} ({v['of']} tests)" for v in asked)
+            print(f"  {mutant['id']} {mutant['says']}\n      not in {where}")
 
 
 def main():
@@ -155,19 +161,22 @@ def main():
     parser.add_argument("--count", type=int, default=300, help="how many faults (300)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice (0)")
     parser.add_argument("--minutes", type=float, default=60, help="no fault is tried after so many (60)")
+    parser.add_argument("--full", action="store_true", help="try what is not noticed with the full product")
     options = parser.parse_args()
     options.state.mkdir(parents=True, exist_ok=True)
     mutants = drawn(options.count, options.seed)
     if options.framework != "report":
         end = time.monotonic() + 60 * options.minutes
-        work(options.state, options.framework, mutants, end)
+        work(options.state, options.framework, mutants, end, options.full)
     report(options.state, mutants)
 
 
-def work(state, framework, mutants, end):
+def work(state, framework, mutants, end, full):
     lines, seconds = cover(state, framework)
     known = verdicts(state)
-    settled = {v["id"] for v in known if v["noticed"] or v["framework"] == framework}
+    settled = {v["id"] for v in known if v["noticed"] or (v["framework"], v["full"]) == (framework, full)}
+    if full:
+        settled |= {mutant["id"] for mutant in mutants} - {v["id"] for v in known if v["framework"] == framework}
     where = state / f"copy-{framework}"
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir()
@@ -178,10 +187,11 @@ def work(state, framework, mutants, end):
         if time.monotonic() > end:
             break
         if mutant["id"] not in settled and concerns(mutant, framework):
-            verdict = tried(mutant, framework, where, lines, seconds)
+            verdict = tried(mutant, framework, where, lines, seconds, full)
             with (state / "verdicts.jsonl").open("a") as file:
                 file.write(json.dumps(verdict) + "\n")
-            print(f"{'noticed' if verdict['noticed'] else 'NOT NOTICED'} {mutant['text']} [{verdict['by'][:90]}]")
+            said = "noticed" if verdict["noticed"] else "NOT NOTICED"
+            print(f"{said} {mutant['says']} [{verdict['by'][:90]}]", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,40 @@
 """A pytest plugin for the runs of mutants: a choice of tests in a given order, or what each test runs through.
 
-``MUTANTS_ONLY`` names a JSON file with the identities to run. ``MUTANTS_COVER`` names a folder, into which every worker
-writes the lines of ``seqloss`` that each test runs, and its seconds.
+``MUTANTS_ONLY`` names a JSON file with the identities to run, of tests or of functions with all their tests.
+``MUTANTS_COVER`` names a folder, into which every worker writes the lines of ``seqloss`` that each test runs, and its
+seconds.
 """
 
+import faulthandler
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
+
+# The slowest of all tests takes less than this.
+SECONDS = 200
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     if "MUTANTS_ONLY" in os.environ:
         place = {name: i for i, name in enumerate(json.loads(Path(os.environ["MUTANTS_ONLY"]).read_text()))}
-        items[:] = sorted((x for x in items if x.nodeid in place), key=lambda x: place[x.nodeid])
+        rank = {item: place.get(item.nodeid, place.get(item.nodeid.partition("[")[0])) for item in items}
+        items[:] = sorted((item for item in items if rank[item] is not None), key=rank.get)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """A fault may make an endless loop: it ends the process, which pytest or its controller calls a failure."""
+    if "MUTANTS_ONLY" in os.environ:
+        faulthandler.dump_traceback_later(SECONDS, exit=True, file=sys.__stderr__)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 class Cover:
