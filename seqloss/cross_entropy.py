@@ -86,4 +86,4 @@ def token_loss(logits: Array, targets: Array, *, active: Array | None = None, ex
     call = arguments.tokens(arguments.receive(logits, targets, active, "active"), exact)
     with call.backend.scope(None):
         nll = builtin_loss.token_losses(call.backend, call.logits, call.targets, call.active, exact)
-    return nll if call.agree is None else call.backend.where(call.agree, nll, float("nan"))
+    return nll if call.agree is None else call.backend.nan_unless(call.agree, nll)

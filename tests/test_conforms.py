@@ -88,6 +88,13 @@ def labels_compared_narrow(logits, targets, active, dtype):
     return TokenStatistics(nll, shift, total)
 
 
+def narrow_indices(logits, targets):
+    with np.errstate(all="ignore"):
+        limit = np.array(logits.shape[-1]).astype(targets.dtype)
+    legal = (targets >= 0) & (targets < limit)
+    return np.where(legal, targets, 0).astype(int), legal
+
+
 def active_forgotten(logits, targets, active, dtype):
     return adapter.token_nll(logits, targets, None, dtype)
 
@@ -263,6 +270,10 @@ BROKEN = {
     "where widens": {"where": lambda condition, x1, x2: np.where(condition, np.asarray(x1), np.asarray(x2))},
     "where multiplies": {"where": lambda condition, x1, x2: x1 * condition + x2 * ~condition},
     "where needs equal shapes": {"where": lambda condition, x1, x2: np.where(condition.reshape(2, -1), x1, x2)},
+    "nan_unless, the other way round": {"nan_unless": lambda condition, x: adapter.nan_unless(~condition, x)},
+    "nan_unless in float32": {"nan_unless": lambda condition, x: np.where(condition, x, np.float32(np.nan))},
+    "equal is identity": {"equal": lambda x, y: np.full(np.broadcast(x, y).shape, x is y)},
+    "equal nan": {"equal": lambda x, y: np.isclose(x, y, 0, 0, equal_nan=True)},
     "isfinite is not isnan": {"isfinite": lambda x: ~np.isnan(x)},
     "residual in float32": {
         "residual": lambda x, w, center, counts, *, axis: np.sum(x * w - center * counts, axis=axis, dtype="float32")
@@ -332,6 +343,8 @@ BROKEN = {
         "token_nll_pullback": lambda g, *rest: adapter.token_nll_pullback((g != 0).astype(g.dtype), *rest)
     },
     "token_nll_pullback in place": {"token_nll_pullback": cotangent_overwritten},
+    "indices in the dtype of the labels": {"indices": narrow_indices},
+    "indices that wrap": {"indices": lambda z, y: (y.astype(int) % z.shape[-1], adapter.indices(z, y)[1])},
     "differentiable_token_nll without active": {
         "differentiable_token_nll": lambda z, y, active: adapter.differentiable_token_nll(z, y, None)
     },

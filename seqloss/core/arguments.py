@@ -32,7 +32,7 @@ class Sequence(NamedTuple):
 
     def guard(self, x: Array) -> Array:
         """NaN where the sizes turn out to differ, because compilers may drop the assertion that says so."""
-        return x if self.agree is None else self.backend.where(self.agree, x, float("nan"))
+        return x if self.agree is None else self.backend.nan_unless(self.agree, x)
 
 
 class Received(NamedTuple):
@@ -170,4 +170,4 @@ def cotangent(call: Sequence, value: Any, loss: Array) -> Array:
     rank = len(backend.sizes(loss))
     array = backend.with_rank(array, rank) if given.shape is None else array
     agree, (_, array) = backend.sizes_agree([loss, array], shapes.COTANGENT_SIZES_DIFFER)
-    return backend.where(agree, array, float("nan"))
+    return backend.nan_unless(agree, array)

@@ -18,14 +18,12 @@ def given(call: Call, name: str, value: Any) -> Argument | float:
     return options.finite_float(name, value)
 
 
-def check(call: Call, weights: Argument | float, losses: shapes.Shape, of: str) -> Argument | float:
-    """Weights for losses of this shape, which errors call by the name ``of``; in the compute dtype, not yet placed."""
-    if isinstance(weights, float):
-        return weights
-    shapes.broadcastable(weights.name, weights.shape, of, losses)
-    dtypes.weights_dtype(weights.dtype)
-    # The argument keeps the name of its dtype: an integer has no gradient.
-    return weights.holding(weights.facts.astype(weights.value, dtypes.compute_dtype(call.main.dtype)))
+def check(weights: Argument | float, losses: shapes.Shape, of: str) -> Argument | float:
+    """Weights for losses of this shape, which errors call by the name ``of``."""
+    if not isinstance(weights, float):
+        shapes.broadcastable(weights.name, weights.shape, of, losses)
+        dtypes.weights_dtype(weights.dtype)
+    return weights
 
 
 def squeezed(call: Call, labels: Argument, weights: Argument | float) -> tuple[Argument, Argument | float]:
@@ -41,15 +39,29 @@ def _without_last(argument: Argument, long: shapes.Shape) -> Argument:
     shape = argument.shape
     if not shape or long is None or len(shape) != len(long) or shape[-1] not in (1, None):
         return argument
-    facts = argument.facts
-    value = facts.reshape(argument.value, facts.sizes(argument.value)[:-1])
-    return Argument(argument.name, value, facts, shape[:-1], argument.dtype, argument.is_host)
+    return argument.shaped(shape[:-1])
 
 
-def reduced(call: Call, losses: Array, weights: Argument | float, key: str) -> Array:
-    """The weighted losses, reduced over all axes as a key of ``seqloss.Reduction`` says."""
+def prepare(call: Call, like: Array, weights: Argument | float) -> tuple[reduction.Weights, bool]:
+    """Weights in the shape of ``like``; and whether nobody asks for their gradient."""
+    if isinstance(weights, float):
+        return _constant(call, like, weights), True
+    values = call.place(weights, dtypes.compute_dtype(call.main.dtype))
+    fixed = weights.is_host or weights.dtype not in dtypes.FLOATS or not call.backend.needs_grad(values)
+    # Made ready before they are spread, because there are fewer of them then.
+    small = reduction.prepare(call.backend, values, fixed)
+    return reduction.Weights(*(call.broadcast(x, like, shapes.WEIGHT_SIZES_DIFFER) for x in small)), fixed
+
+
+def reduced(
+    call: Call, losses: Array, weights: Argument | float, key: str, prepared: reduction.Weights | None = None
+) -> Array:
+    """The weighted losses, reduced over all axes as a key of ``seqloss.Reduction`` says.
+
+    ``prepared`` are the weights from :func:`prepare`, if they are there already.
+    """
     backend = call.backend
-    prepared = _constant(call, losses, weights) if isinstance(weights, float) else _spread(call, losses, weights)
+    prepared = prepared or prepare(call, losses, weights)[0]
     losses = reduction.countable(backend, losses, prepared.active)
     if key == "none":
         return reduction.forward(backend, reduction.Plan((), reduction.NOTHING), losses, prepared).loss
@@ -66,20 +78,11 @@ def reduced(call: Call, losses: Array, weights: Argument | float, key: str) -> A
     return reduction.forward(backend, reduction.Plan(axes, denominator), losses, prepared).loss
 
 
-def _constant(call: Call, losses: Array, weight: float) -> reduction.Weights:
+def _constant(call: Call, like: Array, weight: float) -> reduction.Weights:
     """One number for all losses."""
-    ones = reduction.unit(call.backend, losses, call.backend.dtype(losses))
+    ones = reduction.unit(call.backend, like, dtypes.compute_dtype(call.main.dtype))
     if weight == 1.0:
         return ones
     if abs(weight) < SMALLEST_ACTIVE:
-        return reduction.Weights(ones.values * 0.0, ~call.backend.ones_like(losses, dtype="bool"))
+        return reduction.Weights(ones.values * 0.0, ~call.backend.ones_like(like, dtype="bool"))
     return reduction.Weights(ones.values * weight, None)
-
-
-def _spread(call: Call, losses: Array, weights: Argument) -> reduction.Weights:
-    values = call.place(weights)
-    fixed = weights.is_host or weights.dtype not in dtypes.FLOATS or not call.backend.needs_grad(values)
-    small = reduction.prepare(call.backend, values, fixed)
-    # Made ready before they are spread, because there are fewer of them then.
-    values, active = (call.broadcast(x, losses, shapes.WEIGHT_SIZES_DIFFER) for x in small)
-    return reduction.Weights(values, active)

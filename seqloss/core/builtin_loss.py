@@ -32,6 +32,27 @@ def token_losses(backend: Backend, logits: Array, targets: Array, active: Array 
     return backend.in_float64(given, arrays) if exact else backend.fuse(given, arrays)
 
 
+def weighted_token_losses(backend: Backend, logits: Array, targets: Array, active: Array | None, fixed: bool) -> Array:
+    """The countable loss of each token, which the framework can differentiate; ``fixed`` as in ``BuiltinLoss``."""
+    if fixed or active is None:
+        return token_losses(backend, logits, targets, active)
+    targets, free = _excused(backend, logits, targets, active)
+    return _countable(backend, token_losses(backend, logits, targets, None), active, free)
+
+
+def _excused(backend: Backend, logits: Array, targets: Array, active: Array) -> tuple[Array, Array]:
+    """Labels with a class in place of those that need not be one, and where these are.
+
+    The kernel would make NaN of them, which must be taken out again; and people look for NaN in their programs.
+    """
+    index, legal = backend.indices(logits, targets)
+    return backend.where(legal | ~active, index, -1), ~(legal | active)
+
+
+def _countable(backend: Backend, nll: Array, active: Array, free: Array) -> Array:
+    return backend.where(free, 0.0, reduction.countable(backend, nll, active))
+
+
 def arrays_of(call: Sequence) -> tuple[Any, ...]:
     """The arguments of a :class:`BuiltinLoss`."""
     return call.logits, call.targets, call.weights
@@ -60,8 +81,10 @@ class BuiltinLoss(NamedTuple):
 
     def plain(self, logits: Array, targets: Array, weights: Array | None) -> Array:
         prepared = reduction.prepare_any(self.backend, weights, targets, self.dtype, self.fixed)
-        nll = self.backend.differentiable_token_nll(logits, targets, self._skipped(prepared.active))
-        return reduction.forward(self.backend, self.plan, self._countable(nll, prepared.active), prepared).loss
+        labels, skipped, free = self._known(logits, targets, prepared.active)
+        nll = self.backend.differentiable_token_nll(logits, labels, skipped)
+        losses = nll if free is None else _countable(self.backend, nll, prepared.active, free)
+        return reduction.forward(self.backend, self.plan, losses, prepared).loss
 
     def forward(self, logits: Array, targets: Array, weights: Array | None) -> tuple[Array, tuple[Any, ...]]:
         """The loss, and what its pullback needs beside the arguments: numbers per token."""
@@ -70,8 +93,10 @@ class BuiltinLoss(NamedTuple):
             dtype = "float64" if self.exact else self.dtype
             prepared = reduction.prepare_any(backend, weights, targets, self.dtype, self.fixed)
             prepared = reduction.Weights(backend.astype(prepared.values, dtype), prepared.active)
-            statistics = backend.token_nll(logits, targets, self._skipped(prepared.active), dtype)
-            losses = self._countable(statistics.nll, prepared.active)
+            labels, skipped, free = self._known(logits, targets, prepared.active)
+            statistics = backend.token_nll(logits, labels, skipped, dtype)
+            nll = statistics.nll
+            losses = nll if free is None else _countable(backend, nll, prepared.active, free)
             reduced = reduction.forward(backend, self.plan, losses, prepared)
             loss = _rounded(backend, reduced.loss) if self.exact else reduced.loss
         return loss, (*statistics, losses, *prepared, *reduced)
@@ -90,19 +115,22 @@ class BuiltinLoss(NamedTuple):
                 backend, self.plan, losses, prepared, reduced, cotangent, self.wrt_weights
             )
             statistics = TokenStatistics(nll, shift, total)
-            to_logits = backend.token_nll_pullback(to_nll, logits, targets, self._skipped(active), statistics)
+            labels, skipped, _ = self._known(logits, targets, active)
+            to_logits = backend.token_nll_pullback(to_nll, logits, labels, skipped, statistics)
             if to_weights is not None:
                 to_weights = _rounded(backend, to_weights) if self.exact else to_weights
                 to_weights = backend.astype(to_weights, backend.dtype(weights))
         return to_logits, None, to_weights
 
-    def _skipped(self, active: Array | None) -> Array | None:
-        """What the kernel may leave out."""
-        return active if self.fixed else None
+    def _known(self, logits: Array, targets: Array, active: Array | None) -> tuple[Array, Array | None, Array | None]:
+        """The labels for the kernel, what it may leave out, and where a label need not be a class.
 
-    def _countable(self, nll: Array, active: Array | None) -> Array:
-        # A kernel that skips has put 0 where a token does not count.
-        return nll if self.fixed else reduction.countable(self.backend, nll, active)
+        A kernel that leaves out puts 0 where a token does not count. Otherwise that is done behind it.
+        """
+        if self.fixed or active is None:
+            return targets, active, None
+        labels, free = _excused(self.backend, logits, targets, active)
+        return labels, None, free
 
 
 class TokenLoss(NamedTuple):

@@ -7,7 +7,7 @@ for each argument, the checks of ``shapes`` and ``dtypes`` on the facts, :meth:`
 
 from typing import Any
 
-from seqloss.core import dispatch, labels
+from seqloss.core import dispatch, dtypes, labels
 from seqloss.core.protocol import Argument, Array, Backend
 
 
@@ -26,17 +26,26 @@ class Call:
     def place(self, argument: Argument, dtype: str | None = None, rank: int | None = None) -> Array:
         """The array of an argument beside the main one, cast first (host values on the host), of a rank if given."""
         if dtype is not None and argument.dtype != dtype:
-            argument = argument.holding(argument.facts.astype(argument.value, dtype))
-        array = dispatch.place(self.backend, argument, self.main.value)
+            with argument.facts.scope(None):  # what overflows is infinite, as it is beside any logits
+                argument = argument.holding(argument.facts.astype(argument.value, dtype))
+        array = self._shaped(argument)
         return self.backend.with_rank(array, rank) if rank is not None and argument.shape is None else array
 
     def place_labels(
         self, argument: Argument, classes: int | None, mend: str, weights: Argument | None = None
     ) -> Array:
         """Integer labels, read and checked where that costs no waiting: see :mod:`seqloss.core.labels`."""
-        labels.check(argument, classes, weights, None, mend=mend)
-        placeable = labels.for_placing(argument, classes) if argument.is_host else argument
-        return dispatch.place(self.backend, placeable, self.main.value)
+        labels.check(argument, classes, weights, None, mend=mend, dtype=dtypes.compute_dtype(self.main.dtype))
+        return self._shaped(labels.for_placing(argument, classes) if argument.is_host else argument)
+
+    def _shaped(self, argument: Argument) -> Array:
+        """The array of an argument, without the last axis if :meth:`Argument.shaped` has taken it off."""
+        array = dispatch.place(self.backend, argument, self.main.value)
+        own = self.backend.shape(array)
+        if argument.shape is None or own is None or len(own) == len(argument.shape):
+            return array
+        sizes = self.backend.sizes(array)
+        return self.backend.reshape(array, sizes[: len(argument.shape)])
 
     def compare(self, arrays: list[Array], message: str) -> list[Array]:
         """The arrays, compared when the graph runs: each must have the leading sizes of the first."""
@@ -62,4 +71,4 @@ class Call:
 
     def guard(self, x: Array) -> Array:
         """NaN where sizes turn out to differ, because compilers may drop the assertion that says so."""
-        return x if self._agree is None else self.backend.where(self._agree, x, float("nan"))
+        return x if self._agree is None else self.backend.nan_unless(self._agree, x)

@@ -46,7 +46,7 @@ def checked(backend: Backend, losses: Any, like: Array, form: str) -> Array:
     if not is_open:
         return losses
     agree, (_, losses) = backend.sizes_agree([like, losses], shapes.custom_sizes_differ(form))
-    return backend.where(agree, losses, float("nan"))
+    return backend.nan_unless(agree, losses)
 
 
 def differentiated(call: Sequence, function: Callable[..., Any]) -> tuple[Array, Callable[[Array], Array]]:

@@ -15,7 +15,7 @@ multiplied by the sum of the labels), ``stop_labels`` (no gradient to labels), a
 
 from typing import Any
 
-from seqloss.core import builtin_loss, dtypes, shapes
+from seqloss.core import broadcasting, builtin_loss, dtypes, shapes
 from seqloss.core import labels as label_policy
 from seqloss.core.call import Call
 from seqloss.core.protocol import SMALLEST_ACTIVE, Argument, Array
@@ -25,12 +25,21 @@ ZERO = "give such positions weight 0, as in weights=(labels != {})"
 """What helps against bad labels in a function without weights, and in one with them."""
 
 
-def sparse(call: Call, labels: Argument, weights: Argument | float | None = None) -> Array:
-    """The losses [...] of logits [..., classes] against integer labels [...].
+def sparse(call: Call, labels: Argument) -> Array:
+    """The losses [...] of logits [..., classes] against integer labels [...], which are read where that is free."""
+    return builtin_loss.token_losses(call.backend, *_checked(call, labels, None), None)
 
-    Labels are read where that is free. With ``weights``, in the compute dtype and broadcastable to the labels, those
-    of weight 0 may have any value; the caller removes their losses.
-    """
+
+def weighted_sparse(call: Call, labels: Argument, weights: Argument | float, key: str) -> Array:
+    """The same, weighted and reduced as in :mod:`seqloss.core.broadcasting`. Labels of weight 0 may have any value."""
+    logits, placed = _checked(call, labels, weights)
+    prepared, fixed = broadcasting.prepare(call, placed, weights)
+    losses = builtin_loss.weighted_token_losses(call.backend, logits, placed, prepared.active, fixed)
+    return broadcasting.reduced(call, losses, weights, key, prepared)
+
+
+def _checked(call: Call, labels: Argument, weights: Argument | float | None) -> tuple[Array, Array]:
+    """Logits and integer labels, placed."""
     z = call.main
     shapes.token_logits(z.shape)
     is_open = shapes.token_argument(labels.name, labels.shape, z.shape)
@@ -45,7 +54,7 @@ def sparse(call: Call, labels: Argument, weights: Argument | float | None = None
         placed = call.place_labels(labels, classes, NO_MASK if weights is None else ZERO, mask)
     if is_open:
         logits, placed = call.compare([logits, placed], shapes.LABEL_SIZES_DIFFER)
-    return builtin_loss.token_losses(call.backend, logits, placed, None)
+    return logits, placed
 
 
 def soft(

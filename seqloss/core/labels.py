@@ -22,9 +22,11 @@ def check(
 ) -> None:
     """Raise LabelError for a bad label of a token that counts, as far as the values are to be read.
 
-    ``weights`` (None: every token counts) become ``dtype`` if it is given; a token counts unless its weight is then
-    below the smallest one that is active. ``mask`` is what the caller knows them as: weights, or the ``active`` of
-    token_loss; a function that has neither says with ``mend`` what else helps.
+    ``weights`` (None: every token counts) are bools, or numbers that become ``dtype``; a token counts unless its weight
+    is then below the smallest one that is active. Both are the arrays of the caller, because what a framework makes of
+    them inside of a compiled function has no values, even where they have. ``mask`` is what the caller knows the
+    weights as: weights, or the ``active`` of token_loss; a function that has neither says with ``mend`` what else
+    helps.
     """
     if check_labels is False:
         return
@@ -36,13 +38,12 @@ def check(
                 "or without storage); check them outside of the compiled function, or pass check_labels=None"
             )
         return
-    values = targets.facts.to_numpy(targets.value)
+    values = _values(targets)
     # The extremes first: they cost least, and good labels need no look at the weights.
     if values.size == 0 or (values.min() >= 0 and values.max() < classes):
         return
-    if weights is not None and dtype is not None:
-        weights = weights.holding(weights.facts.astype(weights.value, dtype))
-    _raise_first(targets.name, values, classes, weights, mend or _mend(mask, weights is None))
+    counts = None if weights is None else _counts(_values(weights), dtype)
+    _raise_first(targets.name, values, classes, counts, mend or _mend(mask, weights is None))
 
 
 def _readable(argument: Argument, check_labels: bool | None) -> bool:
@@ -54,13 +55,26 @@ def _mend(mask: str, is_missing: bool) -> str:
     return f"{mend}, as in {mask}=(targets != {{}})" if is_missing else mend
 
 
-def _raise_first(name: str, labels: Any, classes: int, weights: Argument | None, mend: str) -> None:
+def _values(argument: Argument) -> Any:
+    return argument.facts.to_numpy(argument.value).reshape(argument.shape)
+
+
+def _counts(weights: Any, dtype: str | None) -> Any:
+    """Which tokens count, from weights as a NumPy array."""
+    import numpy as np
+
+    if weights.dtype == np.bool_:
+        return weights
+    with np.errstate(all="ignore"):  # what overflows is an infinite weight
+        return ~(np.abs(weights.astype(dtype)) < SMALLEST_ACTIVE)
+
+
+def _raise_first(name: str, labels: Any, classes: int, counts: Any, mend: str) -> None:
     import numpy as np
 
     bad = (labels < 0) | (labels >= classes)
-    if weights is not None:
-        values = weights.facts.to_numpy(weights.value)
-        bad &= values if values.dtype == np.bool_ else ~(np.abs(values) < SMALLEST_ACTIVE)
+    if counts is not None:
+        bad &= counts
     found = np.argwhere(bad)
     if len(found) == 0:
         return

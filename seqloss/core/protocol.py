@@ -147,7 +147,10 @@ class Backend(Protocol):
         """``x`` as an array of this framework: a NumPy array is placed beside ``like``, a variable is read."""
 
     def to_numpy(self, x: Array, /) -> Any:
-        """The values of a readable array as a NumPy array, which the caller does not write into."""
+        """The values of a readable array as a NumPy array, which the caller does not write into.
+
+        Those of a dtype that NumPy has not may be in a wider one.
+        """
 
     # --- primitives ----------------------------------------------------------------------------------------------
 
@@ -163,6 +166,15 @@ class Backend(Protocol):
     def expand_dims(self, x: Array, /, *, axis: int) -> Array: ...
     def where(self, condition: Array, x1: Array | float, x2: Array | float, /) -> Array:
         """One of ``x1`` and ``x2`` may be a Python number, which takes the dtype of the other."""
+
+    def nan_unless(self, condition: Array, x: Array, /) -> Array:
+        """``x`` where the condition is True, and NaN elsewhere.
+
+        No NaN is made on the way where all is True: people look for the first one in their program.
+        """
+
+    def equal(self, x1: Array, x2: Array | float, /) -> Array:
+        """Where both are equal. In TensorFlow 1, and where it is told to be so, ``==`` asks whether they are one."""
 
     def isfinite(self, x: Array, /) -> Array: ...
     def sum(self, x: Array, /, *, axis: tuple[int, ...]) -> Array: ...
@@ -261,6 +273,9 @@ class Backend(Protocol):
     ) -> Array:
         """d/dlogits of the sum of ``cotangent * nll``, computed in the dtype of the statistics."""
 
+    def indices(self, logits: Array, targets: Array, /) -> tuple[Array, Array]:
+        """The labels in a signed dtype that indexes the classes, 0 for those that are no class; and where they are."""
+
     def differentiable_token_nll(self, logits: Array, targets: Array, active: Array | None, /) -> Array:
         """``token_nll(...).nll`` in max(float32, logits) with the pullback as its derivative."""
 
@@ -311,6 +326,10 @@ class Argument(NamedTuple):
     dtype: str
     is_host: bool = False
     """Whether it is a host value that still has to be placed beside the logits."""
+
+    def shaped(self, shape: Shape) -> "Argument":
+        """The same argument, to be reshaped to this shape when it is placed: until then it is the caller's array."""
+        return Argument(self.name, self.value, self.facts, shape, self.dtype, self.is_host)
 
     def holding(self, value: Array) -> "Argument":
         """The same argument with another array. Spelt out, because old versions of torch.compile know no _replace."""

@@ -109,7 +109,7 @@ def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Re
         denominator = backend.astype(count, backend.dtype(weights.values))
     else:
         denominator = backend.sum(weights.values, axis=plan.axis)
-    empty = denominator == 0.0
+    empty = backend.equal(denominator, 0.0)
     safe = backend.where(empty, 1.0, denominator)
     loss = _refined(backend, plan, losses, weights, backend.sum(weighted, axis=plan.axis) / safe, safe)
     return Reduced(backend.where(empty, 0.0, loss), safe, empty)
@@ -145,7 +145,7 @@ def _elements(backend: Backend, x: Array, axis: tuple[int, ...]) -> Any:
     if total is not None:
         return max(total, 1)
     count = backend.count_nonzero(backend.ones_like(x, dtype="bool"), axis=axis)
-    return backend.where(count == 0, 1.0, backend.astype(count, backend.dtype(x)))
+    return backend.where(backend.equal(count, 0), 1.0, backend.astype(count, backend.dtype(x)))
 
 
 def pullback(

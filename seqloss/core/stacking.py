@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from seqloss.core import builtin_loss, custom_loss, dtypes, reduction, shapes
+from seqloss.core import labels as label_policy
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, DTypeError, ShapeError
 from seqloss.core.protocol import Argument, Array
@@ -68,20 +69,17 @@ def steps(logits: Any, targets: Any, weights: Any, *, ranged: bool) -> Steps:
     shapes.rank("logits[0]", first.shape, 2, "[batch, classes]")
     shapes.classes(first.shape)
     dtypes.float_dtype("logits[0]", first.dtype)
-    dtype = dtypes.compute_dtype(first.dtype)
     rows, labels, values, fixed = [], [], [], True
     for step, (z, y, w) in enumerate(zip(logits, targets, weights, strict=True)):
         z = call.main if step == 0 else _more_logits(call, f"logits[{step}]", z)
         y = call.beside(f"targets[{step}]", y)
         w = call.beside(f"weights[{step}]", w)
-        given = w
         _check_step(first, y, w)
-        w = w.holding(w.facts.astype(w.value, dtype))
         row, label, value = _placed(call, z, y, w, ranged)
         rows.append(row)
         labels.append(label)
         values.append(value)
-        fixed = fixed and (given.is_host or given.dtype not in dtypes.FLOATS or not call.backend.needs_grad(value))
+        fixed = fixed and (w.is_host or w.dtype not in dtypes.FLOATS or not call.backend.needs_grad(value))
     batch = call.backend.sizes(rows[0])[0]
     stacked = call.backend.reshape(call.backend.concat(values, axis=0), (len(rows), batch))
     prepared = reduction.prepare(call.backend, stacked, fixed)
@@ -111,14 +109,16 @@ def _placed(call: Call, z: Argument, y: Argument, w: Argument, ranged: bool) -> 
     """
     backend, first = call.backend, call.main
     row = call.place(z, rank=2)
-    labels = y.holding(y.facts.reshape(y.value, (-1,)))
+    dtype = dtypes.compute_dtype(first.dtype)
     if ranged:
         classes = None if first.shape is None else first.shape[-1]
-        flat = kept = call.place_labels(labels, classes, "give such positions weight 0", w)
+        label_policy.check(y.shaped((-1,)), classes, w, None, mend="give such positions weight 0", dtype=dtype)
+        placed = call.place(label_policy.for_placing(y, classes) if y.is_host else y)
     else:
-        flat = call.place(labels)
-        kept = flat if y.shape is None else call.place(y)
-    value = call.place(w)
+        placed = call.place(y)
+    flat = backend.reshape(placed, (-1,))
+    kept = flat if ranged or y.shape is None else placed
+    value = call.place(w, dtype)
     if w.shape == ():
         value = call.broadcast(value, flat, _SIZES_DIFFER)
     elif w.shape is None:
@@ -137,12 +137,12 @@ def token_losses(steps: Steps, function: Callable[..., Any] | None) -> Array:
     if function is not None:
         parts = [_custom(steps, step, function) for step in range(len(steps.logits))]
     elif _are_small(steps):
-        skipped = backend.reshape(active, (-1,)) if steps.fixed else None
         rows, labels = (backend.concat(arrays, axis=0) for arrays in (steps.logits, steps.targets))
-        parts = [builtin_loss.token_losses(backend, rows, labels, skipped)]
+        flat = backend.reshape(active, (-1,))
+        parts = [builtin_loss.weighted_token_losses(backend, rows, labels, flat, steps.fixed)]
     else:
         parts = [
-            builtin_loss.token_losses(backend, row, label, active[step] if steps.fixed else None)
+            builtin_loss.weighted_token_losses(backend, row, label, active[step], steps.fixed)
             for step, (row, label) in enumerate(zip(steps.logits, steps.targets, strict=True))
         ]
     losses = parts[0] if len(parts) == 1 else backend.concat(parts, axis=0)

@@ -158,7 +158,7 @@ def compute_weighted_loss(
     options.scope_name("scope", scope)
     call = Call("losses", losses)
     dtypes.float_dtype("losses", call.main.dtype)
-    given = broadcasting.check(call, broadcasting.given(call, "weights", weights), call.main.shape, "losses")
+    given = broadcasting.check(broadcasting.given(call, "weights", weights), call.main.shape, "losses")
     with call.backend.scope(scope):
         values = call.place(call.main, dtypes.compute_dtype(call.main.dtype))
         return call.guard(broadcasting.reduced(call, values, given, reduction))

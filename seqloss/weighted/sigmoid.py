@@ -100,7 +100,7 @@ def sigmoid_cross_entropy(
     options.label_smoothing(label_smoothing)
     call = Call("logits", logits)
     labels = call.beside("multi_class_labels", multi_class_labels)
-    given = broadcasting.check(call, broadcasting.given(call, "weights", weights), call.main.shape, "logits")
+    given = broadcasting.check(broadcasting.given(call, "weights", weights), call.main.shape, "logits")
     with call.backend.scope(scope):
         losses = entropies.sigmoid(call, labels, smoothing=label_smoothing)
         return call.guard(broadcasting.reduced(call, losses, given, reduction))

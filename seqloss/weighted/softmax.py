@@ -104,7 +104,6 @@ def softmax_cross_entropy(
     labels = call.beside("onehot_labels", onehot_labels)
     shapes.token_logits(call.main.shape)
     given = broadcasting.check(
-        call,
         broadcasting.given(call, "weights", weights),
         shapes.without(-1, call.main.shape),
         "logits without the class axis",

@@ -100,7 +100,6 @@ def sparse_softmax_cross_entropy(
     call = Call("logits", logits)
     shapes.token_logits(call.main.shape)
     y, given = broadcasting.squeezed(call, call.beside("labels", labels), broadcasting.given(call, "weights", weights))
-    given = broadcasting.check(call, given, y.shape, "labels")
+    given = broadcasting.check(given, y.shape, "labels")
     with call.backend.scope(scope):
-        losses = entropies.sparse(call, y, given)
-        return call.guard(broadcasting.reduced(call, losses, given, reduction))
+        return call.guard(entropies.weighted_sparse(call, y, given, reduction))

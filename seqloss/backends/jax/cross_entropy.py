@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqloss.backends.jax.ops import nan_unless
 from seqloss.backends.jax.rows import at, highest_without, powers_without
 from seqloss.core.compensated import difference
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
@@ -28,9 +29,9 @@ from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
 
 @partial(jax.jit, static_argnums=3)
 def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
-    z, index, valid = _prepare(logits, targets, dtype)
+    z, index, legal = _prepare(logits, targets, dtype)
     t, highest = _pick(z, index), highest_without(jax.lax.stop_gradient(z), index)
-    good = valid & jnp.isfinite(jnp.maximum(t, highest))
+    good = legal & jnp.isfinite(jnp.maximum(t, highest))
     # A row without a loss is NaN in the end; numbers meanwhile keep NaN out of the derivatives of what follows.
     t = jnp.where(good, t, 0)
     shift = jnp.where(good & (highest > -jnp.inf), highest, jax.lax.stop_gradient(t))
@@ -38,10 +39,10 @@ def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -
     odds = _odds(t, shift, others)
     # log1p(x) with less error than XLA's own, where x = whole - 1.
     nll = jnp.log(odds.whole) + jax.lax.stop_gradient((odds.excess - (odds.whole - 1)) / odds.whole)
-    nll = jnp.where(good, nll + odds.behind, jnp.nan)
+    nll = nll + odds.behind
     if active is not None:
-        nll = jnp.where(active, nll, 0)
-    return TokenStatistics(nll, shift, jnp.where(good, others, jnp.nan))
+        nll, good = jnp.where(active, nll, 0), good | ~active
+    return TokenStatistics(nan_unless(good, nll), shift, nan_unless(good, others))
 
 
 @jax.jit
@@ -81,17 +82,20 @@ def _backward(residuals: Any, cotangent: Array) -> tuple[Array, None, None]:
 differentiable_token_nll.defvjp(_forward, _backward)
 
 
+def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
+    # At least 32 bits before comparing: int8 labels cannot hold the number of classes. uint32 keeps its own range.
+    y = targets if targets.dtype.itemsize >= 4 else targets.astype(jnp.int32)
+    legal = (y >= 0) & (y < logits.shape[-1])
+    return jnp.where(legal, y, 0).astype(jnp.int32), legal
+
+
 def _compute_dtype(logits: Array) -> str:
     return "float64" if logits.dtype == jnp.float64 else "float32"
 
 
 def _prepare(logits: Array, targets: Array, dtype: Any) -> tuple[Array, Array, Array]:
     """Logits in the compute dtype, the label as an index that is always legal, and whether it was."""
-    z = logits.astype(dtype)
-    # At least 32 bits before comparing: int8 labels cannot hold the number of classes. uint32 keeps its own range.
-    y = targets if targets.dtype.itemsize >= 4 else targets.astype(jnp.int32)
-    valid = (y >= 0) & (y < z.shape[-1])
-    return z, jnp.where(valid, y, 0).astype(jnp.int32), valid
+    return logits.astype(dtype), *indices(logits, targets)
 
 
 def _pick(z: Array, index: Array) -> Array:

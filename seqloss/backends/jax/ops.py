@@ -81,6 +81,15 @@ def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
     return jnp.where(condition, x1, x2)
 
 
+def nan_unless(condition: Array, x: Array) -> Array:
+    # A constant would be a NaN that jax_debug_nans finds: this is sqrt(-1), where it is wanted.
+    return jnp.where(condition, x, jnp.sqrt(condition.astype(x.dtype) - 1))
+
+
+def equal(x1: Array, x2: Array | float) -> Array:
+    return jnp.equal(x1, x2)
+
+
 def isfinite(x: Array) -> Array:
     return jnp.isfinite(x)
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqloss.backends.jax.ops import nan_unless
 from seqloss.core.protocol import Array
 
 
@@ -19,7 +20,7 @@ def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array
     # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
     one = against * _softplus(jnp.where((against == 0) & jnp.isinf(x), 0, x))
     other = along * _softplus(jnp.where((along == 0) & jnp.isinf(x), 0, -x))
-    return jnp.where(bad, jnp.nan, one + other)
+    return nan_unless(~bad, one + other)
 
 
 @functools.partial(jax.jit, static_argnums=4)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqloss.backends.jax.ops import nan_unless
 from seqloss.core.protocol import Array, LabelStatistics
 
 
@@ -21,7 +22,7 @@ def softmax_nll(logits: Array, labels: Array) -> LabelStatistics:
     # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
     possible = jnp.where((labels == 0) & jnp.isinf(shift - z), shift, z)
     nll = jnp.sum(labels * ((shift - possible) + jnp.log1p(rest)), axis=-1, keepdims=True)
-    nll, rest = (jnp.where(good, x, jnp.nan) for x in (nll, rest))
+    nll, rest = (nan_unless(good, x) for x in (nll, rest))
     return LabelStatistics(nll[..., 0], shift[..., 0], rest[..., 0])
 
 

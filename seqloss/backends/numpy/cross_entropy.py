@@ -82,6 +82,12 @@ def token_nll_pullback(
     return (gradient if gradient.dtype == logits.dtype else gradient.view(logits.dtype)).reshape(logits.shape)
 
 
+def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
+    index = targets.astype(np.intp, copy=False)
+    legal = index.view(np.uintp) < logits.shape[-1]  # what is negative is huge
+    return np.where(legal, index, 0), legal
+
+
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
     """NumPy differentiates nothing: this is the forward kernel."""
     return token_nll(logits, targets, active, "float64" if logits.dtype == np.float64 else "float32").nll[()]
@@ -92,11 +98,8 @@ def _prepare(logits: Array, targets: Array) -> tuple[Array, Array, Array | None]
     z = logits.reshape(-1, logits.shape[-1])
     if z.dtype.kind == "V":  # bfloat16, which is a stranger to NumPy
         z = z.view(np.uint16)
-    index = targets.reshape(-1).astype(np.intp, copy=False)
-    legal = index.view(np.uintp) < z.shape[1]  # what is negative is huge
-    if np.count_nonzero(legal) == legal.size:
-        return z, index, None
-    return z, np.where(legal, index, 0), legal
+    index, legal = indices(z, targets.reshape(-1))
+    return z, index, None if np.count_nonzero(legal) == legal.size else legal
 
 
 def _compute_dtype(z: Array) -> Any:

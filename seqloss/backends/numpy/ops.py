@@ -96,6 +96,14 @@ def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
     return np.where(condition, x1, x2)[()]
 
 
+def nan_unless(condition: Array, x: Array) -> Array:
+    return where(condition, x, np.nan)
+
+
+def equal(x1: Array, x2: Array | float) -> Array:
+    return np.equal(x1, x2)
+
+
 def isfinite(x: Array) -> Array:
     return np.isfinite(x)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from seqloss.backends.tensorflow.ops import nan_unless
 from seqloss.backends.tensorflow.rows import WORTH_STRIPS, exp_of_difference, put, rest_of_strips, sum_without
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
 
@@ -25,16 +26,15 @@ def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -
     z = _kept(z, good, compiled)
     t = tf.gather(z, index, batch_dims=1)
     # Where the target is the largest, its own logit is the pivot, with its derivative; elsewhere a constant is.
-    shift = tf.where(t == highest, t, highest)
+    shift = tf.where(tf.equal(t, highest), t, highest)
     rest = _rest(z, index, shift, compiled)
     gap = t - shift
     excess = rest + tf.math.expm1(gap)
     nll = tf.math.log1p(excess) - gap
-    nan = tf.constant(float("nan"), z.dtype)
-    nll = tf.where(good, nll, nan)
     if active is not None:
-        nll = tf.where(tf.reshape(active, [-1]), nll, tf.zeros_like(nll))
-    statistics = (nll, shift, tf.where(good, excess + 1, nan))
+        counts = tf.reshape(active, [-1])
+        nll, good = tf.where(counts, nll, tf.zeros_like(nll)), good | ~counts
+    statistics = (nan_unless(good, nll), shift, nan_unless(good, excess + 1))
     return TokenStatistics(*(_as_tokens(x, targets) for x in statistics))
 
 
@@ -47,13 +47,20 @@ def token_nll_pullback(
     if active is not None:
         cotangent = tf.where(tf.reshape(active, [-1]), cotangent, tf.zeros_like(cotangent))
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = (cotangent == 0) & ~tf.math.is_finite(nll + total)
+    replaced = tf.equal(cotangent, 0) & ~tf.math.is_finite(nll + total)
     z = _kept(z, ~replaced, compiled)
     nll, shift, total = (tf.where(replaced, tf.ones_like(x), x) for x in (nll, shift, total))
     at_target = cotangent * tf.where(tf.math.is_nan(total), total, tf.math.expm1(-nll))
     gradient = exp_of_difference(z, shift[:, None], compiled) * (cotangent / total)[:, None]
     gradient = _narrowed(put(gradient, index, at_target), logits.dtype)
     return tf.ensure_shape(tf.reshape(gradient, tf.shape(logits)), logits.shape)
+
+
+def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
+    # Wide before comparing: a constant outside the range of int8 is wrapped into it.
+    y = tf.cast(targets, tf.int64)
+    legal = (y >= 0) & (y < tf.cast(tf.shape(logits)[-1], tf.int64))
+    return tf.cast(tf.where(legal, y, tf.zeros_like(y)), tf.int32), legal
 
 
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
@@ -73,7 +80,7 @@ def differentiable_token_nll(logits: Array, targets: Array, active: Array | None
 
 def _rest(z: Array, index: Array, shift: Array, compiled: bool) -> Array:
     """The sum of ``exp(z - shift)`` over all classes but the one at the index."""
-    classes = z.shape[-1]
+    classes = z.shape.as_list()[-1]  # where TensorFlow behaves as version 1, an entry of a shape is no number
     if compiled and classes is not None and classes >= WORTH_STRIPS:
         return rest_of_strips(z, index, shift[:, None])
     if compiled:
@@ -97,7 +104,7 @@ def _narrowed(x: Array, dtype: Any) -> Array:
     if dtype != tf.float32:
         bits = tf.bitcast(x, tf.int64)
         cut = tf.constant((1 << 29) - 1, tf.int64)
-        odd = tf.where(tf.bitwise.bitwise_and(bits, cut) == 0, tf.zeros_like(bits), cut + 1)
+        odd = tf.where(tf.equal(tf.bitwise.bitwise_and(bits, cut), 0), tf.zeros_like(bits), cut + 1)
         x = tf.bitcast(tf.bitwise.bitwise_or(bits - tf.bitwise.bitwise_and(bits, cut), odd), tf.float64)
     return tf.cast(tf.cast(x, tf.float32), dtype)
 
@@ -125,7 +132,4 @@ def _prepare(logits: Array, targets: Array, dtype: Any) -> tuple[Array, Array, A
     z = tf.reshape(logits, [-1, classes])
     if logits.shape.rank is not None:
         z = tf.ensure_shape(z, [None, logits.shape[-1]])
-    # Wide before comparing: a constant outside the range of int8 is wrapped into it.
-    y = tf.reshape(tf.cast(targets, tf.int64), [-1])
-    legal = (y >= 0) & (y < tf.cast(classes, tf.int64))
-    return tf.cast(z, dtype), tf.cast(tf.where(legal, y, tf.zeros_like(y)), tf.int32), legal
+    return tf.cast(z, dtype), *indices(z, tf.reshape(targets, [-1]))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from seqloss.core import compensated
@@ -12,9 +13,17 @@ from seqloss.core.shapes import Shape
 
 _DENSE_FORMS = {tf.SparseTensor: "tf.sparse.to_dense({0})", tf.RaggedTensor: "{0}.to_tensor()"}
 
+# Of float64. As a number of NumPy, because TensorFlow may be told to take a Python number for one of 32 bits.
+_EXPONENT = np.int64(0x7FF << 52)
+
 
 def owns(x: Any) -> bool:
-    return isinstance(x, (tf.Tensor, tf.Variable, *_DENSE_FORMS))
+    return isinstance(x, (tf.Tensor, tf.Variable, *_DENSE_FORMS)) or _is_weak(x)
+
+
+def _is_weak(x: Any) -> bool:
+    """Whether it is what TensorFlow, told to convert dtypes as NumPy does, makes of a Python number or a list."""
+    return type(x).__module__ == "tensorflow.python.framework.weak_tensor"
 
 
 def dense_form(x: Array) -> str | None:
@@ -47,7 +56,9 @@ def needs_grad(x: Array) -> bool:
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:
     # A tensor with values that a function closes over keeps them: its labels can be read while tracing.
-    return x if isinstance(x, tf.Tensor) else tf.convert_to_tensor(x)
+    if isinstance(x, tf.Tensor):
+        return x
+    return x.to_tensor() if _is_weak(x) else tf.convert_to_tensor(x)
 
 
 def to_numpy(x: Array) -> Any:
@@ -86,6 +97,15 @@ def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
     return tf.where(condition, x1, x2)
 
 
+def nan_unless(condition: Array, x: Array) -> Array:
+    # A constant would be a NaN that tf.debugging.enable_check_numerics finds: this is sqrt(-1), where it is wanted.
+    return tf.where(condition, x, tf.sqrt(tf.cast(condition, x.dtype) - 1))
+
+
+def equal(x1: Array, x2: Array | float) -> Array:
+    return tf.equal(x1, x2)
+
+
 def isfinite(x: Array) -> Array:
     return tf.math.is_finite(x)
 
@@ -101,7 +121,7 @@ def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tu
     terms, cut = compensated.residual(x, weights, center, counts, "float64")
     # The leading bits of all terms lie on one grid, on which up to four million of them add up without an error.
     largest = tf.reduce_max(tf.abs(terms), axis, keepdims=True)
-    exponent = tf.bitwise.bitwise_and(tf.bitcast(largest, tf.int64), tf.constant(0x7FF << 52, tf.int64))
+    exponent = tf.bitwise.bitwise_and(tf.bitcast(largest, tf.int64), tf.constant(_EXPONENT))
     grid = tf.bitcast(exponent, terms.dtype) * 1.5 * 2.0**22
     leading = (terms + grid) - grid
     return tf.reduce_sum(leading, axis) + tf.reduce_sum((terms - leading) + cut, axis)

@@ -19,7 +19,7 @@ _MOST = 256
 
 def rest_of_strips(z: Array, index: Array, shift: Array) -> Array:
     """The same for XLA, which keeps a small part of it at a time."""
-    classes = z.shape[-1]
+    classes = z.shape.as_list()[-1]
     width = classes // (_PARTS * _STRIPS)
     size = width * _STRIPS
     rest = sum_without(z[:, _PARTS * size :], tf.range(_PARTS * size, classes), index, shift)
@@ -56,7 +56,7 @@ def _sum_of_strips(z: Array, first: int, width: int, index: Array, shift: Array)
 def sum_without(z: Array, classes: Array, index: Array, shift: Array) -> Array:
     """The sum of ``exp(z - shift)`` over these classes but the one at the index."""
     e = exp_of_difference(z, shift, True)
-    return tf.reduce_sum(tf.where(classes == index[:, None], tf.zeros_like(e), e), -1)
+    return tf.reduce_sum(tf.where(tf.equal(classes, index[:, None]), tf.zeros_like(e), e), -1)
 
 
 def exp_of_difference(z: Array, shift: Array, compiled: bool) -> Array:

@@ -4,6 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from seqloss.backends.tensorflow.ops import nan_unless
 from seqloss.core.protocol import Array
 
 
@@ -15,9 +16,9 @@ def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array
     x = tf.where(bad, zero, x)
     against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
     # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
-    one = against * _softplus(tf.where((against == 0) & tf.math.is_inf(x), zero, x))
-    other = along * _softplus(tf.where((along == 0) & tf.math.is_inf(x), zero, -x))
-    return tf.where(bad, tf.constant(float("nan"), x.dtype), one + other)
+    one = against * _softplus(tf.where(tf.equal(against, 0) & tf.math.is_inf(x), zero, x))
+    other = along * _softplus(tf.where(tf.equal(along, 0) & tf.math.is_inf(x), zero, -x))
+    return nan_unless(~bad, one + other)
 
 
 def sigmoid_nll_pullback(
@@ -26,9 +27,9 @@ def sigmoid_nll_pullback(
     x, g = _prepare(logits), cotangent
     zero = tf.zeros_like(x)
     # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
-    x, labels = (tf.where((g == 0) & ~tf.math.is_finite(a), zero, a) for a in (x, labels))
+    x, labels = (tf.where(tf.equal(g, 0) & ~tf.math.is_finite(a), zero, a) for a in (x, labels))
     if pos_weight is not None:
-        pos_weight = tf.where((g == 0) & ~tf.math.is_finite(pos_weight), zero, pos_weight)
+        pos_weight = tf.where(tf.equal(g, 0) & ~tf.math.is_finite(pos_weight), zero, pos_weight)
     up, down = _sigmoid(x), _sigmoid(-x)
     along = labels if pos_weight is None else pos_weight * labels
     to_logits = tf.cast(g * tf.where(tf.math.is_nan(x), x, (1 - labels) * up - along * down), logits.dtype)
@@ -39,8 +40,8 @@ def sigmoid_nll_pullback(
     tail = tf.math.log1p(tf.exp(tf.where(x >= 0, -x, x)))
     slope = tf.where(x >= 0, tf.ones_like(pos_weight), pos_weight)
     # The cotangent first: a product that overflows without it must not do so with a cotangent of 0.
-    to_labels = g * (pos_weight - 1) * tail - g * slope * tf.where((slope == 0) & tf.math.is_inf(x), zero, x)
-    asked = _softplus(tf.where((labels == 0) & tf.math.is_inf(x), zero, -x))
+    to_labels = g * (pos_weight - 1) * tail - g * slope * tf.where(tf.equal(slope, 0) & tf.math.is_inf(x), zero, x)
+    asked = _softplus(tf.where(tf.equal(labels, 0) & tf.math.is_inf(x), zero, -x))
     return to_logits, to_labels, g * (labels * asked)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from seqloss.backends.tensorflow.ops import nan_unless
 from seqloss.core.protocol import Array, LabelStatistics
 
 
@@ -19,10 +20,9 @@ def softmax_nll(logits: Array, labels: Array) -> LabelStatistics:
     shift = tf.gather(z, index, batch_dims=1)
     rest = tf.reduce_sum(tf.where(at, tf.zeros_like(z), tf.exp(z - shift[:, None])), -1)
     # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
-    possible = tf.where((y == 0) & tf.math.is_inf(shift[:, None] - z), shift[:, None], z)
+    possible = tf.where(tf.equal(y, 0) & tf.math.is_inf(shift[:, None] - z), shift[:, None], z)
     nll = tf.reduce_sum(y * ((shift[:, None] - possible) + tf.math.log1p(rest)[:, None]), -1)
-    nan = tf.constant(float("nan"), z.dtype)
-    statistics = (tf.where(good, nll, nan), shift, tf.where(good, rest, nan))
+    statistics = (nan_unless(good, nll), shift, nan_unless(good, rest))
     return LabelStatistics(*(_as_tokens(x, logits) for x in statistics))
 
 
@@ -33,9 +33,9 @@ def softmax_nll_pullback(
     columns = (cotangent, mass, statistics.shift, statistics.rest)
     g, mass, shift, rest = (tf.reshape(x, [-1, 1]) for x in columns)
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = (g == 0) & ~tf.math.is_finite(shift + rest)
+    replaced = tf.equal(g, 0) & ~tf.math.is_finite(shift + rest)
     z, shift, rest = (tf.where(replaced, tf.zeros_like(x), x) for x in (z, shift, rest))
-    y, mass = (tf.where((g == 0) & ~tf.math.is_finite(x), tf.zeros_like(x), x) for x in (y, mass))
+    y, mass = (tf.where(tf.equal(g, 0) & ~tf.math.is_finite(x), tf.zeros_like(x), x) for x in (y, mass))
     _, at = _highest(z)
     elsewhere = mass * (tf.exp(z - shift) / (1 + rest)) - y
     to_logits = g * tf.where(at, (mass - y) - mass * (rest / (1 + rest)), elsewhere)
@@ -43,7 +43,7 @@ def softmax_nll_pullback(
     if not wrt_labels:
         return to_logits, None
     # A class that cannot happen has an infinite cost, which 0 must remove as well.
-    possible = tf.where((g == 0) & tf.math.is_inf(shift - z), shift, z)
+    possible = tf.where(tf.equal(g, 0) & tf.math.is_inf(shift - z), shift, z)
     return to_logits, _like(g * ((shift - possible) + tf.math.log1p(rest)), labels)
 
 
@@ -65,7 +65,7 @@ def differentiable_softmax_nll(logits: Array, labels: Array, mass: Array) -> Arr
 def _highest(z: Array) -> tuple[Array, Array]:
     """The place of the highest logit of each row, and where the class axis is there."""
     index = tf.argmax(z, -1, output_type=tf.int32)
-    return index, tf.range(tf.shape(z)[-1]) == index[:, None]
+    return index, tf.equal(tf.range(tf.shape(z)[-1]), index[:, None])
 
 
 def _as_tokens(x: Array, logits: Array) -> Array:

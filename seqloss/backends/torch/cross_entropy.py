@@ -74,6 +74,12 @@ class _TokenNLL(torch.autograd.Function):
         return token_nll_pullback(to_nll, logits, targets, active, statistics), None, None
 
 
+def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
+    y = targets.to(torch.int64)
+    legal = (y >= 0) & (y < logits.shape[-1])
+    return torch.where(legal, y, 0), legal
+
+
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
     """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
     return _TokenNLL.apply(logits, targets, active)[0]

@@ -75,7 +75,8 @@ def asarray(x: Any, *, like: Array | None = None) -> Array:
 
 
 def to_numpy(x: Array) -> Any:
-    return x.detach().cpu().numpy()
+    x = x.detach().cpu()
+    return (x.float() if x.dtype is torch.bfloat16 else x).numpy()
 
 
 def sizes(x: Array) -> tuple[Any, ...]:
@@ -105,6 +106,14 @@ def expand_dims(x: Array, *, axis: int) -> Array:
 
 def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
     return torch.where(condition, x1, x2)
+
+
+def nan_unless(condition: Array, x: Array) -> Array:
+    return torch.where(condition, x, torch.nan)
+
+
+def equal(x1: Array, x2: Array | float) -> Array:
+    return torch.eq(x1, x2)
 
 
 def isfinite(x: Array) -> Array:

@@ -95,7 +95,7 @@ def softmax_cross_entropy(
     shapes.token_logits(call.main.shape)
     rows = shapes.without(-1, call.main.shape)
     given = broadcasting.given(call, "weights", weights)
-    given = broadcasting.check(call, given, rows, "logits without the class axis")
+    given = broadcasting.check(given, rows, "logits without the class axis")
     with call.backend.scope(scope):
         losses = entropies.soft(
             call, labels, smoothing=label_smoothing, broadcasts=False, tf_gradient=True, stop_labels=True

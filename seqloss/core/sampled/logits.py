@@ -49,7 +49,7 @@ def _logits(problem: Problem) -> tuple[Array, Array]:
 def _log(problem: Problem, counts: Array) -> Array:
     """A count that is not positive makes the loss NaN; by itself 0 would make it infinite, or even 0."""
     backend = problem.call.backend
-    return backend.log(backend.where(counts > 0, counts, float("nan")))
+    return backend.log(backend.nan_unless(counts > 0, counts))
 
 
 def _hits(problem: Problem) -> Array:
@@ -57,9 +57,9 @@ def _hits(problem: Problem) -> Array:
 
     Of a candidate that was drawn more than once only the last one counts, as in TensorFlow.
     """
-    hits = None
+    backend, hits = problem.call.backend, None
     for column in range(problem.options.num_true):
-        same = problem.labels[:, column : column + 1] == problem.sampled
+        same = backend.equal(problem.labels[:, column : column + 1], backend.expand_dims(problem.sampled, axis=0))
         hits = same if hits is None else hits | same
     last = _last(problem)
     return hits if last is None else hits & last
@@ -80,7 +80,7 @@ def _last(problem: Problem) -> Array | None:
         return backend.asarray(last, like=problem.inputs)
     places = backend.arange(count, like=sampled)
     is_later = backend.expand_dims(places, axis=0) > backend.expand_dims(places, axis=1)
-    again = (backend.expand_dims(sampled, axis=0) == backend.expand_dims(sampled, axis=1)) & is_later
+    again = backend.equal(backend.expand_dims(sampled, axis=0), backend.expand_dims(sampled, axis=1)) & is_later
     return backend.all(~again, axis=1)
 
 

@@ -53,7 +53,7 @@ def take(
     place, row = locate(backend, ids, classes, len(shards), strategy)
     result = None
     for i in range(min(len(shards), classes)):  # the others are empty
-        is_here = place == i
+        is_here = backend.equal(place, i)
         found = backend.astype(backend.take(shards[i], backend.where(is_here, row, 0)), dtype)
         result = found if result is None else backend.where(backend.expand_dims(is_here, axis=-1), found, result)
     return result

@@ -8,7 +8,7 @@ import numpy as np
 from seqloss.core.dtypes import compute_dtype
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Backend
 from seqloss.testing import oracle, tolerances
-from seqloss.testing.conformance.comparing import float_dtypes, form, values, watched
+from seqloss.testing.conformance.comparing import different, float_dtypes, form, values, watched
 
 NAN, INF = float("nan"), float("inf")
 
@@ -145,6 +145,29 @@ def _narrow_labels(backend: Backend) -> Iterator[str]:
         yield from _values(backend, f"of {labels.dtype.name} labels:", nll, oracle.tokens(z, labels).nll, z, "float32")
 
 
+def _indices(backend: Backend) -> Iterator[str]:
+    """Labels of every width: one of 8 bits cannot be compared with 200 in its own dtype."""
+    z = backend.asarray(np.zeros((3, 200), np.float32))
+    for dtype, labels in (
+        ("int8", [0, 127, -1]),
+        ("uint8", [0, 199, 255]),
+        ("int32", [199, 200, -100]),
+        ("int64", [5, -1, 2**31 + 5]),
+    ):
+        y = np.array(labels, dtype)
+        legal = (y >= 0) & (y < 200)
+        # JAX has no 64 bits unless it is told to, and so no label that is so large.
+        array = backend.asarray(y)
+        if backend.dtype(array) != dtype:
+            y = y.astype(backend.dtype(array))
+            legal = (y >= 0) & (y < 200)
+        index, found = backend.indices(z, array)
+        yield from different(backend, f"of {dtype} labels: whether they are classes", found, legal)
+        yield from different(backend, f"of {dtype} labels", index, np.where(legal, y, 0).astype(np.int64))
+        if backend.owns(index) and not backend.dtype(index).startswith("int"):
+            yield f"is {backend.dtype(index)}, expected a signed integer dtype"
+
+
 def _gradient(backend: Backend, what: str, got: Any, z: Array, y: Array, g: Array, dtype: str) -> Iterator[str]:
     yield from form(backend, f"{what} the gradient", got, z.shape, dtype)
     # Where the cotangent is 0 so is the row, whatever it holds.
@@ -164,5 +187,6 @@ def _both(*checks: Callable[[Backend], Iterator[str]]) -> Callable[[Backend], It
 CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
     "token_nll": _both(_token_nll, _exact_token_nll),
     "token_nll_pullback": _both(_token_nll_pullback, _exact_token_nll_pullback),
+    "indices": _indices,
     "differentiable_token_nll": _differentiable_token_nll,
 }

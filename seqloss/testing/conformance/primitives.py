@@ -68,6 +68,25 @@ def _where(backend: Backend) -> Iterator[str]:
         yield from different(backend, what, got, expected)
 
 
+def _nan_unless(backend: Backend) -> Iterator[str]:
+    nan = float("nan")
+    for x in (FINITE, FLOATS, FINITE.astype(np.float16)):
+        got = backend.nan_unless(backend.asarray(BOOLS), backend.asarray(x))
+        yield from different(backend, f"of {x.dtype.name}", got, np.where(BOOLS, x, x.dtype.type(nan)))
+    for condition in (False, True):
+        got = backend.nan_unless(backend.asarray(np.asarray(condition)), backend.asarray(FINITE))
+        yield from different(backend, f"where {condition}", got, FINITE if condition else np.full_like(FINITE, nan))
+
+
+def _equal(backend: Backend) -> Iterator[str]:
+    x, y = np.array([[0.0, -0.0, 1.0, np.nan]], np.float32), np.array([[0.0], [1.0]], np.float32)
+    arrays = backend.asarray(x), backend.asarray(y)
+    yield from different(backend, "of floats", backend.equal(*arrays), x == y)
+    yield from different(backend, "of floats and themselves", backend.equal(arrays[0], arrays[0]), x == x)
+    yield from different(backend, "of floats and a number", backend.equal(arrays[0], 0.0), x == 0)
+    yield from different(backend, "of integers", backend.equal(backend.asarray(INTS), 7), INTS == 7)
+
+
 def _isfinite(backend: Backend) -> Iterator[str]:
     yield from different(backend, "of floats", backend.isfinite(backend.asarray(FLOATS)), np.isfinite(FLOATS))
 
@@ -309,6 +328,8 @@ CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
     "reshape": _reshape,
     "expand_dims": _expand_dims,
     "where": _where,
+    "nan_unless": _nan_unless,
+    "equal": _equal,
     "isfinite": _isfinite,
     "sum": _sum,
     "residual": _residual,
