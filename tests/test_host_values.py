@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import seqloss
-from seqloss.testing import cases
+from seqloss.testing import cases, families
 
 NO_FLAG = {"average_across_timesteps": False, "average_across_batch": False}
 LOGITS, TARGETS, _ = cases.draw(2, 3, 5)
@@ -63,6 +63,47 @@ def test_targets_and_weights_of_any_form(framework, form):
         assert d_weights.dtype == np.float64
         actual = loss, (d_logits, d_weights.astype(np.float32))
     same(numbers(framework, actual), numbers(framework, expected))
+
+
+def backwards(x):
+    return np.ascontiguousarray(np.flip(x)).reshape(x.shape)[(slice(None, None, -1),) * x.ndim]
+
+
+LAYOUTS = {
+    "negative_strides": backwards,
+    "fortran_order": np.asfortranarray,
+    "every_second": lambda x: np.repeat(x, 2, axis=-1)[..., ::2] if x.ndim else x,
+    "stride_0": lambda x: np.broadcast_to(x[:1], x.shape) if x.ndim else x,
+    "read_only": frozen,
+    "big_endian": lambda x: x.astype(x.dtype.newbyteorder(">")),
+    "unaligned": lambda x: np.frombuffer(b"0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape),
+}
+# One row of each function that takes several arrays.
+ROWS = {}
+for _row in families.FAMILIES:
+    if _row.wrt and "eager" not in _row.refusals and _row.function != "sequence_mask":
+        ROWS.setdefault(_row.function, _row)
+# The arrays that decide the framework of a call; the first one, where nothing else is said.
+MAIN = {
+    **dict.fromkeys(("sampled_softmax_loss", "nce_loss"), (3,)),
+    **dict.fromkeys(("sequence_loss_by_example", "legacy.sequence_loss"), (0, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("function", ROWS)
+def test_arguments_of_any_layout(framework, function, layout):
+    """Of every function, in the dtype that needs no cast."""
+    row = ROWS[function]
+    arrays = [x.astype("float32") if x.dtype == np.float64 else x for x in row.arrays()]
+    main = MAIN.get(function, (0,))
+    laid = [x if i in main else LAYOUTS[layout](x) for i, x in enumerate(arrays)]
+    plain = [np.array(x, x.dtype.newbyteorder("=")) for x in laid]
+    actual, expected = (
+        row.call(*[framework.array(x) if i in main else x for i, x in enumerate(given)]) for given in (laid, plain)
+    )
+    assert framework.is_array(actual)
+    np.testing.assert_array_equal(framework.to_numpy(actual), framework.to_numpy(expected))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])

@@ -186,7 +186,9 @@ def work(state, framework, mutants, end, full):
     for mutant in mutants:
         if time.monotonic() > end:
             break
-        if mutant["id"] not in settled and concerns(mutant, framework):
+        # What NumPy never runs is not read by a compiler either.
+        is_run = framework != "numpy" or (mutant["path"], mutant["line"]) in lines
+        if mutant["id"] not in settled and concerns(mutant, framework) and is_run:
             verdict = tried(mutant, framework, where, lines, seconds, full)
             with (state / "verdicts.jsonl").open("a") as file:
                 file.write(json.dumps(verdict) + "\n")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from seqloss.backends.torch import rows
-from seqloss.backends.torch.ops import _is_tracing
+from seqloss.backends.torch.ops import _is_tracing, _writable
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
 
 
@@ -53,18 +53,19 @@ class _TokenNLL(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Array, targets: Array, active: Array | None) -> tuple[Array, Array, Array]:
+    def forward(logits: Array, targets: Array, active: Array | None) -> tuple[Array, Array, Array, Array]:
         dtype = "float64" if logits.dtype is torch.float64 else "float32"
         nll, shift, total = token_nll(logits, targets, active, dtype)
-        return nll, shift, total
+        # The caller may write into the losses, which the pullback needs.
+        return nll.clone(), nll, shift, total
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*inputs, *output)
+        ctx.save_for_backward(*inputs, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, to_nll: Array, _: Any, __: Any) -> tuple[Array, None, None]:
+    def backward(ctx: Any, to_nll: Array, *_: Any) -> tuple[Array, None, None]:
         logits, targets, active, *saved = ctx.saved_tensors
         statistics = TokenStatistics(*saved)
         # As constants they would make second derivatives silently wrong. Compilers, which always come here, see that
@@ -82,7 +83,7 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
 
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
     """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
-    return _TokenNLL.apply(logits, targets, active)[0]
+    return _writable(_TokenNLL.apply(logits, targets, active)[0])
 
 
 def _prepare(logits: Array, targets: Array, dtype: torch.dtype) -> tuple[Array, Array]:

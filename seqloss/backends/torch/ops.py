@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 from seqloss.core import compensated
@@ -70,8 +71,10 @@ def asarray(x: Any, *, like: Array | None = None) -> Array:
     if isinstance(x, torch.Tensor):
         return x
     device = None if like is None else like.device
-    # torch.compile sees a NumPy array as a tensor already; elsewhere a copy spares the warning about read-only ones.
-    return torch.as_tensor(x, device=device) if torch.compiler.is_compiling() else torch.tensor(x, device=device)
+    if torch.compiler.is_compiling():  # where a NumPy array is seen as a tensor already
+        return torch.as_tensor(x, device=device)
+    # A copy spares the warning about read-only arrays; tensors cannot go backwards through memory.
+    return torch.tensor(np.asarray(x, order="C"), device=device)
 
 
 def to_numpy(x: Array) -> Any:
@@ -137,6 +140,14 @@ def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:
 
 def all(x: Array, *, axis: int) -> Array:
     return torch.all(x, axis)
+
+
+def _writable(x: Array) -> Array:
+    """What an operation with a derivative of its own returned, for the caller to write into.
+
+    What such an operation returns for a subclass is a view for autograd, which may not be written into.
+    """
+    return x if type(x) is torch.Tensor else x.clone()
 
 
 def stop_gradient(x: Array) -> Array:

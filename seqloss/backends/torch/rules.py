@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqloss.backends.torch.ops import _PLAIN, _is_tracing
+from seqloss.backends.torch.ops import _PLAIN, _is_tracing, _writable
 from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Rule
 
@@ -20,11 +20,11 @@ with torch.inference_mode(False):
 
 
 def fuse(rule: Rule, arrays: Sequence[Any]) -> Array:
-    return rule.plain(*arrays) if _is_tracing() else _Fused.apply(rule, False, *arrays)
+    return rule.plain(*arrays) if _is_tracing() else _writable(_Fused.apply(rule, False, *arrays))
 
 
 def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
-    return _Traced.apply(rule, *arrays) if _is_tracing() else _Fused.apply(rule, True, *arrays)
+    return _writable(_Traced.apply(rule, *arrays) if _is_tracing() else _Fused.apply(rule, True, *arrays))
 
 
 def float64() -> AbstractContextManager[Any]:
@@ -38,12 +38,12 @@ class _Fused(torch.autograd.Function):
     def forward(ctx: Any, rule: Any, once: bool, *arrays: Array) -> Array:
         value, residuals = rule.forward(*arrays)
         ctx.rule, ctx.once, ctx.count = rule, once, len(arrays)
+        # The caller may write into the value, which is a residual too.
         if not rule.is_hosted:
             ctx.save_for_backward(*arrays, *residuals)
-            return value
+            return value.clone()
         ctx.residuals = residuals
         ctx.save_for_backward(*arrays)
-        # The caller may write into the value, and autograd does not know that it is a residual too.
         return value.clone() if value.dim() else value
 
     @staticmethod

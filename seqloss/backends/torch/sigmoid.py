@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from seqloss.backends.torch.ops import _writable
 from seqloss.core.protocol import Array
 
 
@@ -62,7 +63,7 @@ class _SigmoidNLL(torch.autograd.Function):
 
 def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
     """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
-    return _SigmoidNLL.apply(logits, labels, pos_weight)
+    return _writable(_SigmoidNLL.apply(logits, labels, pos_weight))
 
 
 def _softplus(x: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from seqloss.backends.torch.ops import _writable
 from seqloss.core.protocol import Array, LabelStatistics
 
 
@@ -51,18 +52,18 @@ class _SoftmaxNLL(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(logits: Array, labels: Array, mass: Array) -> tuple[Array, Array, Array]:
+    def forward(logits: Array, labels: Array, mass: Array) -> tuple[Array, Array, Array, Array]:
         nll, shift, rest = softmax_nll(logits, labels)
-        return nll, shift, rest
+        # The caller may write into the losses: they must be neither a view nor what the pullback needs.
+        return nll.clone(), nll, shift, rest
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        _, shift, rest = output
-        ctx.mark_non_differentiable(shift, rest)
-        ctx.save_for_backward(*inputs, *output)
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, to_nll: Array, _: Any, __: Any) -> tuple[Array, Array | None, None]:
+    def backward(ctx: Any, to_nll: Array, *_: Any) -> tuple[Array, Array | None, None]:
         logits, labels, mass, *statistics = ctx.saved_tensors
         # As constants the statistics would make second derivatives silently wrong.
         if torch.is_grad_enabled():
@@ -73,7 +74,7 @@ class _SoftmaxNLL(torch.autograd.Function):
 
 def differentiable_softmax_nll(logits: Array, labels: Array, mass: Array) -> Array:
     """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
-    return _SoftmaxNLL.apply(logits, labels, mass)[0]
+    return _writable(_SoftmaxNLL.apply(logits, labels, mass)[0])
 
 
 def _prepare(logits: Array) -> Array:
