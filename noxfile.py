@@ -167,6 +167,7 @@ def docs(session: nox.Session) -> None:
     on(session, "numpy")
     install(session, *group("docs"))
     session.run("python", "-m", "sphinx", "-W", "--keep-going", "-n", "-b", "html", "docs", "docs/_build/html")
+    session.run("python", "docs/check_pages.py", "docs/_build/html")
     session.run("python", "-m", "sphinx", "-W", "-b", "doctest", "docs", "docs/_build/doctest")
 
 

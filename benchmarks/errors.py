@@ -149,15 +149,18 @@ def _tensorflow_peers() -> Iterator[tuple[str, Any]]:
     import tensorflow as tf
 
     yield "tf.nn.sparse_softmax_ce", lambda z, y: tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=z)
-    import keras
+    from keras.losses import sparse_categorical_crossentropy as of_keras
 
-    yield "Keras", lambda z, y: keras.losses.sparse_categorical_crossentropy(y, z, from_logits=True)
+    yield "Keras", lambda z, y: of_keras(y, z, from_logits=True)
+    yield "Keras, ignore_class=", lambda z, y: of_keras(y, z, from_logits=True, ignore_class=-100)
 
 
 def _jax_peers() -> Iterator[tuple[str, Any]]:
-    import optax
+    from optax import softmax_cross_entropy_with_integer_labels as of_optax
 
-    yield "optax", optax.softmax_cross_entropy_with_integer_labels
+    yield "optax", of_optax
+    # No token is left out here: does the mask cost digits of the others?
+    yield "optax, where=", lambda z, y: of_optax(z, y, where=y >= 0)
 
 
 _PEERS = {"torch": _torch_peers, "tensorflow": _tensorflow_peers, "jax": _jax_peers}

@@ -51,7 +51,7 @@ def accuracy(errors: dict[str, Any], path: Path) -> None:
     for axis, quantity, title in zip(axes, ("loss", "gradient"), ("loss", "gradient at the target"), strict=True):
         for number, row in enumerate(peers):
             # They lie on top of each other: thick ones below, thin dashes above.
-            style = {"linewidth": 5.5 - number, "linestyle": "-" if number < 3 else "--"}
+            style = {"linewidth": max(5.5 - number, 1), "linestyle": ("-", "-", "-", "--", "--", "-.", ":")[number]}
             axis.plot(margins, _visible(row[quantity]), label=f"{TITLES[row['framework']]}: {row['name']}", **style)
         for name, colour in (("seqloss", "black"), ("seqloss, exact", "tab:gray")):
             each = [row[quantity] for row in rows if row["name"] == name]
@@ -82,8 +82,10 @@ def _by_framework(
             if row["framework"] == framework and "missing" not in row:
                 key = row["name"], row["mode"], row["ours"]
                 lines.setdefault(key, []).append((row[size], figure_of(row)))
+        peers = list(dict.fromkeys(name for name, _, ours in lines if not ours))
         for (name, mode, ours), points in lines.items():
-            colour = "tab:blue" if name == "seqloss" else "tab:green" if ours else "tab:orange"
+            of_peer = dict(zip(peers, ("tab:orange", "tab:red"), strict=False))
+            colour = "tab:blue" if name == "seqloss" else "tab:green" if ours else of_peer[name]
             style = {"color": colour, "linestyle": _DASHES[mode], "linewidth": 2 if ours else 1.3}
             axis.plot(*zip(*points, strict=True), marker=".", label=f"{name}, {mode}", **style)
         axis.set(xscale="log", yscale="log", title=TITLES[framework], xlabel=size)

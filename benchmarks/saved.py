@@ -64,7 +64,7 @@ def torch_rows() -> list[Any]:
         arrays = [(list(t.shape), t.nbytes, same(t, z)) for t in kept(function, z, y, w)]
         return _row("torch", "eager", name, arrays, z.nbytes)
 
-    return _cases(case, peers, "F.cross_entropy * w")
+    return _cases(case, {"F.cross_entropy * w": peers.weighted_mean})
 
 
 def jax_rows() -> list[Any]:
@@ -86,18 +86,18 @@ def jax_rows() -> list[Any]:
             arrays = [(list(x.shape), x.nbytes, one) for x, one in zip(kept, same, strict=True)]
             return _row("jax", mode, name, arrays, z.nbytes)
 
-        return _cases(case, peers, "optax * w")
+        return _cases(case, {"optax * w": peers.weighted_mean, "optax where=": peers.masked_mean})
 
     return of_mode("eager", lambda f: f) + of_mode("jit", jax.jit)
 
 
-def _cases(case: Callable[..., Any], peers: Any, peer: str) -> list[Any]:
+def _cases(case: Callable[..., Any], peers: dict[str, Callable[..., Any]]) -> list[Any]:
     import seqloss
 
     rows = [case(f"seqloss, {dtype}", seqloss.sequence_loss, dtype) for dtype in DTYPES]
     rows.append(case("seqloss, float32, weights too", seqloss.sequence_loss, "float32", weights_need_grad=True))
     with suppress(ModuleNotFoundError):  # the timed measures say that it is missing
-        rows.append(case(f"{peer}, float32", peers.weighted_mean, "float32"))
+        rows += [case(f"{name}, float32", peer, "float32") for name, peer in peers.items()]
     return rows
 
 

@@ -22,6 +22,8 @@ html_title = f"seqloss {release}"
 # The docstrings give shapes and dtype kinds, which say more than the annotations.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+# Fences of colons, and definitions: each is text unless it is named here.
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 # Sphinx by itself would not compare the text of errors. Long ones are wrapped in these pages.
 doctest_default_flags = doctest.NORMALIZE_WHITESPACE | doctest.DONT_ACCEPT_TRUE_FOR_1

@@ -34,11 +34,21 @@ def torch_linear_cross_entropy():
     return {"fn": linear_cross_entropy}
 
 
-def optax_integer_labels():
-    """The loss of each token, and the weighted mean by hand."""
+def optax_times_weights():
+    """`softmax_cross_entropy_with_integer_labels(logits, targets) * weights`, and the weighted mean by hand."""
     from optax import softmax_cross_entropy_with_integer_labels
 
     return {"fn": softmax_cross_entropy_with_integer_labels}
+
+
+def optax_where():
+    """The same with `where=weights != 0`, which leaves out the tokens of weight 0."""
+    from optax import softmax_cross_entropy_with_integer_labels
+
+    def weighted(logits, targets, weights):
+        return softmax_cross_entropy_with_integer_labels(logits, targets, where=weights != 0) * weights
+
+    return {"fn": weighted, "backend": "jax", "conventions": Conventions(returns="tokens")}
 
 
 def tensorflow_sparse():
@@ -55,6 +65,15 @@ def keras_sparse():
     return {"fn": SparseCategoricalCrossentropy}
 
 
+def keras_ignore_class():
+    """The same with `ignore_class=-100`, and this label where the weight is 0."""
+    from keras.losses import SparseCategoricalCrossentropy
+
+    loss = SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100, reduction="mean_with_sample_weight")
+    conventions = Conventions(("targets", "logits", "weights"), ignore_label=-100)
+    return {"fn": loss, "backend": "tensorflow", "conventions": conventions}
+
+
 def seqloss_on_torch():
     """This library."""
     import seqloss
@@ -68,9 +87,11 @@ PEERS = {
         torch_cross_entropy,
         torch_cross_entropy_by_token,
         torch_linear_cross_entropy,
-        optax_integer_labels,
+        optax_times_weights,
+        optax_where,
         tensorflow_sparse,
         keras_sparse,
+        keras_ignore_class,
         seqloss_on_torch,
     )
 }

@@ -25,7 +25,7 @@ class Contender(NamedTuple):
     mode: str
     """How it runs: "eager", or by the name of the framework's compiler. Ratios are taken within a mode."""
     ours: bool
-    """Whether it is seqloss. Ratios are taken to the one that is not."""
+    """Whether it is seqloss. Ratios are taken to the first one that is not."""
     setup: Callable[..., Callable[[], tuple[Any, Any]]]
 
 

@@ -90,6 +90,14 @@ def where(condition, x1, x2):
     return Box(np.where(condition.held, _held(x1), _held(x2)))
 
 
+def nan_unless(condition, x):
+    return Box(on_numpy.nan_unless(condition.held, x.held))
+
+
+def equal(x1, x2):
+    return Box(np.equal(_held(x1), _held(x2)))
+
+
 def isfinite(x):
     return Box(np.isfinite(x.held))
 
@@ -194,6 +202,10 @@ def token_nll(logits, targets, active, dtype):
 def token_nll_pullback(cotangent, logits, targets, active, statistics):
     held = TokenStatistics(*map(_held, statistics))
     return Box(on_numpy.token_nll_pullback(cotangent.held, logits.held, targets.held, _held(active), held))
+
+
+def indices(logits, targets):
+    return _boxed(on_numpy.indices(logits.held, targets.held))
 
 
 def differentiable_token_nll(logits, targets, active):

@@ -1,9 +1,11 @@
 """The names, signatures and gradients of TensorFlow 1.15 and TensorFlow Addons 0.23, for code that moves here.
 
-Import what the old code called ``tf`` or ``tfa``::
+They are the losses and nothing else, so they stand beside the import of TensorFlow, not in its place::
 
-    from seqloss.compat import tf1 as tf
-    from seqloss.compat import tfa
+    import tensorflow.compat.v1 as tf
+    from seqloss.compat import tf1, tfa
+
+    loss = tf1.contrib.seq2seq.sequence_loss(logits, targets, tf.cast(mask, tf.float32))
 
 Both work on the arrays of every framework. What they keep and what they do not is listed in the migration guide.
 """

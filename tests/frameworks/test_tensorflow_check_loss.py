@@ -87,7 +87,7 @@ def test_gradient_that_is_a_constant_to_tensorflow():
     assert violated(check) == {"double_backward"}, check.report()
 
 
-@pytest.mark.parametrize("name", ["tensorflow_sparse", "keras_sparse"])
+@pytest.mark.parametrize("name", ["tensorflow_sparse", "keras_sparse", "keras_ignore_class"])
 def test_example(name):
     peers = runpy.run_path(pathlib.Path(__file__).parents[2] / "examples" / "peers.py")["PEERS"]
     assert check_loss(**peers[name](), modes=(), invariants=["padding", "one_hot"]).holds

@@ -1,7 +1,11 @@
 """SequenceLoss as a loss of Keras: its flags, the sample weights, and saving."""
 
 import copy
+import pathlib
 import pickle
+import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -154,6 +158,18 @@ def test_maxlen_of_a_graph():
     with pytest.raises(UnreadableError, match=r"maxlen has no value yet .* pass a Python integer"):
         function(tf.constant([1, 2]), tf.constant(3))
     assert tf1.sequence_mask(tf.constant([1, 2]), tf.constant(3)).shape == (2, 3)
+
+
+def test_the_script_of_the_migration_guide():
+    """In a process of its own, since it has a graph of TensorFlow 1, without and with the behavior of TensorFlow 2."""
+    guide = (pathlib.Path(__file__).parents[2] / "docs" / "migration.md").read_text(encoding="utf-8")
+    script, promised = re.search(r"```python\n(import numpy.*?)  # (\S+)\n```", guide, re.DOTALL).groups()
+    for first in ("", "tf.disable_v2_behavior()\n"):
+        program = script.replace("\nwith tf.Graph()", f"\n{first}with tf.Graph()", 1)
+        assert first in program
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == [promised]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")

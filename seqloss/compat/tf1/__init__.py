@@ -1,4 +1,4 @@
-"""TensorFlow 1.15: ``from seqloss.compat import tf1 as tf``."""
+"""The losses of TensorFlow 1.15: ``tf1.contrib``, ``tf1.losses``, ``tf1.nn``."""
 
 from numbers import Integral
 from typing import Any

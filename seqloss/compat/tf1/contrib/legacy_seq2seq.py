@@ -152,11 +152,11 @@ def model_with_buckets(
     Examples
     --------
     >>> import numpy as np
-    >>> from seqloss.compat import tf1 as tf
+    >>> from seqloss.compat import tf1
     >>> def model(encoder_inputs, decoder_inputs):
     ...     return [np.zeros((2, 8))] * len(decoder_inputs), None
     >>> inputs, targets, weights = [np.ones(2)] * 4, [np.array([1, 2])] * 4, [1.0] * 4
-    >>> outputs, losses = tf.contrib.legacy_seq2seq.model_with_buckets(
+    >>> outputs, losses = tf1.contrib.legacy_seq2seq.model_with_buckets(
     ...     inputs, inputs, targets, weights, [(2, 3), (4, 4)], model
     ... )
     >>> print([len(bucket) for bucket in outputs], [f"{loss:.4f}" for loss in losses])
