@@ -81,6 +81,8 @@ def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool"
         positions = backend.astype(positions, argument.dtype)
     else:
         counts = backend.astype(counts, backend.dtype(positions))
+    for _ in argument.shape or ():
+        positions = backend.expand_dims(positions, axis=0)
     mask = positions < backend.expand_dims(counts, axis=-1)
     try:
         return backend.astype(mask, name)

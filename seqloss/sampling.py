@@ -10,7 +10,7 @@ from seqloss.samplers import checks
 
 def sampled_softmax_loss(
     weights: Array | list[Array] | tuple[Array, ...],
-    biases: Array,
+    biases: Array | list[Array] | tuple[Array, ...],
     labels: Array,
     inputs: Array,
     num_sampled: int,
@@ -39,7 +39,7 @@ def sampled_softmax_loss(
         The row of each class, bfloat16, float16, float32 or float64; only the rows of the true classes and of the
         candidates are looked at. Of n shards, shard s has ``num_classes // n`` rows, and one more if
         ``s < num_classes % n``.
-    biases : array of shape [num_classes]
+    biases : array of shape [num_classes], or a list of shards of it
         The bias of each class, of any of these dtypes.
     labels : array of shape [batch, num_true]
         The true classes of each example, of any integer dtype, in [0, num_classes).
@@ -162,7 +162,7 @@ def sampled_softmax_loss(
 
 def nce_loss(
     weights: Array | list[Array] | tuple[Array, ...],
-    biases: Array,
+    biases: Array | list[Array] | tuple[Array, ...],
     labels: Array,
     inputs: Array,
     num_sampled: int,
@@ -191,7 +191,7 @@ def nce_loss(
     ----------
     weights : array of shape [num_classes, dim], or a list or tuple of shards of it
         As in :func:`sampled_softmax_loss`.
-    biases : array of shape [num_classes]
+    biases : array of shape [num_classes], or a list of shards of it
         As in :func:`sampled_softmax_loss`.
     labels : array of shape [batch, num_true]
         As in :func:`sampled_softmax_loss`.

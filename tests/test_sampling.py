@@ -305,18 +305,20 @@ def test_shards_in_every_mode(name, mode, shards, strategy):
 
 
 def check_shards(driver, mode, arrays, expected, shards, strategy):
-    parts = split(arrays[0], shards, strategy)
+    """The biases are in one shard more, because each argument is parted by itself."""
+    parts = [*split(arrays[0], shards, strategy), *split(arrays[1], shards + 1, strategy)]
+    many = len(parts)
 
     def function(*arrays):
-        weights, rest = list(arrays[:shards]), arrays[shards:]
-        return call("softmax", partition_strategy=strategy)(weights, *rest)
+        weights, biases, rest = list(arrays[:shards]), tuple(arrays[shards:many]), arrays[many:]
+        return call("softmax", partition_strategy=strategy)(weights, biases, *rest)
 
-    given = place(driver, [*parts, *arrays[1:]])
+    given = place(driver, [*parts, *arrays[2:]])
     used = [i for i, part in enumerate(parts) if len(part)]
     value, gradients = run(driver, mode, function, given, tuple(used))
     agree(value, expected.loss, "float32")
     if gradients is not None:
-        wanted = split(expected.dweights, shards, strategy)
+        wanted = [*split(expected.dweights, shards, strategy), *split(expected.dbiases, shards + 1, strategy)]
         for gradient, i in zip(gradients, used, strict=True):
             agree(gradient, wanted[i], "float32")
 

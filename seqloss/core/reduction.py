@@ -123,8 +123,8 @@ def _refined(backend: Backend, plan: Plan, losses: Array, weights: Weights, loss
     """
     fixed = backend.stop_gradient
     center, values = fixed(loss), fixed(weights.values)
-    if plan.axis == (1,):
-        center = backend.expand_dims(center, axis=1)
+    if len(plan.axis) == 1:
+        center = backend.expand_dims(center, axis=plan.axis[0])
     if plan.denominator == WEIGHTS:
         counts = values
     elif plan.denominator == ACTIVE and weights.active is not None:
@@ -163,8 +163,8 @@ def pullback(
         cotangent = cotangent / reduced.safe
     if reduced.empty is not None:
         cotangent = backend.where(reduced.empty, 0.0, cotangent)
-    if plan.axis == (1,):
-        cotangent, loss = backend.expand_dims(cotangent, axis=1), backend.expand_dims(loss, axis=1)
+    if len(plan.axis) == 1:
+        cotangent, loss = (backend.expand_dims(x, axis=plan.axis[0]) for x in (cotangent, loss))
     to_losses = cotangent * weights.values
     if not wrt_weights:
         return to_losses, None

@@ -63,13 +63,14 @@ def run(name, mode, dtype, family):
 
 def call(driver, mode, family, native, cotangent):
     """The value and gradients of a family. One that has no gradients is called as it is."""
+    ways = {**driver.MODES, **driver.SETTINGS}
     if family.wrt:
-        return driver.MODES[mode](family.call, family.wrt)(native, cotangent)
+        return ways[mode](family.call, family.wrt)(native, cotangent)
     if mode == "eager":
         return family.call(*native), ()
     # The mode wants something to differentiate.
     native = [*native, driver.array(np.ones(1), "float32")]
-    return driver.MODES[mode](lambda *arrays: family.call(*arrays[:-1]), (len(native) - 1,))(native, None)
+    return ways[mode](lambda *arrays: family.call(*arrays[:-1]), (len(native) - 1,))(native, None)
 
 
 def upstream(driver, family, host, dtype):

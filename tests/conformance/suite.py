@@ -163,7 +163,7 @@ def program(name, mode, given):
     fixed = {**dict(flags), "check_labels": check_labels}
     if mode not in driver.EXPLICIT:
         wrt = (0, 2) if differentiable else (0,)
-        return driver.MODES[mode](lambda *arrays: seqloss.sequence_loss(*arrays, **fixed), wrt)
+        return {**driver.MODES, **driver.SETTINGS}[mode](lambda *arrays: seqloss.sequence_loss(*arrays, **fixed), wrt)
     wrt = ("logits", "weights") if differentiable else ("logits",)
 
     def explicit(cotangent, *arrays):

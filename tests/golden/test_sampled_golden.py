@@ -150,22 +150,26 @@ def test_logits_and_labels(framework, name, dtype, rm, sub):
             framework.to_numpy(x) for x in logits.logits_and_labels(problem(framework, name, DTYPES[dtype], rm, sub))
         )
     key = f"{name}/logits__rm{rm}__sub{sub}__{{}}"
-    # TensorFlow adds the most negative float32 to what it removes; here it is minus infinity.
+    # TensorFlow adds the most negative float32 to what it removes; here it takes its place.
     removed = recorded(key.format(dtype) + "/out_logits") < -3e38
-    np.testing.assert_array_equal(z == -np.inf, removed)
+    np.testing.assert_array_equal(z == logits.LEFT_OUT, removed)
     assert removed.any() == bool(rm)
     close(np.where(removed, -np.finfo("float32").max, z).astype(z.dtype), f"{key}/out_logits", dtype)
     close(y, f"{key}/out_labels", dtype)
 
 
+@pytest.mark.parametrize("shards_biases", [False, True], ids=["biases", "shards_of_biases"])
 @pytest.mark.parametrize("function_name", FUNCTIONS)
 @pytest.mark.parametrize("strategy", ["mod", "div"])
 @pytest.mark.parametrize("name", SHARDED)
-def test_shards(framework, name, strategy, function_name):
+def test_shards(framework, name, strategy, function_name, shards_biases):
     with framework.precision("float64"):
         (_, biases, labels, inputs, *values), _, options = case(framework, name, "float64")
         rows = recorded(f"{name}/weights")
-        shards = [framework.array(rows[recorded(f"{name}/shard_rows_{strategy}_{i}")], "float64") for i in range(3)]
+        of_shard = [recorded(f"{name}/shard_rows_{strategy}_{i}") for i in range(3)]
+        shards = [framework.array(rows[ids], "float64") for ids in of_shard]
+        if shards_biases:
+            biases = [framework.array(recorded(f"{name}/biases")[ids], "float64") for ids in of_shard]
         options.update(partition_strategy=strategy, remove_accidental_hits=True, sampled_values=values)
         loss = FUNCTIONS[function_name](shards, biases, labels, inputs, **options)
     np.testing.assert_allclose(

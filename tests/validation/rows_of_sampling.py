@@ -26,10 +26,12 @@ def with_values(function):
     """The loss with the three arrays of ``sampled_values`` as arguments of their own, or with none if one is None."""
 
     @functools.wraps(function)
-    def call(sampled, true_expected, sampled_expected, second_shard=None, **arguments):
+    def call(sampled, true_expected, sampled_expected, second_shard=None, more_biases=None, **arguments):
         values = None if sampled is None else (sampled, true_expected, sampled_expected)
         if second_shard is not None:
             arguments["weights"] = [arguments["weights"], second_shard]
+        if more_biases is not None:
+            arguments["biases"] = [arguments["biases"], more_biases]
         return function(**{"sampled_values": values, **arguments})
 
     return call
@@ -92,6 +94,13 @@ SAMPLING = [
         f"weights[1] must have dim = 4 columns, as inputs have, got [3, 5]; {FEATURES}",
         weights=W[:4],
         second_shard=like(W, 3, 5),
+    ),
+    softmax(
+        "sampled_shard_of_biases",
+        ShapeError,
+        f"biases[0] must have 4 entries, its share of num_classes = 7 among 2 shards, got [3]; {WHICH}",
+        biases=B[:3],
+        more_biases=B[3:],
     ),
     softmax(
         "sampled_biases_rank",

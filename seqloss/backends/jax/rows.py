@@ -85,7 +85,8 @@ def _window(z: Array, index: Array) -> tuple[Array, Array]:
     size = _size(z)
     first = index // size * size
     # Where the last block is shorter, the end of the one before it shows, and is left out too.
-    places = jnp.minimum(first, z.shape[-1] - size)[..., None] + jnp.arange(size, dtype=index.dtype)
+    steps = jax.lax.broadcasted_iota(index.dtype, (*(1 for _ in index.shape), size), index.ndim)
+    places = jnp.minimum(first, z.shape[-1] - size)[..., None] + steps
     masked = (places == index[..., None]) | (places < first[..., None])
     return jnp.take_along_axis(z, places, axis=-1, mode="promise_in_bounds"), masked
 

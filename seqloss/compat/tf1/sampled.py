@@ -46,7 +46,7 @@ uniform_candidate_sampler = _with_float32_counts(samplers.uniform_candidate_samp
 
 def sampled_softmax_loss(
     weights: Array | list[Array] | tuple[Array, ...],
-    biases: Array,
+    biases: Array | list[Array] | tuple[Array, ...],
     labels: Array,
     inputs: Array,
     num_sampled: int,
@@ -64,7 +64,7 @@ def sampled_softmax_loss(
     ----------
     weights : array of shape [num_classes, dim], or a list of shards of it
         As there.
-    biases : array of shape [num_classes]
+    biases : array of shape [num_classes], or a list of shards of it
         As there.
     labels : array of shape [batch, num_true]
         As there.
@@ -111,7 +111,7 @@ def sampled_softmax_loss(
 
 def nce_loss(
     weights: Array | list[Array] | tuple[Array, ...],
-    biases: Array,
+    biases: Array | list[Array] | tuple[Array, ...],
     labels: Array,
     inputs: Array,
     num_sampled: int,
@@ -128,7 +128,7 @@ def nce_loss(
     ----------
     weights : array of shape [num_classes, dim], or a list of shards of it
         As there.
-    biases : array of shape [num_classes]
+    biases : array of shape [num_classes], or a list of shards of it
         As there.
     labels : array of shape [batch, num_true]
         As there.

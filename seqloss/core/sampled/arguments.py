@@ -31,8 +31,9 @@ class Given(NamedTuple):
     """The arguments that do not depend on the candidates, checked and not yet placed."""
 
     call: Call
-    shards: tuple[Argument, ...]
-    biases: Argument
+    weights: tuple[Argument, ...]
+    """One, or the shards."""
+    biases: tuple[Argument, ...]
     labels: Argument
 
 
@@ -44,8 +45,8 @@ class Problem(NamedTuple):
     dtype: str
     """The compute dtype, that of ``inputs`` and the expected counts."""
     inputs: Array
-    shards: tuple[Array, ...]
-    biases: Array
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
     labels: Array
     """int32 (int64 where there are more classes), as are the candidates; all legal."""
     sampled: Array
@@ -66,33 +67,44 @@ def check_options(given: Options) -> None:
 def receive(options: Options, weights: Any, biases: Any, labels: Any, inputs: Any) -> Given:
     """Find the backend of a call, which the inputs decide, and check what needs no values."""
     call = Call("inputs", inputs)
-    if isinstance(biases, (list, tuple)) and any(not isinstance(x, (int, float)) for x in biases):
-        raise ArgumentTypeError(
-            "biases is a list of shards, but they must be one array; put them together in the order of the classes"
-        )
-    is_list = isinstance(weights, (list, tuple)) and any(not isinstance(x, (list, tuple, int, float)) for x in weights)
-    parts = [(f"weights[{i}]", x) for i, x in enumerate(weights)] if is_list else [("weights", weights)]
-    given = Given(
-        call,
-        tuple(call.beside(name, value) for name, value in parts),
-        call.beside("biases", biases),
-        call.beside("labels", labels),
-    )
+    parts = (_parts(call, name, value) for name, value in (("weights", weights), ("biases", biases)))
+    given = Given(call, *parts, call.beside("labels", labels))
     shapes.rank("inputs", call.main.shape, 2, "[batch, dim]")
     dtypes.float_dtype("inputs", call.main.dtype)
     _check_weights(given, options.num_classes)
+    _check_biases(given, options.num_classes)
     _check_labels(given.labels, call.main.shape, options.num_true)
     return given
+
+
+def _parts(call: Call, name: str, value: Any) -> tuple[Argument, ...]:
+    """An array, or a list of shards of it. A list of numbers, or of lists of them, is an array."""
+    if isinstance(value, (list, tuple)) and any(not isinstance(x, (list, tuple, int, float)) for x in value):
+        return tuple(call.beside(f"{name}[{i}]", x) for i, x in enumerate(value))
+    return (call.beside(name, value),)
+
+
+def _wanted(classes: int, parts: tuple[Argument, ...], unit: str) -> list[tuple[Argument, int, str]]:
+    """Each shard with the number of its rows, and that in words."""
+    several, whole = len(parts), f"num_classes = {classes}"
+    if several == 1:
+        return [(parts[0], classes, f"{whole} {unit}")]
+    sizes = shards.rows(classes, several)
+    wants = [f"{size} {unit}, its share of {whole} among {several} shards" for size in sizes]
+    return list(zip(parts, sizes, wants, strict=True))
+
+
+def _check_biases(given: Given, classes: int) -> None:
+    for part, rows, wants in _wanted(classes, given.biases, "entries"):
+        shapes.rank(part.name, part.shape, 1, "[num_classes]")
+        _rows(part, rows, wants)
+        dtypes.float_dtype(part.name, part.dtype)
 
 
 def _check_weights(given: Given, classes: int) -> None:
     inputs = given.call.main.shape
     dim = None if inputs is None else inputs[1]
-    several = len(given.shards)
-    for part, rows in zip(given.shards, shards.rows(classes, several), strict=True):
-        wants = f"num_classes = {classes} rows"
-        if several > 1:
-            wants = f"{rows} rows, its share of num_classes = {classes} among {several} shards"
+    for part, rows, wants in _wanted(classes, given.weights, "rows"):
         if part.shape is not None and part.shape == (dim, rows) != (rows, dim):
             raise ShapeError(
                 f"{part.name} must have the shape [num_classes, dim] = {shapes.text((rows, dim))}, "
@@ -106,9 +118,6 @@ def _check_weights(given: Given, classes: int) -> None:
                 "each class needs one weight for each input"
             )
         dtypes.float_dtype(part.name, part.dtype)
-    shapes.rank("biases", given.biases.shape, 1, "[num_classes]")
-    _rows(given.biases, classes, f"num_classes = {classes} entries")
-    dtypes.float_dtype("biases", given.biases.dtype)
 
 
 def _differ(one: int | None, other: int | None) -> bool:
@@ -150,7 +159,7 @@ def to_draw(given: Given, options: Options) -> Argument:
     """The labels, which candidates can be drawn for: on the host, so that there is no way around reading them."""
     y = given.labels
     # The others too: where they are traced, candidates would be drawn once and serve every run of the program.
-    for each in (y, given.call.main, *given.shards, given.biases):
+    for each in (y, given.call.main, *given.weights, *given.biases):
         if each.facts.readable(each.value, sync=True):
             continue
         raise UnreadableError(
@@ -182,12 +191,12 @@ def place(given: Given, options: Options, values: Any) -> Problem:
         _placed_ids(call, ids, options.num_classes, rank=1),
         backend.stop_gradient(call.place(true_expected, dtype, rank=2)),
         backend.stop_gradient(call.place(sampled_expected, dtype, rank=1)),
-        call.place(given.biases, rank=1),
-        *(call.place(part, rank=2) for part in given.shards),
     ]
-    if shapes.is_open(*(x.shape for x in (call.main, y, *candidates, given.biases, *given.shards))):
-        arrays = _compared(call, options, arrays)
-    inputs, true, sampled, of_true, of_sampled, biases, *parts = arrays
+    weights = [call.place(part, rank=2) for part in given.weights]
+    biases = [call.place(part, rank=1) for part in given.biases]
+    if shapes.is_open(*(x.shape for x in (call.main, y, *candidates, *given.biases, *given.weights))):
+        arrays, weights, biases = _compared(call, options, arrays, weights, biases)
+    inputs, true, sampled, of_true, of_sampled = arrays
     good = None
     if known is None:
         true, true_ok = _legal(call, true, options.num_classes)
@@ -196,7 +205,8 @@ def place(given: Given, options: Options, values: Any) -> Problem:
     index = "int32" if options.num_classes < 2**31 else "int64"
     true, sampled = backend.astype(true, index), backend.astype(sampled, index)
     counts = of_true, of_sampled
-    return Problem(call, options, dtype, inputs, tuple(parts), biases, true, sampled, counts, good, known)
+    parts = tuple(weights), tuple(biases)
+    return Problem(call, options, dtype, inputs, *parts, true, sampled, counts, good, known)
 
 
 def _candidates(given: Given, options: Options, values: Any) -> tuple[Argument, Argument, Argument]:
@@ -245,10 +255,12 @@ def _legal(call: Call, ids: Array, classes: int) -> tuple[Array, Array]:
     return call.backend.where(is_class, ids, 0), is_class
 
 
-def _compared(call: Call, options: Options, arrays: list[Array]) -> list[Array]:
+def _compared(
+    call: Call, options: Options, arrays: list[Array], weights: list[Array], biases: list[Array]
+) -> tuple[list[Array], list[Array], list[Array]]:
     """The arrays, compared when the graph runs."""
     backend = call.backend
-    inputs, true, sampled, of_true, of_sampled, biases, *parts = arrays
+    inputs, true, sampled, of_true, of_sampled = arrays
 
     def counted(x: Array, size: int) -> Array:
         return call.compare([x, backend.arange(size, like=inputs)], SIZES_DIFFER)[0]
@@ -260,7 +272,8 @@ def _compared(call: Call, options: Options, arrays: list[Array]) -> list[Array]:
     true = swapped(counted(swapped(true), options.num_true))
     true, of_true = call.compare_same(true, of_true, SIZES_DIFFER)
     true, _ = call.compare([true, backend.sum(inputs, axis=(1,))], SIZES_DIFFER)
-    biases = counted(biases, options.num_classes)
-    sizes = shards.rows(options.num_classes, len(parts))
-    parts = [counted(part, size) for part, size in zip(parts, sizes, strict=True)]
-    return [inputs, true, sampled, of_true, of_sampled, biases, *parts]
+    weights, biases = (
+        [counted(x, size) for x, size in zip(parts, shards.rows(options.num_classes, len(parts)), strict=True)]
+        for parts in (weights, biases)
+    )
+    return [inputs, true, sampled, of_true, of_sampled], weights, biases

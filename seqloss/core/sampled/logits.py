@@ -14,6 +14,10 @@ from seqloss.core.protocol import Array
 from seqloss.core.sampled import shards
 from seqloss.core.sampled.arguments import Problem
 
+LEFT_OUT = -1e30
+"""The logit of a candidate that is left out. Its exponential is 0, as that of minus infinity is, but a tool that looks
+for the first infinity in a program finds none here: there is room for the cotangents that it is multiplied by."""
+
 
 def logits_and_labels(problem: Problem) -> tuple[Array, Array]:
     """Both of shape [batch, num_true + num_sampled] and in the compute dtype, the true classes first."""
@@ -22,9 +26,9 @@ def logits_and_labels(problem: Problem) -> tuple[Array, Array]:
     if options.subtracts:
         true_counts, sampled_counts = problem.counts
         of_true = of_true - _log(problem, true_counts)
-        of_sampled = of_sampled - _log(problem, sampled_counts)
+        of_sampled = of_sampled - backend.expand_dims(_log(problem, sampled_counts), axis=0)
     if options.removes_hits:
-        of_sampled = backend.where(_hits(problem), float("-inf"), of_sampled)
+        of_sampled = backend.where(_hits(problem), LEFT_OUT, of_sampled)
     ones = backend.ones_like(of_true, dtype=problem.dtype)
     labels = [ones / options.num_true, backend.ones_like(of_sampled, dtype=problem.dtype) * 0.0]
     return backend.concat([of_true, of_sampled], axis=1), backend.concat(labels, axis=1)
@@ -36,14 +40,14 @@ def _logits(problem: Problem) -> tuple[Array, Array]:
     batch, dim = backend.sizes(x)
     count = batch * options.num_true
     ids = backend.concat([backend.reshape(problem.labels, (count,)), problem.sampled], axis=0)
-    rows = shards.take(
-        backend, problem.shards, ids, problem.known, options.num_classes, options.strategy, problem.dtype
+    rows, biases = (
+        shards.take(backend, parts, ids, problem.known, options.num_classes, options.strategy, problem.dtype)
+        for parts in (problem.weights, problem.biases)
     )
-    biases = backend.astype(backend.take(problem.biases, ids), problem.dtype)
     true_rows = backend.reshape(rows[:count], (batch, options.num_true, dim))
     of_true = backend.sum(backend.expand_dims(x, axis=1) * true_rows, axis=(2,))
     of_true = of_true + backend.reshape(biases[:count], (batch, options.num_true))
-    return of_true, x @ backend.permute_dims(rows[count:], (1, 0)) + biases[count:]
+    return of_true, x @ backend.permute_dims(rows[count:], (1, 0)) + backend.expand_dims(biases[count:], axis=0)
 
 
 def _log(problem: Problem, counts: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The rows of a matrix that may lie in several shards, as TensorFlow's ``embedding_lookup`` parts them.
+"""The rows of a matrix, or the entries of a vector, in several shards, as TensorFlow's ``embedding_lookup`` has them.
 
 With N classes and n shards, shard s has ``N // n`` rows, and one more if ``s < N % n``, whatever the strategy. "mod"
 deals the classes out one by one: class i is row ``i // n`` of shard ``i % n``. "div" cuts them into blocks.
@@ -55,7 +55,9 @@ def take(
     for i in range(min(len(shards), classes)):  # the others are empty
         is_here = backend.equal(place, i)
         found = backend.astype(backend.take(shards[i], backend.where(is_here, row, 0)), dtype)
-        result = found if result is None else backend.where(backend.expand_dims(is_here, axis=-1), found, result)
+        if len(backend.sizes(found)) > 1:
+            is_here = backend.expand_dims(is_here, axis=-1)
+        result = found if result is None else backend.where(is_here, found, result)
     return result
 
 

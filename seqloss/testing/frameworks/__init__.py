@@ -6,6 +6,7 @@
 shapes and dtypes, so that a value which was baked into a program is seen by the next call. ``EXPLICIT`` maps names to
 ways to call a function that returns its own gradients, and ``COMPILERS`` the names of the real compilers, each to
 ``compile(function) -> function``; ``QUICK`` names one that is quicker than eager code where each shape is met once.
+``SETTINGS`` are ways of the same kind under what users switch on; in those of ``FINITE`` a NaN is an error.
 ``weighted``, ``total`` and ``over`` are what users write around a loss, in the dtype of its losses; ``hessian_product``
 is a second derivative, and None where there is none. ``writable`` makes an array that a function can write into of one
 that ``array`` made, and is None where no function can. ``DTYPES`` are the float dtypes to test, ``FEWER_DTYPES`` those

@@ -67,6 +67,17 @@ def _checkpoint(function: Any, wrt: Any) -> Any:
     return _jit(jax.checkpoint(function), wrt)
 
 
+def _strict(function: Any, wrt: Any) -> Any:
+    """With everything switched on by which JAX finds mistakes in other people's programs."""
+    eager = _eager(function, wrt)
+
+    def run(arrays: Any, cotangent: Any) -> Any:
+        with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"), jax.debug_nans(True):
+            return eager(arrays, cotangent)
+
+    return run
+
+
 def weighted(tokens: Any, weights: Any) -> Any:
     """The losses of tokens times their weights, in the dtype of the losses."""
     return tokens * weights.astype(tokens.dtype)
@@ -94,6 +105,8 @@ def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
 
 writable = None
 MODES = {"eager": _eager, "jit": _jit, "grad-of-jit": _jit_inside, "checkpoint": _checkpoint}
+SETTINGS = {"strict": _strict}
+FINITE = ("strict",)
 COMPILERS = {"jit": jax.jit}
 QUICK = "jit"
 EXPLICIT = {"explicit": lambda function: function, "explicit-jit": jax.jit}

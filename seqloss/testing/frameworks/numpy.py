@@ -48,6 +48,14 @@ def _eager(function: Any, wrt: Any) -> Any:
     return lambda arrays, cotangent: (function(*arrays), None)
 
 
+def _raising(function: Any, wrt: Any) -> Any:
+    def run(arrays: Any, cotangent: Any) -> Any:
+        with np.errstate(all="raise"):
+            return function(*arrays), None
+
+    return run
+
+
 def weighted(tokens: Any, weights: Any) -> Any:
     """The losses of tokens times their weights, in the dtype of the losses."""
     return tokens * weights.astype(tokens.dtype)
@@ -64,6 +72,8 @@ def over(summed: Any, weights: Any) -> Any:
 
 
 MODES = {"eager": _eager}
+SETTINGS = {"raise": _raising}
+FINITE = ()
 COMPILERS: dict[str, Any] = {}
 hessian_product = None
 QUICK = None

@@ -80,6 +80,54 @@ def _inside(spec: Callable[[Any], Any] | None = None, **options: Any) -> Any:
     return prepare
 
 
+def _session(function: Any, wrt: Any) -> Any:
+    """Placeholders, ``tf.gradients`` and a session, as programs for TensorFlow 1 have them."""
+    v1 = tf.compat.v1
+    programs: dict[Any, Any] = {}
+
+    def built(arrays: Any, cotangent: Any) -> Any:
+        graph = tf.Graph()
+        with graph.as_default():
+            places = [v1.placeholder(x.dtype, x.shape) for x in arrays]
+            upstream = None if cotangent is None else v1.placeholder(cotangent.dtype, cotangent.shape)
+            value = function(*places)
+            slopes = v1.gradients(value, [places[i] for i in wrt], upstream, unconnected_gradients="zero")
+            return graph, places, upstream, value, [dense(x) for x in slopes]
+
+    def run(arrays: Any, cotangent: Any) -> tuple[Any, list[Any]]:
+        key = cotangent is None, *((x.dtype, *x.shape.as_list()) for x in arrays)
+        if key not in programs:
+            with tf.init_scope():
+                programs[key] = built(arrays, cotangent)
+        graph, places, upstream, value, slopes = programs[key]
+        fed = dict(zip(places, (x.numpy() for x in arrays), strict=True))
+        if cotangent is not None:
+            fed[upstream] = cotangent.numpy()
+        with v1.Session(graph=graph) as session:
+            value, slopes = session.run([value, slopes], fed)
+        return tf.constant(value), [tf.constant(x) for x in slopes]
+
+    return run
+
+
+def _while(on: Callable[[], None], off: Callable[[], None]) -> Any:
+    """Loss and gradient in one function, traced and run with a switch of TensorFlow on."""
+
+    def prepare(function: Any, wrt: Any) -> Any:
+        inside = _inside()(function, wrt)
+
+        def run(arrays: Any, cotangent: Any) -> Any:
+            on()
+            try:
+                return inside(arrays, cotangent)
+            finally:
+                off()
+
+        return run
+
+    return prepare
+
+
 def _unknown_sizes(x: Any) -> Any:
     return tf.TensorSpec([None] * x.shape.rank, x.dtype)
 
@@ -123,6 +171,12 @@ MODES = {
     "function-unknown-rank": _inside(_unknown_rank),
     "xla": _inside(jit_compile=True),
 }
+SETTINGS = {
+    "session": _session,
+    "equality-off": _while(tf.compat.v1.disable_tensor_equality, tf.compat.v1.enable_tensor_equality),
+    "check-numerics": _while(tf.debugging.enable_check_numerics, tf.debugging.disable_check_numerics),
+}
+FINITE = ("check-numerics",)
 COMPILERS = {
     "function": tf.function,
     "xla": lambda function: tf.function(function, jit_compile=True),

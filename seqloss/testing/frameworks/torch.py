@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 name = "torch"
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -161,6 +162,33 @@ def _inductor(function: Any) -> Any:
     return run
 
 
+def _strict(function: Any, wrt: Any) -> Any:
+    """Where PyTorch refuses what may differ from run to run, and looks for NaN in each gradient."""
+    eager = _eager(function, wrt)
+
+    def run(arrays: Any, cotangent: Any) -> Any:
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True)
+        try:
+            with torch.autograd.set_detect_anomaly(True, check_nan=True):
+                return eager(arrays, cotangent)
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+    return run
+
+
+def _counted(function: Any, wrt: Any) -> Any:
+    """With all operations shown to a mode, so that none can be left to NumPy."""
+    eager = _eager(function, wrt)
+
+    def run(arrays: Any, cotangent: Any) -> Any:
+        with FlopCounterMode(display=False):
+            return eager(arrays, cotangent)
+
+    return run
+
+
 MODES = {
     "eager": _eager,
     "compile": _compiled(backend="aot_eager"),
@@ -168,6 +196,8 @@ MODES = {
     "func": _func,
     "export": _exported,
 }
+SETTINGS = {"strict": _strict, "dispatch-mode": _counted}
+FINITE = ("strict",)
 INDUCTOR = {"inductor": _compiled()}
 COMPILERS = {"inductor": _inductor}
 QUICK = None
