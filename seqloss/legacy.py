@@ -198,7 +198,7 @@ def sequence_loss(
         if average_across_batch:
             batch = backend.count_nonzero(backend.ones_like(losses, dtype="bool"), axis=(0,))
             # An empty batch has the sum 0, which stays.
-            loss = loss / backend.where(batch == 0, 1.0, backend.astype(batch, backend.dtype(loss)))
+            loss = loss / backend.where(backend.equal(batch, 0), 1.0, backend.astype(batch, backend.dtype(loss)))
         return steps.call.guard(loss)
 
 

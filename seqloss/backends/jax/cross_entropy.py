@@ -130,7 +130,8 @@ def _others_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 @jax.custom_jvp
 def _power(z: Array, pivot: Array) -> Array:
     """``exp(z - pivot)``, where the rounding error of the difference is not lost."""
-    d, error = difference(z, pivot)
+    # Of minus infinity the error would be NaN, which would be thrown away, and yet be found by those who look for one.
+    d, error = difference(jnp.maximum(z, jnp.finfo(z.dtype).min), pivot)
     e = jnp.exp(d)
     return e + e * jnp.where(d > -1000, error, 0)
 
