@@ -93,6 +93,38 @@ def test_the_check_sees_a_comparison(compares_nothing, monkeypatch):
         in_graph(seqloss.sequence_loss, [tf.constant(x) for x in (LOGITS, TARGETS, WEIGHTS)])
 
 
+# --- no NaN on the way ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checks_numerics():
+    tf.debugging.enable_check_numerics()
+    yield
+    tf.debugging.disable_check_numerics()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("ways", [lambda step: step, tf.function], ids=["eager", "function"])
+def test_tokens_of_padding_make_no_nan(checks_numerics, ways, exact):
+    @ways
+    def step(z, y):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            losses = seqloss.token_loss(z, y, active=y >= 0, exact=exact)
+        return losses, tape.gradient(losses, z)
+
+    losses, gradient = step(tf.constant(LOGITS), tf.constant(TARGETS))
+    np.testing.assert_array_equal([losses[0, 1], *gradient[0, 1]], 0)
+
+
+def test_a_nan_that_is_returned_is_found(checks_numerics):
+    """The test of the test above."""
+    arrays = tf.constant(LOGITS), tf.constant(TARGETS), tf.ones_like(WEIGHTS)
+    step = tf.function(lambda *arrays: seqloss.sequence_loss(*arrays, check_labels=False), autograph=False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Detected Infinity or NaN"):
+        step(*arrays)
+
+
 # --- switches that cannot be switched off again -----------------------------------------------------------------------
 
 PROGRAM = """
