@@ -51,10 +51,10 @@ def token_nll_pullback(
 ) -> Array:
     nll, shift, others = statistics
     z, index, _ = _prepare(logits, targets, nll.dtype)
-    if active is not None:
-        cotangent = jnp.where(active, cotangent, 0)
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
     replaced = (cotangent == 0) & ~jnp.isfinite(nll + others)
+    if active is not None:
+        cotangent, replaced = jnp.where(active, cotangent, 0), replaced | ~active
     z = jnp.where(replaced[..., None], 0, z)
     shift, others = (jnp.where(replaced, 1, x) for x in (shift, others))
     t = _pick(z, index)

@@ -44,10 +44,11 @@ def token_nll_pullback(
     compiled = _is_compiled()
     z, index, _ = _prepare(logits, targets, statistics.nll.dtype)
     cotangent, nll, shift, total = (tf.reshape(x, [-1]) for x in (cotangent, *statistics))
-    if active is not None:
-        cotangent = tf.where(tf.reshape(active, [-1]), cotangent, tf.zeros_like(cotangent))
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
     replaced = tf.equal(cotangent, 0) & ~tf.math.is_finite(nll + total)
+    if active is not None:
+        skipped = ~tf.reshape(active, [-1])
+        cotangent, replaced = tf.where(skipped, tf.zeros_like(cotangent), cotangent), replaced | skipped
     z = _kept(z, ~replaced, compiled)
     nll, shift, total = (tf.where(replaced, tf.ones_like(x), x) for x in (nll, shift, total))
     at_target = cotangent * tf.where(tf.math.is_nan(total), total, tf.math.expm1(-nll))
