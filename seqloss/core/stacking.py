@@ -8,7 +8,7 @@ sequences is worth a kernel call of its own, and is not copied.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from seqloss.core import builtin_loss, custom_loss, dtypes, reduction, shapes
+from seqloss.core import builtin_loss, custom_loss, dispatch, dtypes, reduction, shapes
 from seqloss.core import labels as label_policy
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, DTypeError, ShapeError
@@ -44,6 +44,7 @@ def lists(logits: Any, targets: Any, weights: Any) -> None:
     for name, value in named.items():
         if value is None:
             raise ArgumentTypeError(f"{name} is None; pass a list with one array for each timestep")
+        dispatch.refuse_packed(name, value)
         if not isinstance(value, (list, tuple)):
             got = "a single array" if hasattr(value, "shape") else f"a {type(value).__qualname__}"
             raise ArgumentTypeError(

@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from row import FLOATS, LOGITS, NO_IDS, TARGETS, WEIGHTS, Raw, edited, row
+from row import FLOATS, LOGITS, NO_IDS, TARGETS, TOO_LARGE, WEIGHTS, PackedSequence, Raw, edited, row
 
 import seqloss
 from seqloss import ArgumentTypeError, DTypeError, LabelError, ShapeError, legacy
@@ -43,6 +43,13 @@ def unstack(name):
 LEGACY = [
     as_given(
         "legacy_logits_array", ArgumentTypeError, f"logits {LISTS} a single array; {unstack('logits')}", logits=LOGITS
+    ),
+    as_given(
+        "legacy_logits_packed",
+        ArgumentTypeError,
+        "logits is a PackedSequence, not a dense array; pass torch.nn.utils.rnn.pad_packed_sequence(logits, "
+        "batch_first=True)[0] and give the tokens that it leaves out weight 0",
+        logits=Raw(PackedSequence([0.0], [1])),
     ),
     as_given(
         "legacy_targets_array",
@@ -111,6 +118,13 @@ LEGACY = [
         "targets[1][0] is -1, outside [0, 5); give such positions weight 0",
         {"traced": "labels have no values there"},
         targets=edited(TARGETS.T, at_1_0=-1),
+    ),
+    by_example(
+        "legacy_label_too_large",
+        LabelError,
+        f"targets[1][0] is 5, outside [0, 5); {TOO_LARGE}",
+        {"traced": "labels have no values there"},
+        targets=edited(TARGETS.T, at_1_0=5),
     ),
     by_example(
         "legacy_flag",

@@ -79,6 +79,7 @@ def receive(options: Options, weights: Any, biases: Any, labels: Any, inputs: An
 
 def _parts(call: Call, name: str, value: Any) -> tuple[Argument, ...]:
     """An array, or a list of shards of it. A list of numbers, or of lists of them, is an array."""
+    dispatch.refuse_packed(name, value)
     if isinstance(value, (list, tuple)) and any(not isinstance(x, (list, tuple, int, float)) for x in value):
         return tuple(call.beside(f"{name}[{i}]", x) for i, x in enumerate(value))
     return (call.beside(name, value),)
@@ -167,7 +168,7 @@ def to_draw(given: Given, options: Options) -> Argument:
             "host; draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, "
             "and pass them as sampled_values"
         )
-    labels.check(y, options.num_classes, None, True, mend=IS_CLASS)
+    labels.check(y, options.num_classes, None, True, mend=IS_CLASS, too_large=IS_CLASS)
     if options.num_sampled > options.num_classes:
         raise OptionError(
             f"num_sampled is {options.num_sampled}, but the candidates that are drawn here are all different, and "
@@ -241,7 +242,7 @@ def _placed_ids(call: Call, argument: Argument, classes: int, rank: int) -> Arra
 
     Unsigned ids that are too large turn negative, and so stay illegal.
     """
-    labels.check(argument, classes, None, None, mend=IS_CLASS)
+    labels.check(argument, classes, None, None, mend=IS_CLASS, too_large=IS_CLASS)
     argument = labels.for_placing(argument, classes) if argument.is_host else argument
     array = dispatch.place(call.backend, argument, call.main.value)
     array = call.backend.with_rank(array, rank) if argument.shape is None else array
