@@ -114,7 +114,7 @@ def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str
 
 
 def see_order(logits: Argument, labels: Argument, more: int = 1) -> None:
-    """See that the two are not swapped: other libraries have them in the other order.
+    """See that the two are not swapped: other libraries, or old versions of one, have them in the other order.
 
     ``more`` is how many axes more logits have than labels.
     """

@@ -76,7 +76,8 @@ def swapped(first: str, logits: Shape, second: str, targets: Shape, more: int) -
     if logits is not None and targets is not None and len(targets) == len(logits) + more:
         raise ShapeError(
             f"{first} and {second} seem to be swapped, got integer {first} {text(logits)} and float {second} "
-            f"{text(targets)}; pass them in the other order, or by keyword, as in {first}=..., {second}=..."
+            f"{text(targets)}; pass them in the other order, or by keyword, as in {first.removesuffix('[0]')}=..., "
+            f"{second.removesuffix('[0]')}=..."
         )
 
 

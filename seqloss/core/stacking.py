@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from seqloss.core import builtin_loss, custom_loss, dispatch, dtypes, reduction, shapes
 from seqloss.core import labels as label_policy
+from seqloss.core.arguments import see_order
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, DTypeError, ShapeError
 from seqloss.core.protocol import Argument, Array
@@ -67,6 +68,7 @@ def steps(logits: Any, targets: Any, weights: Any, *, ranged: bool) -> Steps:
     lists(logits, targets, weights)
     call = Call("logits[0]", logits[0])
     first = call.main
+    see_order(first, call.beside("targets[0]", targets[0]))
     shapes.rank("logits[0]", first.shape, 2, "[batch, classes]")
     shapes.classes(first.shape)
     dtypes.float_dtype("logits[0]", first.dtype)

@@ -80,6 +80,14 @@ LEGACY = [
         logits=LOGITS[0],
     ),
     by_example(
+        "legacy_swapped",
+        ShapeError,
+        "logits[0] and targets[0] seem to be swapped, got integer logits[0] [2] and float targets[0] [2, 5]; "
+        "pass them in the other order, or by keyword, as in logits=..., targets=...",
+        logits=TARGETS.T,
+        targets=LOGITS.transpose(1, 0, 2),
+    ),
+    by_example(
         "legacy_no_classes",
         ShapeError,
         "logits have no classes, got [2, 0]; the last axis must hold at least one class",

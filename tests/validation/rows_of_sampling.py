@@ -158,6 +158,14 @@ SAMPLING = [
         "true_expected must have the shape [3, 1] of labels, got [3]; every size must match, nothing is broadcast",
         true_expected=COUNTS,
     ),
+    nce(
+        "sampled_swapped",
+        ShapeError,
+        "inputs and labels seem to be swapped, got integer inputs [3, 1] and float labels [3, 4]; "
+        "pass them in the other order, or by keyword, as in inputs=..., labels=...",
+        inputs=Y,
+        labels=X,
+    ),
     # --- dtypes and types ---
     softmax(
         "sampled_num_sampled_array",

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from seqloss.core import dispatch, dtypes, labels, options, shapes
+from seqloss.core.arguments import see_order
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError, UnreadableError
 from seqloss.core.protocol import Argument, Array
@@ -69,6 +70,7 @@ def receive(options: Options, weights: Any, biases: Any, labels: Any, inputs: An
     call = Call("inputs", inputs)
     parts = (_parts(call, name, value) for name, value in (("weights", weights), ("biases", biases)))
     given = Given(call, *parts, call.beside("labels", labels))
+    see_order(call.main, given.labels, 0)
     shapes.rank("inputs", call.main.shape, 2, "[batch, dim]")
     dtypes.float_dtype("inputs", call.main.dtype)
     _check_weights(given, options.num_classes)
