@@ -3,6 +3,8 @@
 Importing this package imports no framework, not even NumPy; the arrays of a call bring their own.
 """
 
+from typing import TYPE_CHECKING
+
 from seqloss.core.dispatch import register_backend
 from seqloss.core.errors import (
     ArgumentTypeError,
@@ -16,11 +18,11 @@ from seqloss.core.errors import (
     ShapeError,
     UnreadableError,
 )
-from seqloss.cross_entropy import token_loss
 from seqloss.legacy import sequence_loss_by_example
 from seqloss.masks import sequence_mask
 from seqloss.sampling import nce_loss, sampled_softmax_loss
 from seqloss.sequence import sequence_loss, sequence_loss_and_grad
+from seqloss.tokens import token_loss
 from seqloss.weighted import (
     Reduction,
     compute_weighted_loss,
@@ -66,3 +68,11 @@ __all__ = [
     "token_loss",
     "weighted_cross_entropy_with_logits",
 ]
+
+if not TYPE_CHECKING:  # with it, type checkers would take every name for one that exists
+
+    def __getattr__(name):
+        mend = ""
+        if name == "cross_entropy":  # what people look for who come from other libraries
+            mend = "; call seqloss.token_loss for the cross entropy of each token, seqloss.sequence_loss for their mean"
+        raise AttributeError(f"module 'seqloss' has no attribute {name!r}{mend}")

@@ -158,8 +158,8 @@ def sequence_loss(
     [0.3798 0.6931]
     """
     plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    options.loss_options(softmax_loss_function, name, check_labels)
-    options.exact(exact, softmax_loss_function)
+    check_labels = options.loss_options(softmax_loss_function, name, check_labels)
+    exact = options.exact(exact, softmax_loss_function)
     given = arguments.receive(logits, targets, weights)
     with given.backend.scope(name):
         call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None, exact=exact)
@@ -287,8 +287,8 @@ def sequence_loss_and_grad(
     [[ 0.     -0.2231]]
     """
     plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    options.loss_options(softmax_loss_function, name, check_labels)
-    options.exact(exact, softmax_loss_function)
+    check_labels = options.loss_options(softmax_loss_function, name, check_labels)
+    exact = options.exact(exact, softmax_loss_function)
     names = options.gradient_names(wrt)
     given = arguments.receive(logits, targets, weights)
     backend = given.backend
@@ -323,5 +323,4 @@ def _plan(
     average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
 ) -> reduction.Plan:
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    options.flags(*flags)
-    return reduction.plan(*flags)
+    return reduction.plan(*options.flags(*flags))

@@ -136,7 +136,7 @@ def test_without_the_extra_there_is_plain_text_and_everything_but_html(python, b
     assert done.returncode == 0 and "\x1b" not in done.stdout
     assert "mine    1.5" in lines and lines.count("0") == 2 and "2" in lines and "exit status" in done.stdout
     assert done.stderr == (
-        'seqloss: error: --html needs jinja2 and matplotlib; add it with: pip install "seqloss[cli]"\n'
+        "seqloss: error: --html needs jinja2 and matplotlib; add it with: pip install jinja2 matplotlib\n"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.md", "a.xml", "batch.npz"]
 
@@ -450,7 +450,7 @@ FEW = "--invariants=padding,permutation"
 def test_selftest_of_seqloss(numpy_alone, said):
     status, out, _ = said("selftest", FEW)
     assert status == 0 and re.search(r"\b(\d+) of \1 checks that apply hold\.", out)
-    assert 'not installed  pip install "seqloss[torch]"' in out
+    assert "not installed  pip install torch" in out
 
 
 LOSSES = """
@@ -465,6 +465,15 @@ def mean_over_padding(z, *, mask, labels):
 def dies(logits, targets, weights):
     import os
     os._exit(9)
+
+def of_tokens(logits, targets, weights):
+    return np.ones(targets.shape), np.ones(logits.shape)
+
+def of_sequences(logits, targets, weights):
+    return np.ones(len(targets)), np.ones(logits.shape)
+
+def of_nothing(logits, targets, weights):
+    return np.float64(1)
 """
 
 
@@ -492,6 +501,10 @@ def test_a_loss_that_takes_its_process_with_it(numpy_alone, said):
     assert status == 1 and "numpy crashed: exit status 9 without a result" in out
 
 
+MINE = ("--backends=numpy", FEW)
+ARGUMENTS = "--arguments=logits,labels=targets,mask=weights"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -504,6 +517,21 @@ def test_a_loss_that_takes_its_process_with_it(numpy_alone, said):
         (["--returns=average"], "returns must be one of 'tokens', 'mean', 'sum', got 'average'"),
         (["--invariants=beauty"], "invariants must be names out of"),
         (["--seed=-1"], "seed must be an integer of at least 0"),
+        # What is proposed can be typed here.
+        ([*MINE, "--against=mine:of_tokens"], "for --returns mean and --layout batch; pass what it is, --returns t"),
+        (
+            [*MINE, ARGUMENTS, "--against=mine:mean_over_padding", "--returns=tokens"],
+            "a loss of shape (), expected (2, 3) for --returns tokens and --layout batch; "
+            "pass what it is, --returns mean or --returns sum",
+        ),
+        ([*MINE, "--against=mine:of_sequences"], "(2,), expected () for --returns mean and --layout batch; no conv"),
+        ([*MINE, "--against=mine:of_nothing"], "by its conventions, --gradient returned, got float64"),
+        ([*MINE, "--against=mine:of_nothing", "--gradient=autodiff"], "(loss, gradient), and --gradient returned"),
+        (
+            [*MINE, "--against=mine:mean_over_padding", "--ignore-label=-1"],
+            "are these its conventions? --arguments logits,targets,weights --layout batch --returns mean "
+            "--gradient returned --ignore-label -1",
+        ),
     ],
 )
 def test_selftest_refuses(numpy_alone, said, arguments, message):

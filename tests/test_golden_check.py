@@ -175,7 +175,11 @@ def test_computations_that_return_something_else(tmp_path, returned, message):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"function": "nce_loss"}, "(function: nce_loss); pass compute=, which takes logits, targets, weights"),
+        (
+            {"function": "nce_loss"},
+            "(function: nce_loss); pass compute= to seqloss.testing.golden.check, "
+            "a function that takes logits, targets, weights",
+        ),
         ({"inputs": {**INPUTS, "more": 1.0}}, "(inputs: more)"),
         ({"inputs": {"logits": LOGITS}}, "(missing inputs: targets)"),
         ({"results": {"loss": 1.0, "dtargets": 1.0, "z": 1.0}}, "(results: dtargets, z)"),

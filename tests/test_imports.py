@@ -64,6 +64,16 @@ def test_public_names():
     assert all(getattr(seqloss, name).__doc__ for name in PUBLIC)
 
 
+def test_a_name_that_people_guess_leads_to_the_right_ones():
+    with pytest.raises(AttributeError, match=r"no attribute 'cross_entropy'; call seqloss\.token_loss .*sequence_loss"):
+        seqloss.cross_entropy(None, None)
+
+
+def test_a_name_that_does_not_exist_is_an_ordinary_error():
+    with pytest.raises(AttributeError, match=r"^module 'seqloss' has no attribute 'no_such_name'$"):
+        seqloss.no_such_name  # noqa: B018
+
+
 @pytest.mark.parametrize("name", [name for name in sorted(PUBLIC) if name.endswith("Error") and name != "SeqlossError"])
 def test_each_error_is_also_a_builtin_one_and_keeps_its_class_in_autograph(name):
     error = getattr(seqloss, name)
@@ -99,7 +109,7 @@ def test_signatures(function, expected):
 # --- the floors of the house: imports only go down ------------------------------------------------------------------
 
 FLOORS = [
-    {"core.errors", "core.threads"},
+    {"core.errors", "core.hints", "core.threads"},
     {"core.dtypes", "core.options", "core.shapes"},
     {"core.protocol"},
     {"core.compensated", "core.labels", "core.reduction"},
@@ -110,7 +120,7 @@ FLOORS = [
     {"core.broadcasting", "core.sampled"},
     {"core.entropies"},
     {"core.stacking"},
-    {"sequence", "cross_entropy", "masks", "samplers", "with_logits"},
+    {"sequence", "tokens", "masks", "samplers", "with_logits"},
     {"weighted", "legacy", "sampling"},
     {""},
     {"compat"},

@@ -232,9 +232,9 @@ def test_a_weight_of_zero_removes_what_is_not_finite(framework, name, junk, weig
 
 def test_labels_that_count_are_checked(framework):
     bad = IDS.copy()
-    bad[1, 0] = 5
+    bad[1, 0] = -5
     with pytest.raises(
-        seqloss.LabelError, match=r"labels\[1, 0\] is 5, outside \[0, 5\); give such positions weight 0"
+        seqloss.LabelError, match=r"labels\[1, 0\] is -5, outside \[0, 5\); give such positions weight 0"
     ):
         seqloss.sparse_softmax_cross_entropy(framework.array(bad), framework.array(LOGITS), [[1], [1]])
 

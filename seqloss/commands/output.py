@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "output", "Without a FILE, or with -, to stdout in place of the table. Put FILEs after all other arguments."
     )
     for name, form in FORMATS.items():
-        needs = " (needs seqloss[cli])" if form.packages else ""
+        needs = f" (needs {' and '.join(form.packages)})" if form.packages else ""
         group.add_argument(f"--{name}", nargs="?", const=STDOUT, metavar="FILE", help=f"{form.help}{needs}")
 
 
@@ -58,7 +58,7 @@ def _check(name: str, target: str) -> None:
     form = FORMATS[name]
     missing = [package for package in form.packages if find_spec(package) is None]
     if missing:
-        raise OptionError(f'--{name} needs {" and ".join(missing)}; add it with: pip install "seqloss[cli]"')
+        raise OptionError(f"--{name} needs {' and '.join(missing)}; add it with: pip install {' '.join(missing)}")
     if target == STDOUT:
         return
     # "golden check --json a.npz" must not write into a.npz.

@@ -23,14 +23,9 @@ def check(framework: str, inputs: dict[str, Any], options: dict[str, Any]) -> tu
         if framework == "numpy":
             conventions.setdefault("gradient", "returned")
         conventions = checking.Conventions(**conventions)
-    found = checking.check_loss(
-        checking.resolve(options["loss"]),
-        backend=framework,
-        conventions=conventions,
-        modes=options["modes"],
-        invariants=options["invariants"],
-        seed=options["seed"],
-    )
+    loss = checking.resolve(options["loss"])
+    asked = (options["modes"], options["invariants"], options["seed"])
+    found = checking.run(loss, framework, conventions, *asked, shell=True)
     facts = found.as_dict()
     for finding in facts["findings"]:
         finding["shown"] = _shown(framework, finding)

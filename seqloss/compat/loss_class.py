@@ -35,14 +35,11 @@ class SequenceLoss:
         name: str | None = None,
     ) -> None:
         flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-        for flag, value in zip(FLAGS, flags, strict=True):
-            options.flag(flag, value)
+        # Bools of Python, because a saved model has them as JSON.
+        kept = [options.flag(flag, value) for flag, value in zip(FLAGS, flags, strict=True)]
         options.loss_options(softmax_loss_function, name, None)
         self._start(name)
-        self.average_across_timesteps = average_across_timesteps
-        self.average_across_batch = average_across_batch
-        self.sum_over_timesteps = sum_over_timesteps
-        self.sum_over_batch = sum_over_batch
+        self.average_across_timesteps, self.average_across_batch, self.sum_over_timesteps, self.sum_over_batch = kept
         self.softmax_loss_function = softmax_loss_function
         self._scope = name
 
@@ -176,7 +173,7 @@ def _masked(logits: Array, weights: Array, mask: Array) -> Array:
     kept, given = call.beside("mask", mask), call.beside("sample_weight", weights)
     dtypes.weights_dtype(given.dtype, "sample_weight")
     for argument in (given, kept):
-        shapes.sequence_weights(argument.shape, call.main.shape)
+        shapes.sequence_weights(argument.shape, call.main.shape, argument.dtype)
     dtype = given.dtype if given.dtype in dtypes.FLOATS else dtypes.compute_dtype(call.main.dtype)
     arrays = call.place(kept, "bool", rank=2), call.place(given, dtype, rank=2)
     keep, values = call.compare_same(*arrays, shapes.SIZES_DIFFER)

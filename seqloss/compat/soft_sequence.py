@@ -21,9 +21,8 @@ def sequence_loss(
     Gradients flow to logits, as ``softmax(logits) - targets`` whatever the targets add up to, to targets and to
     weights.
     """
-    options.flags(*flags)
+    plan = reduction.plan(*options.flags(*flags))
     options.loss_options(function, name, None)
-    plan = reduction.plan(*flags)
     shapes.sequence_logits(call.main.shape)
     shapes.same(targets.name, targets.shape, "logits", call.main.shape)
     with call.backend.scope(name):
@@ -40,7 +39,7 @@ def sequence_loss(
 
 def _prepared(call: Call, weights: Argument) -> reduction.Weights:
     z = call.main
-    is_open = shapes.sequence_weights(weights.shape, z.shape)
+    is_open = shapes.sequence_weights(weights.shape, z.shape, weights.dtype)
     dtypes.weights_dtype(weights.dtype)
     values = call.place(weights, dtypes.compute_dtype(z.dtype), rank=2)
     if is_open:

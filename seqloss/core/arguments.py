@@ -99,10 +99,11 @@ def sequence(
 def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
     """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
     shape = z.shape
+    see_order(z, y)
     shapes.sequence_logits(shape)
-    is_open = shapes.sequence_targets(y.shape, shape)
+    is_open = shapes.sequence_targets(y.shape, shape, y.dtype)
     if w is not None:
-        is_open |= shapes.sequence_weights(w.shape, shape)
+        is_open |= shapes.sequence_weights(w.shape, shape, w.dtype)
         dtypes.weights_dtype(w.dtype)
     shapes.classes(shape)
     dtypes.float_dtype("logits", z.dtype)
@@ -110,6 +111,15 @@ def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str
     if wrt is not None and "weights" in wrt:
         dtypes.differentiable_weights(None if w is None else w.dtype)
     return is_open
+
+
+def see_order(logits: Argument, labels: Argument, more: int = 1) -> None:
+    """See that the two are not swapped: other libraries, or old versions of one, have them in the other order.
+
+    ``more`` is how many axes more logits have than labels.
+    """
+    if logits.dtype in dtypes.INTEGERS and labels.dtype in dtypes.FLOATS:
+        shapes.swapped(logits.name, logits.shape, labels.name, labels.shape, more)
 
 
 class Tokens(NamedTuple):
@@ -125,8 +135,9 @@ class Tokens(NamedTuple):
 def tokens(given: Received, exact: bool) -> Tokens:
     """Check and place the arrays of a token loss."""
     backend, z, y, mask = given
+    see_order(z, y)
     shapes.token_logits(z.shape)
-    is_open = shapes.token_argument("targets", y.shape, z.shape)
+    is_open = shapes.token_argument("targets", y.shape, z.shape, y.dtype)
     if mask is not None:
         is_open |= shapes.token_argument("active", mask.shape, z.shape)
         dtypes.bool_dtype("active", mask.dtype)

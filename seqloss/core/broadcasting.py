@@ -18,10 +18,13 @@ def given(call: Call, name: str, value: Any) -> Argument | float:
     return options.finite_float(name, value)
 
 
-def check(weights: Argument | float, losses: shapes.Shape, of: str) -> Argument | float:
-    """Weights for losses of this shape, which errors call by the name ``of``."""
+def check(weights: Argument | float, losses: shapes.Shape, of: str, classes: int | None = None) -> Argument | float:
+    """Weights for losses of this shape, which errors call by the name ``of``: that of the labels if they are ids.
+
+    Ids of ``classes`` can choose from weights of classes, which an error says.
+    """
     if not isinstance(weights, float):
-        shapes.broadcastable(weights.name, weights.shape, of, losses)
+        shapes.broadcastable(weights.name, weights.shape, of, losses, classes)
         dtypes.weights_dtype(weights.dtype)
     return weights
 

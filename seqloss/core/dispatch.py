@@ -140,6 +140,7 @@ def is_host(x: Any) -> bool:
 def argument(name: str, value: Any) -> Argument:
     """An argument in its own framework; lists and numbers become NumPy arrays."""
     if isinstance(value, (bool, int, float, list, tuple)):
+        refuse_packed(name, value)
         return _owned(name, _from_list(name, value), load("numpy"))
     found = backend_of(value)
     if found is None:
@@ -150,14 +151,25 @@ def argument(name: str, value: Any) -> Argument:
     return _owned(name, value, found[1])
 
 
+def refuse_packed(name: str, value: Any) -> None:
+    """The packed sequences of PyTorch are tuples, but no lists of numbers. Told by the name of their class."""
+    kind = type(value)
+    if kind.__name__ == "PackedSequence" and kind.__module__.startswith("torch."):
+        _not_dense(name, value, "torch.nn.utils.rnn.pad_packed_sequence({0}, batch_first=True)[0]")
+
+
+def _not_dense(name: str, value: Any, mend: str) -> None:
+    raise ArgumentTypeError(
+        f"{name} is a {type(value).__qualname__}, not a dense array; pass {mend.format(name)} "
+        "and give the tokens that it leaves out weight 0"
+    )
+
+
 def _owned(name: str, value: Any, backend: Backend) -> Argument:
     """An array of this backend as an argument, if it is a dense one."""
     mend = backend.dense_form(value)
     if mend is not None:
-        raise ArgumentTypeError(
-            f"{name} is a {type(value).__qualname__}, not a dense array; pass {mend.format(name)} "
-            "and give the tokens that it leaves out weight 0"
-        )
+        _not_dense(name, value, mend)
     array = backend.asarray(value)
     return Argument(name, array, backend, backend.shape(array), backend.dtype(array))
 
@@ -170,15 +182,18 @@ def _from_list(name: str, value: Any) -> Array:
     """A list or number as a NumPy array; a list of arrays is refused, because np.asarray would copy them unasked."""
     import numpy as np
 
+    kind = "list" if isinstance(value, list) else type(value).__qualname__
     pending = [value]
     while pending:
         item = pending.pop()
         if isinstance(item, (list, tuple)):
             pending.extend(item)
         elif not is_host(item) or (load("numpy").owns(item) and load("numpy").dense_form(item)):
-            mend = "stack it to one array first" if hasattr(item, "shape") else "a list must hold numbers only"
-            raise ArgumentTypeError(f"{name} is a list that holds a {type(item).__qualname__}; {mend}")
+            mend = "stack it to one array first" if hasattr(item, "shape") else f"a {kind} must hold numbers only"
+            raise ArgumentTypeError(f"{name} is a {kind} that holds a {type(item).__qualname__}; {mend}")
     try:
         return np.asarray(value)
     except ValueError:
-        raise ShapeError(f"{name} is a ragged list; pad its rows to one length and give the padding weight 0") from None
+        raise ShapeError(
+            f"{name} is a ragged {kind}; pad its rows to one length and give the padding weight 0"
+        ) from None

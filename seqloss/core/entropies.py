@@ -15,7 +15,7 @@ multiplied by the sum of the labels), ``stop_labels`` (no gradient to labels), a
 
 from typing import Any
 
-from seqloss.core import broadcasting, builtin_loss, dtypes, shapes
+from seqloss.core import arguments, broadcasting, builtin_loss, dtypes, shapes
 from seqloss.core import labels as label_policy
 from seqloss.core.call import Call
 from seqloss.core.protocol import SMALLEST_ACTIVE, Argument, Array
@@ -41,8 +41,9 @@ def weighted_sparse(call: Call, labels: Argument, weights: Argument | float, key
 def _checked(call: Call, labels: Argument, weights: Argument | float | None) -> tuple[Array, Array]:
     """Logits and integer labels, placed."""
     z = call.main
+    arguments.see_order(z, labels)
     shapes.token_logits(z.shape)
-    is_open = shapes.token_argument(labels.name, labels.shape, z.shape)
+    is_open = shapes.token_argument(labels.name, labels.shape, z.shape, labels.dtype)
     shapes.classes(z.shape)
     dtypes.float_dtype(z.name, z.dtype)
     dtypes.targets_dtype(labels.dtype, labels.name)
@@ -135,6 +136,7 @@ def in_dtype_of_logits(call: Call, losses: Array) -> Array:
 
 def _numbers(call: Call, labels: Argument) -> Array:
     """Labels that are quantities, in the compute dtype."""
+    arguments.see_order(call.main, labels, 0)
     dtypes.float_dtype(call.main.name, call.main.dtype)
     dtypes.weights_dtype(labels.dtype, labels.name)
     return call.place(labels, dtypes.compute_dtype(call.main.dtype))

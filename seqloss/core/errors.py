@@ -48,6 +48,12 @@ class BackendError(SeqlossError, ValueError):
     """A backend is registered twice, unknown, or cannot do what is asked of it."""
 
 
+FORWARD_MODE = (
+    "the loss is differentiated in reverse mode alone, and this asks for forward mode (jvp, jacfwd, or hessian, which "
+    "uses it); take grad, vjp or jacrev, and jacrev of jacrev for a Hessian"
+)
+"""Text of a BackendError: what only a backend can notice."""
+
 EXACT_ONCE = (
     "exact=True has first derivatives in reverse mode alone; leave it out where a gradient is differentiated again, or "
     "in forward mode"

@@ -10,6 +10,9 @@ from typing import Any
 from seqloss.core.errors import LabelError, UnreadableError
 from seqloss.core.protocol import SMALLEST_ACTIVE, Argument
 
+TOO_LARGE = "labels count from 0; is the vocabulary larger than the last axis of logits?"
+"""A label beyond the classes is a real token far more often than padding: to mask it would hide the mistake."""
+
 
 def check(
     targets: Argument,
@@ -19,6 +22,7 @@ def check(
     mask: str = "weights",
     mend: str | None = None,
     dtype: str | None = None,
+    too_large: str = TOO_LARGE,
 ) -> None:
     """Raise LabelError for a bad label of a token that counts, as far as the values are to be read.
 
@@ -26,7 +30,7 @@ def check(
     is then below the smallest one that is active. Both are the arrays of the caller, because what a framework makes of
     them inside of a compiled function has no values, even where they have. ``mask`` is what the caller knows the
     weights as: weights, or the ``active`` of token_loss; a function that has neither says with ``mend`` what else
-    helps.
+    helps against negative labels, which are padding, and with ``too_large`` against the others.
     """
     if check_labels is False:
         return
@@ -43,7 +47,7 @@ def check(
     if values.size == 0 or (values.min() >= 0 and values.max() < classes):
         return
     counts = None if weights is None else _counts(_values(weights), dtype)
-    _raise_first(targets.name, values, classes, counts, mend or _mend(mask, weights is None))
+    _raise_first(targets.name, values, classes, counts, mend or _mend(mask, weights is None), too_large)
 
 
 def _readable(argument: Argument, check_labels: bool | None) -> bool:
@@ -69,7 +73,7 @@ def _counts(weights: Any, dtype: str | None) -> Any:
         return ~(np.abs(weights.astype(dtype)) < SMALLEST_ACTIVE)
 
 
-def _raise_first(name: str, labels: Any, classes: int, counts: Any, mend: str) -> None:
+def _raise_first(name: str, labels: Any, classes: int, counts: Any, mend: str, too_large: str) -> None:
     import numpy as np
 
     bad = (labels < 0) | (labels >= classes)
@@ -82,7 +86,8 @@ def _raise_first(name: str, labels: Any, classes: int, counts: Any, mend: str) -
     value = int(labels[first])
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     where = f"{name}[{', '.join(map(str, first))}]" if first else name
-    raise LabelError(f"{where} is {value}, outside [0, {classes}){more}; {mend.format(value)}")
+    hint = mend.format(value) if value < 0 else too_large
+    raise LabelError(f"{where} is {value}, outside [0, {classes}){more}; {hint}")
 
 
 def for_placing(targets: Argument, classes: int | None) -> Argument:

@@ -1,68 +1,105 @@
 """Checks of what is no array: flags, options, names and numbers of a call."""
 
-from numbers import Integral, Real
+from numbers import Integral, Number, Real
 from typing import Any
 
 from seqloss.core.errors import ArgumentTypeError, OptionError, ShapeError
+from seqloss.core.hints import shown
 
 
-def flag(name: str, value: Any) -> None:
-    """A flag must be a real bool: old code passes a vocabulary size in these positions."""
-    if not isinstance(value, bool):
-        raise ArgumentTypeError(
-            f"{name} must be True or False, got {value!r}; pass it by keyword if a positional argument slipped here"
-        )
+def is_array(value: Any) -> bool:
+    """Whether an option is an array, a traced one too. The scalars of NumPy are numbers, except its bools."""
+    # Numbers first: torch.compile cannot look for attributes of a symbolic one.
+    return not isinstance(value, (int, float, Number)) and hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def no_array(convert: str) -> str:
+    """What to do about an array where a Python value has to be, which people meet when they compile."""
+    return (
+        "it decides what is compiled and cannot be traced: make it static, as with functools.partial or "
+        f"jax.jit(..., static_argnames=...), or pass {convert}(...) of it"
+    )
+
+
+def is_bool(value: Any) -> bool:
+    """Whether ``value`` is a bool of Python or of NumPy, which is told by its name: nothing here imports NumPy."""
+    kind = type(value)
+    return isinstance(value, bool) or (kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"))
+
+
+def flag(name: str, value: Any) -> bool:
+    """A flag, as a bool of Python. It must be a real bool: old code passes a vocabulary size in these positions."""
+    if is_bool(value):
+        return bool(value)
+    if is_array(value):
+        raise ArgumentTypeError(f"{name} must be True or False, got an array; {no_array('bool')}")
+    raise ArgumentTypeError(
+        f"{name} must be True or False, got {shown(value)}; pass it by keyword if a positional argument slipped here"
+    )
 
 
 def flags(
     average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
-) -> None:
-    flag("average_across_timesteps", average_across_timesteps)
-    flag("average_across_batch", average_across_batch)
-    flag("sum_over_timesteps", sum_over_timesteps)
-    flag("sum_over_batch", sum_over_batch)
-    if average_across_timesteps and sum_over_timesteps:
+) -> tuple[bool, bool, bool, bool]:
+    """The four flags of a sequence loss, as bools of Python."""
+    average_time = flag("average_across_timesteps", average_across_timesteps)
+    average_batch = flag("average_across_batch", average_across_batch)
+    sum_time = flag("sum_over_timesteps", sum_over_timesteps)
+    sum_batch = flag("sum_over_batch", sum_over_batch)
+    if average_time and sum_time:
         _contradiction("average_across_timesteps", "sum_over_timesteps", "an axis has one denominator")
-    if average_across_batch and sum_over_batch:
+    if average_batch and sum_batch:
         _contradiction("average_across_batch", "sum_over_batch", "an axis has one denominator")
-    if average_across_batch and sum_over_timesteps:
+    if average_batch and sum_time:
         _contradiction("average_across_batch", "sum_over_timesteps", "the order of the two would be ambiguous")
-    if average_across_timesteps and sum_over_batch:
+    if average_time and sum_batch:
         _contradiction("average_across_timesteps", "sum_over_batch", "the order of the two would be ambiguous")
+    return average_time, average_batch, sum_time, sum_batch
 
 
 def _contradiction(one: str, other: str, why: str) -> None:
     raise OptionError(
         f"{one} and {other} cannot both be True, {why}; set one of them to False "
-        "(both average flags are True unless you say otherwise)"
+        "(both average flags are True unless you say otherwise). A sum_over flag divides too, by the number of tokens "
+        "of non-zero weight: for a plain sum set all four to False and add up the result"
     )
 
 
-def loss_options(softmax_loss_function: Any, name: Any, check_labels: Any) -> None:
-    """The options of a sequence loss that are no flags of the reduction."""
+def loss_options(softmax_loss_function: Any, name: Any, check_labels: Any) -> bool | None:
+    """The options of a sequence loss that are no flags of the reduction. Returns check_labels as Python has it."""
     if softmax_loss_function is not None and not callable(softmax_loss_function):
         raise ArgumentTypeError(
             "softmax_loss_function must be callable with the keywords labels= and logits=, or None, "
-            f"got {softmax_loss_function!r}"
+            f"got {shown(softmax_loss_function)}"
         )
     if name is not None and not isinstance(name, str):
-        raise ArgumentTypeError(f"name must be a string or None, got {name!r}")
-    if check_labels is not None and not isinstance(check_labels, bool):
-        raise ArgumentTypeError(f"check_labels must be None, True or False, got {check_labels!r}")
-    if check_labels and softmax_loss_function is not None:
+        raise ArgumentTypeError(f"name must be a string or None, got {shown(name)}")
+    checks = _three_valued("check_labels", check_labels)
+    if checks and softmax_loss_function is not None:
         raise OptionError(
             "check_labels=True cannot be had with a softmax_loss_function, whose last axis need not be classes; "
             "check the labels inside that function"
         )
+    return checks
 
 
-def exact(value: Any, softmax_loss_function: Any = None) -> None:
-    flag("exact", value)
-    if value and softmax_loss_function is not None:
+def _three_valued(name: str, value: Any) -> bool | None:
+    if value is None or is_bool(value):
+        return None if value is None else bool(value)
+    if is_array(value):
+        raise ArgumentTypeError(f"{name} must be None, True or False, got an array; {no_array('bool')}")
+    raise ArgumentTypeError(f"{name} must be None, True or False, got {shown(value)}")
+
+
+def exact(value: Any, softmax_loss_function: Any = None) -> bool:
+    """The option exact, as a bool of Python."""
+    is_exact = flag("exact", value)
+    if is_exact and softmax_loss_function is not None:
         raise OptionError(
             "exact=True cannot be had with a softmax_loss_function, whose results seqloss does not compute; "
             "leave one of the two out"
         )
+    return is_exact
 
 
 def gradient_names(wrt: Any) -> tuple[str, ...]:
@@ -70,17 +107,25 @@ def gradient_names(wrt: Any) -> tuple[str, ...]:
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt) if isinstance(wrt, (tuple, list)) else ()
     legal = names and all(isinstance(n, str) and n in ("logits", "weights") for n in names)
     if not legal or len(set(names)) != len(names):
-        raise OptionError(f"wrt must be 'logits', 'weights' or a tuple of both, got {wrt!r}")
+        raise OptionError(f"wrt must be 'logits', 'weights' or a tuple of both, got {shown(wrt)}")
     return names
 
 
 def maxlen(value: Any) -> None:
+    if is_array(value):
+        raise ArgumentTypeError(
+            "maxlen must be a Python integer or None, got an array; it is the width of the mask, so it cannot be "
+            "traced: take it from a shape, as in targets.shape[1], or make it static, as with functools.partial or "
+            "jax.jit(..., static_argnames=...), or pass int(...) of it"
+        )
     if isinstance(value, bool) or not isinstance(value, (int, Integral)):
-        raise ArgumentTypeError(f"maxlen must be a Python integer or None, got {value!r}; convert it with int(...)")
+        raise ArgumentTypeError(
+            f"maxlen must be a Python integer or None, got {shown(value)}; convert it with int(...)"
+        )
     if value < 0:
-        raise ShapeError(f"maxlen must not be negative, got {value}; a mask has at least 0 columns")
+        raise ShapeError(f"maxlen must not be negative, got {shown(value)}; a mask has at least 0 columns")
     if int(value) >= 2**31:
-        raise ShapeError(f"maxlen must be below 2**31, got {value}; no mask has so many columns")
+        raise ShapeError(f"maxlen must be below 2**31, got {shown(value)}; no mask has so many columns")
 
 
 REDUCTIONS = (
@@ -96,7 +141,7 @@ REDUCTIONS = (
 def reduction_key(value: Any) -> None:
     if not isinstance(value, str) or value not in REDUCTIONS:
         raise OptionError(
-            f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {value!r}; "
+            f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {shown(value)}; "
             "take it from seqloss.Reduction, as in seqloss.Reduction.MEAN"
         )
 
@@ -104,17 +149,23 @@ def reduction_key(value: Any) -> None:
 def scope_name(option: str, value: Any) -> None:
     """``name`` or ``scope``."""
     if value is not None and not isinstance(value, str):
-        raise ArgumentTypeError(f"{option} must be a string or None, got {value!r}")
+        raise ArgumentTypeError(f"{option} must be a string or None, got {shown(value)}")
 
 
 def class_axis(value: Any) -> None:
+    if is_array(value):
+        raise ArgumentTypeError(f"axis must be a Python integer, got an array; {no_array('int')}")
     if isinstance(value, bool) or not isinstance(value, (int, Integral)):
-        raise ArgumentTypeError(f"axis must be a Python integer, got {value!r}; it is the class axis of logits")
+        raise ArgumentTypeError(f"axis must be a Python integer, got {shown(value)}; it is the class axis of logits")
 
 
 def label_smoothing(value: Any) -> None:
+    if is_array(value):
+        raise ArgumentTypeError(f"label_smoothing must be a Python number, got an array; {no_array('float')}")
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
-        raise ArgumentTypeError(f"label_smoothing must be a Python number, got {value!r}; convert it with float(...)")
+        raise ArgumentTypeError(
+            f"label_smoothing must be a Python number, got {shown(value)}; convert it with float(...)"
+        )
     if not value <= 1:
         raise OptionError(
             f"label_smoothing must be at most 1, got {value}; it is a fraction, not per cent (0 and less switch it off)"

@@ -8,6 +8,7 @@ compare the sizes when the graph runs.
 
 from typing import Any
 
+from seqloss.core import hints
 from seqloss.core.errors import ShapeError
 
 Shape = tuple[int | None, ...] | None
@@ -38,11 +39,8 @@ COTANGENT_SIZES_DIFFER = "cotangent must have the shape of the loss, but its siz
 def text(shape: Shape) -> str:
     if shape is None:
         return "unknown"
-    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
-
-
-def _same_sizes(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return all(a is None or b is None or a == b for a, b in zip(one, other, strict=True))
+    # Not str(size), which torch.compile cannot trace where a size is symbolic: the message would be lost.
+    return "[" + ", ".join("?" if size is None else f"{size}" for size in shape) + "]"
 
 
 def is_open(*shapes: Shape) -> bool:
@@ -62,7 +60,9 @@ def class_axis(axis: int, logits: Shape) -> int:
         return -1
     rank = known_rank("logits", logits, "if axis is not -1")
     if not -rank <= axis < rank:
-        raise ShapeError(f"axis must be an axis of logits, in [{-rank}, {rank}), got {axis}; logits are {text(logits)}")
+        raise ShapeError(
+            f"axis must be an axis of logits, in [{-rank}, {rank}), got {hints.shown(axis)}; logits are {text(logits)}"
+        )
     return -1 if axis % rank == rank - 1 else int(axis) % rank
 
 
@@ -71,50 +71,49 @@ def without(axis: int, shape: Shape) -> Shape:
     return None if shape is None else tuple(size for i, size in enumerate(shape) if i != axis % len(shape))
 
 
-def sequence_logits(logits: Shape) -> None:
-    if logits is None or len(logits) == 3:
-        return
-    mend = "see that the axes are batch, time and classes, in this order"
-    if len(logits) == 2:
-        mend = (
-            "packed logits [tokens, classes] go to seqloss.token_loss, "
-            "or add a batch axis to all arguments, as in logits[None]"
+def swapped(first: str, logits: Shape, second: str, targets: Shape, more: int) -> None:
+    """Integer logits and float labels: if labels have so many axes more as logits should have, each is the other."""
+    if logits is not None and targets is not None and len(targets) == len(logits) + more:
+        raise ShapeError(
+            f"{first} and {second} seem to be swapped, got integer {first} {text(logits)} and float {second} "
+            f"{text(targets)}; pass them in the other order, or by keyword, as in {first.removesuffix('[0]')}=..., "
+            f"{second.removesuffix('[0]')}=..."
         )
-    raise ShapeError(f"logits must have the shape [batch, time, classes], got {text(logits)}; {mend}")
 
 
-def sequence_targets(targets: Shape, logits: Shape) -> bool:
+def sequence_logits(logits: Shape) -> None:
+    if logits is not None and len(logits) != 3:
+        raise ShapeError(
+            f"logits must have the shape [batch, time, classes], got {text(logits)}; {hints.sequence_logits(logits)}"
+        )
+
+
+def sequence_targets(targets: Shape, logits: Shape, dtype: str) -> bool:
     """Whether the comparison is left open."""
     expected = (None, None) if logits is None else logits[:2]
     if targets is not None and len(targets) != 2:
-        mend = "see that there is one label per token"
-        if len(targets) == 3:
-            mend = "one-hot targets become labels by argmax over their last axis"
-        elif len(targets) == 1:
-            mend = "add a batch axis, as in targets[None]"
+        mend = hints.sequence_targets(targets, logits or (None, None, None), dtype)
         raise ShapeError(f"targets must have the shape [batch, time] = {text(expected)}, got {text(targets)}; {mend}")
-    return _pair("targets", targets, expected)
+    return _pair("targets", targets, expected, logits)
 
 
-def sequence_weights(weights: Shape, logits: Shape) -> bool:
+def sequence_weights(weights: Shape, logits: Shape, dtype: str) -> bool:
     """Whether the comparison is left open."""
     expected = (None, None) if logits is None else logits[:2]
     if weights is not None and len(weights) != 2:
-        mend = "there must be one weight per token"
-        if len(weights) == 1:
-            mend = "for one weight per sequence, repeat weights[:, None] along the time axis"
-        elif len(weights) == 0:
-            mend = "for one weight for all tokens, multiply the loss by it"
+        mend = hints.sequence_weights(weights, logits or (None, None, None), dtype)
         raise ShapeError(f"weights must have the shape [batch, time] = {text(expected)}, got {text(weights)}; {mend}")
     return _pair("weights", weights, expected)
 
 
-def _pair(name: str, got: Shape, expected: tuple[Any, ...]) -> bool:
+def _pair(name: str, got: Shape, expected: tuple[Any, ...], logits: Shape = None) -> bool:
     if got == expected and None not in expected:
         return False
-    if got is not None and not _same_sizes(got, expected):
-        mend = "every size must match, nothing is broadcast"
-        if _same_sizes(got, tuple(reversed(expected))):
+    if got is not None and not hints.agree(got, expected):
+        if logits is not None:
+            _class_axis_last("[batch, time, classes]", logits, name, got)
+        mend = hints.EVERY_SIZE
+        if hints.agree(got, tuple(reversed(expected))):
             mend = f"it is transposed: swap the two axes of {name}"
         raise ShapeError(
             f"{name} must have the shape [batch, time] = {text(expected)} of logits, got {text(got)}; {mend}"
@@ -122,20 +121,33 @@ def _pair(name: str, got: Shape, expected: tuple[Any, ...]) -> bool:
     return is_open(got, expected)
 
 
+def _class_axis_last(form: str, logits: tuple[Any, ...], name: str, got: tuple[Any, ...]) -> None:
+    """Blame the logits where the labels fit them but for the place of the classes."""
+    if hints.are_classes_second(got, logits):
+        raise ShapeError(
+            f"logits must have the shape {form}, got {text(logits)} beside {name} {text(got)}; "
+            "if axis 1 holds the classes, move it to the end"
+        )
+
+
 def token_logits(logits: Shape) -> None:
     if logits is not None and len(logits) == 0:
         raise ShapeError("logits must have the shape [..., classes], got []; a single number has no classes")
 
 
-def token_argument(name: str, got: Shape, logits: Shape) -> bool:
-    """``name`` must have the shape of logits without the class axis. Whether the comparison is left open."""
+def token_argument(name: str, got: Shape, logits: Shape, dtype: str | None = None) -> bool:
+    """``name`` must have the shape of logits without the class axis. Whether the comparison is left open.
+
+    Labels have a dtype, which says what they are if they have the wrong shape.
+    """
     if got is None or logits is None:
         return True
     expected = logits[:-1]
-    if len(got) != len(expected) or not _same_sizes(got, expected):
+    if len(got) != len(expected) or not hints.agree(got, expected):
+        _class_axis_last("[..., classes]", logits, name, got)
         raise ShapeError(
             f"{name} must have the shape {text(expected)} of logits without the class axis, got {text(got)}; "
-            "every size must match, nothing is broadcast"
+            f"{hints.tokens(name, got, logits, dtype)}"
         )
     return is_open(got, expected)
 
@@ -146,7 +158,7 @@ def custom_sizes_differ(form: str) -> str:
 
 def custom_loss(got: Shape, tokens: int | None, form: str) -> bool:
     """The result of a softmax_loss_function, whose shape is ``form`` in words. Whether the comparison is left open."""
-    if got is not None and (len(got) != 1 or not _same_sizes(got, (tokens,))):
+    if got is not None and (len(got) != 1 or not hints.agree(got, (tokens,))):
         raise ShapeError(
             f"softmax_loss_function must return one loss per token, the shape {form} = {text((tokens,))}, "
             f"got {text(got)}; do not reduce or keep a class axis inside it"
@@ -158,7 +170,7 @@ def cotangent(got: Shape, expected: Shape) -> bool:
     """Whether the comparison is left open."""
     if got is None or expected is None:
         return True
-    if len(got) != len(expected) or not _same_sizes(got, expected):
+    if len(got) != len(expected) or not hints.agree(got, expected):
         raise ShapeError(
             f"cotangent must have the shape {text(expected)} of the loss, got {text(got)}; nothing is broadcast"
         )
@@ -175,24 +187,25 @@ def same(name: str, got: Shape, main: str, expected: Shape) -> bool:
     """``name`` must have exactly the shape of ``main``. Whether the comparison is left open."""
     if got is None or expected is None:
         return True
-    if len(got) != len(expected) or not _same_sizes(got, expected):
-        raise ShapeError(
-            f"{name} must have the shape {text(expected)} of {main}, got {text(got)}; "
-            "every size must match, nothing is broadcast"
-        )
+    if len(got) != len(expected) or not hints.agree(got, expected):
+        raise ShapeError(f"{name} must have the shape {text(expected)} of {main}, got {text(got)}; {hints.EVERY_SIZE}")
     return is_open(got, expected)
 
 
-def broadcastable(name: str, got: Shape, main: str, expected: Shape) -> None:
-    """``name`` must be a scalar, or of the rank of ``main`` with each size 1 or equal. Unknown sizes pass."""
+def broadcastable(name: str, got: Shape, main: str, expected: Shape, classes: int | None = None) -> None:
+    """``name`` must be a scalar, or of the rank of ``main`` with each size 1 or equal. Unknown sizes pass.
+
+    Where ``main`` are ids of so many classes, they can choose from weights of classes.
+    """
     if got is None or expected is None or len(got) == 0:
         return
     if len(got) != len(expected) or not all(
         a in (1, None) or b is None or a == b for a, b in zip(got, expected, strict=True)
     ):
+        mend = hints.broadcast(name, got, main, expected, classes)
         raise ShapeError(
             f"{name} must be a scalar or have the shape {text(expected)} of {main} with any size 1, got {text(got)}; "
-            "add axes of size 1 until the ranks are equal"
+            f"{mend}"
         )
 
 
@@ -247,7 +260,7 @@ def step_targets(name: str, got: Shape, batch: int | None) -> None:
 
 def step_weights(name: str, got: Shape, batch: int | None) -> None:
     """The weights of one timestep: one for each sequence, or a single one for all."""
-    if got is None or len(got) == 0 or (len(got) == 1 and _same_sizes(got, (batch,))):
+    if got is None or len(got) == 0 or (len(got) == 1 and hints.agree(got, (batch,))):
         return
     raise ShapeError(
         f"{name} must be a scalar or have the shape {text((batch,))} of one weight for each sequence of logits[0], "

@@ -8,8 +8,9 @@ sequences is worth a kernel call of its own, and is not copied.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from seqloss.core import builtin_loss, custom_loss, dtypes, reduction, shapes
+from seqloss.core import builtin_loss, custom_loss, dispatch, dtypes, reduction, shapes
 from seqloss.core import labels as label_policy
+from seqloss.core.arguments import see_order
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, DTypeError, ShapeError
 from seqloss.core.protocol import Argument, Array
@@ -44,6 +45,7 @@ def lists(logits: Any, targets: Any, weights: Any) -> None:
     for name, value in named.items():
         if value is None:
             raise ArgumentTypeError(f"{name} is None; pass a list with one array for each timestep")
+        dispatch.refuse_packed(name, value)
         if not isinstance(value, (list, tuple)):
             got = "a single array" if hasattr(value, "shape") else f"a {type(value).__qualname__}"
             raise ArgumentTypeError(
@@ -66,6 +68,7 @@ def steps(logits: Any, targets: Any, weights: Any, *, ranged: bool) -> Steps:
     lists(logits, targets, weights)
     call = Call("logits[0]", logits[0])
     first = call.main
+    see_order(first, call.beside("targets[0]", targets[0]))
     shapes.rank("logits[0]", first.shape, 2, "[batch, classes]")
     shapes.classes(first.shape)
     dtypes.float_dtype("logits[0]", first.dtype)

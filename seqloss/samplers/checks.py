@@ -4,6 +4,7 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 from seqloss.core import dispatch, dtypes
+from seqloss.core import options as options_of_calls
 from seqloss.core.errors import (
     ArgumentTypeError,
     DTypeError,
@@ -12,6 +13,7 @@ from seqloss.core.errors import (
     ShapeError,
     UnreadableError,
 )
+from seqloss.core.hints import shown
 from seqloss.core.protocol import Argument, Array
 from seqloss.core.shapes import text
 
@@ -29,10 +31,12 @@ class TrueClasses(NamedTuple):
 
 def integer(name: str, value: Any, least: int) -> int:
     """An option that must be a whole number, as a Python integer."""
+    if options_of_calls.is_array(value):
+        raise ArgumentTypeError(f"{name} must be an integer, got an array; {options_of_calls.no_array('int')}")
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ArgumentTypeError(f"{name} must be an integer, got {value!r}; convert it with int(...)")
+        raise ArgumentTypeError(f"{name} must be an integer, got {shown(value)}; convert it with int(...)")
     if value < least:
-        raise OptionError(f"{name} must be at least {least}, got {value}")
+        raise OptionError(f"{name} must be at least {least}, got {shown(int(value))}")
     return int(value)
 
 
@@ -47,17 +51,14 @@ def classes(value: Any) -> int:
 def options(num_sampled: Any, unique: Any, name: Any) -> int:
     """The options of every sampler; returns the number of candidates."""
     count = integer("num_sampled", num_sampled, 1)
-    if not isinstance(unique, bool):
-        raise ArgumentTypeError(
-            f"unique must be True or False, got {unique!r}; pass it by keyword if a positional argument slipped here"
-        )
+    options_of_calls.flag("unique", unique)
     scope(name)
     return count
 
 
 def scope(name: Any) -> None:
     if name is not None and not isinstance(name, str):
-        raise ArgumentTypeError(f"name must be a string or None, got {name!r}")
+        raise ArgumentTypeError(f"name must be a string or None, got {shown(name)}")
 
 
 def generator(seed: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from seqloss.core import broadcasting, entropies, options, shapes
+from seqloss.core import arguments, broadcasting, entropies, options, shapes
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
 from seqloss.weighted.losses import Reduction
@@ -98,8 +98,10 @@ def sparse_softmax_cross_entropy(
     options.reduction_key(reduction)
     options.scope_name("scope", scope)
     call = Call("logits", logits)
+    beside = call.beside("labels", labels)
+    arguments.see_order(call.main, beside)
     shapes.token_logits(call.main.shape)
-    y, given = broadcasting.squeezed(call, call.beside("labels", labels), broadcasting.given(call, "weights", weights))
-    given = broadcasting.check(given, y.shape, "labels")
+    y, given = broadcasting.squeezed(call, beside, broadcasting.given(call, "weights", weights))
+    given = broadcasting.check(given, y.shape, "labels", None if call.main.shape is None else call.main.shape[-1])
     with call.backend.scope(scope):
         return call.guard(entropies.weighted_sparse(call, y, given, reduction))

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import seqloss
 from seqloss.backends.torch import cross_entropy
-from seqloss.core import threads
+from seqloss.core import errors, threads
 from seqloss.testing import cases, oracle, tolerances
 
 
@@ -176,16 +176,48 @@ def test_vmap_over_targets_alone():
     torch.testing.assert_close(actual, torch.stack([seqloss.sequence_loss(z, y, w) for y in labels]))
 
 
-@pytest.mark.parametrize("transform", ["jvp", "hessian", "jacfwd"])
-def test_forward_mode_is_refused(transform):
+def dual_numbers(function, z):
+    with torch.autograd.forward_ad.dual_level():
+        return function(torch.autograd.forward_ad.make_dual(z, z))
+
+
+FORWARD = {
+    "jvp": lambda function, z: torch.func.jvp(function, (z,), (z,)),
+    "hessian": lambda function, z: torch.func.hessian(function)(z),
+    "jacfwd": lambda function, z: torch.func.jacfwd(function)(z),
+    "dual_numbers": dual_numbers,
+    "over_a_gradient": lambda function, z: torch.func.jvp(torch.func.grad(function), (z,), (z,)),
+}
+LOSSES = {
+    "sequence": seqloss.sequence_loss,
+    "exact": lambda z, y, w: seqloss.sequence_loss(z, y, w, exact=True),
+    "token": lambda z, y, w: seqloss.token_loss(z, y).sum(),
+    "softmax": lambda z, y, w: seqloss.softmax_cross_entropy(z.detach(), z),
+    "sigmoid": lambda z, y, w: seqloss.sigmoid_cross_entropy(z.detach(), z),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("transform", FORWARD)
+def test_forward_mode_is_refused(transform, loss):
+    z, y, w = arrays(torch.float32)
+    with pytest.raises(seqloss.BackendError) as caught:
+        FORWARD[transform](lambda z: LOSSES[loss](z, y, w), z)
+    assert str(caught.value) == errors.FORWARD_MODE
+
+
+@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "exact"])
+def test_forward_mode_in_a_compiled_function(loss):
     z, y, w = arrays()
-    run = {
-        "jvp": lambda f: torch.func.jvp(f, (z,), (z,)),
-        "hessian": lambda f: torch.func.hessian(f)(z),
-        "jacfwd": lambda f: torch.func.jacfwd(f)(z),
-    }[transform]
-    with pytest.raises((NotImplementedError, RuntimeError), match=r"jvp|forward"):
-        run(lambda z: seqloss.sequence_loss(z, y, w))
+
+    def forward(z, along):
+        return torch.func.jvp(lambda z: LOSSES[loss](z, y, w), (z,), (along,))[1]
+
+    along = torch.linspace(-1, 1, z.numel(), dtype=z.dtype).reshape(z.shape)
+    z.requires_grad_()
+    (gradient,) = torch.autograd.grad(LOSSES[loss](z, y, w), z)
+    compiled = torch.compile(forward, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(z.detach(), along), (gradient * along).sum())
 
 
 def test_checkpoint():

@@ -27,9 +27,34 @@ FLOATS = "bfloat16, float16, float32, float64"
 NO_IDS = "class probabilities belong in a soft-label cross entropy, class ids must be cast to an integer dtype"
 FLAGS = ("average_across_timesteps", "average_across_batch", "sum_over_timesteps", "sum_over_batch")
 AVERAGE_TIME, AVERAGE_BATCH, SUM_TIME, SUM_BATCH = FLAGS
-UNLESS = "set one of them to False (both average flags are True unless you say otherwise)"
+UNLESS = (
+    "set one of them to False (both average flags are True unless you say otherwise). A sum_over flag divides too, by "
+    "the number of tokens of non-zero weight: for a plain sum set all four to False and add up the result"
+)
 ONE = "an axis has one denominator"
+CLASS_SECOND = "if axis 1 holds the classes, move it to the end"
+TOO_LARGE = "labels count from 0; is the vocabulary larger than the last axis of logits?"
 KINDS = "not an array; pass an array of numpy, torch, tensorflow, jax, or a list of numbers"
+
+
+def static(convert):
+    """What is said about an array in the place of a Python value."""
+    return (
+        "it decides what is compiled and cannot be traced: make it static, as with functools.partial or "
+        f"jax.jit(..., static_argnames=...), or pass {convert}(...) of it"
+    )
+
+
+class PackedSequence(NamedTuple):
+    """What stands for PyTorch's tuple of that name, in every framework: it is told by its name and module."""
+
+    data: Any
+    batch_sizes: Any
+    sorted_indices: Any = None
+    unsorted_indices: Any = None
+
+
+PackedSequence.__module__ = "torch.nn.utils.rnn"
 
 
 class Raw(NamedTuple):

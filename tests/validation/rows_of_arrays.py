@@ -2,10 +2,12 @@
 
 import numpy as np
 from row import (
+    CLASS_SECOND,
     EXACT,
     FLOATS,
     IN_A_GRAPH,
     KINDS,
+    LENGTHS,
     LOGITS,
     NO_CLASSES,
     NO_IDS,
@@ -13,9 +15,12 @@ from row import (
     TARGETS_SIZE,
     WEIGHTS,
     Listed,
+    PackedSequence,
     Raw,
     like,
     loss,
+    mask,
+    tokens,
 )
 
 from seqloss import ArgumentTypeError, DTypeError, MixedBackendsError, ShapeError
@@ -26,6 +31,12 @@ LOGITS_RANK = "logits must have the shape [batch, time, classes], got"
 AXES = "see that the axes are batch, time and classes, in this order"
 TARGETS_RANK = "targets must have the shape [batch, time] = [2, 3], got"
 WEIGHTS_RANK = "weights must have the shape [batch, time] = [2, 3], got"
+ONE_LABEL = "see that there is one label per token"
+PER_SEQUENCE = "for one weight per sequence, repeat weights[:, None] along the time axis"
+PER_CLASS = (
+    "for one weight per class, take that of each label, as in weights[targets] (tf.gather(weights, targets) "
+    "in TensorFlow)"
+)
 WEIGHTS_SIZE = "weights must have the shape [batch, time] = [2, 3] of logits, got"
 
 SHAPES = [
@@ -36,8 +47,18 @@ SHAPES = [
         "or add a batch axis to all arguments, as in logits[None]",
         logits=LOGITS.reshape(6, 5),
     ),
-    loss("logits_rank_4", ShapeError, f"{LOGITS_RANK} [1, 2, 3, 5]; {AXES}", logits=LOGITS[None]),
-    loss("logits_rank_1", ShapeError, f"{LOGITS_RANK} [5]; {AXES}", logits=LOGITS[0, 0]),
+    loss(
+        "logits_rank_4",
+        ShapeError,
+        f"{LOGITS_RANK} [1, 2, 3, 5]; logits with more axes, as those of several codebooks, go to seqloss.token_loss",
+        logits=LOGITS[None],
+    ),
+    loss(
+        "logits_rank_1",
+        ShapeError,
+        f"{LOGITS_RANK} [5]; the logits of a single token go to seqloss.token_loss",
+        logits=LOGITS[0, 0],
+    ),
     loss("logits_rank_0", ShapeError, f"{LOGITS_RANK} []; {AXES}", logits=LOGITS[0, 0, 0]),
     loss(
         "targets_one_hot",
@@ -46,19 +67,73 @@ SHAPES = [
         targets=np.eye(5, dtype="int32")[TARGETS],
     ),
     loss(
-        "targets_rank_1",
+        "targets_one_hot_bool",
         ShapeError,
-        f"{TARGETS_RANK} [6]; add a batch axis, as in targets[None]",
+        f"{TARGETS_RANK} [2, 3, 5]; one-hot targets become labels by argmax over their last axis",
+        targets=np.eye(5, dtype="bool")[TARGETS],
+    ),
+    loss(
+        "targets_soft",
+        ShapeError,
+        f"{TARGETS_RANK} [2, 3, 5]; probabilities go to seqloss.softmax_cross_entropy, "
+        "or with the same arguments to seqloss.compat.tfa.seq2seq.sequence_loss",
+        targets=LOGITS,
+    ),
+    loss(
+        "targets_with_an_axis_of_1",
+        ShapeError,
+        f"{TARGETS_RANK} [2, 3, 1]; take the last axis off, as in targets[..., 0]",
+        targets=TARGETS[..., None],
+    ),
+    loss("targets_rank_3", ShapeError, f"{TARGETS_RANK} [2, 3, 4]; {ONE_LABEL}", targets=like(TARGETS, 2, 3, 4)),
+    loss(
+        "targets_flat",
+        ShapeError,
+        f"{TARGETS_RANK} [6]; reshape them to [batch, time]",
         targets=TARGETS.ravel(),
     ),
     loss(
-        "targets_rank_0", ShapeError, f"{TARGETS_RANK} []; see that there is one label per token", targets=TARGETS[0, 0]
+        "targets_without_batch",
+        ShapeError,
+        "targets must have the shape [batch, time] = [1, 3], got [3]; add a batch axis, as in targets[None]",
+        logits=LOGITS[:1],
+        targets=TARGETS[0],
     ),
+    loss("targets_of_sequences", ShapeError, f"{TARGETS_RANK} [2]; {ONE_LABEL}", targets=TARGETS[:, 0]),
+    loss("targets_rank_0", ShapeError, f"{TARGETS_RANK} []; {ONE_LABEL}", targets=TARGETS[0, 0]),
     loss(
         "weights_of_sequences",
         ShapeError,
-        f"{WEIGHTS_RANK} [2]; for one weight per sequence, repeat weights[:, None] along the time axis",
+        f"{WEIGHTS_RANK} [2]; {PER_SEQUENCE}",
         weights=WEIGHTS[:, 0],
+    ),
+    loss("weights_of_classes", ShapeError, f"{WEIGHTS_RANK} [5]; {PER_CLASS}", weights=like(WEIGHTS, 5)),
+    loss(
+        "weights_of_sequences_or_classes",
+        ShapeError,
+        f"weights must have the shape [batch, time] = [5, 3], got [5]; {PER_SEQUENCE}; {PER_CLASS}",
+        logits=like(LOGITS, 5, 3, 5),
+        targets=like(TARGETS, 5, 3),
+        weights=like(WEIGHTS, 5),
+    ),
+    loss(
+        "weights_of_positions",
+        ShapeError,
+        f"{WEIGHTS_RANK} [3]; for one weight per position, repeat weights[None, :] along the batch axis",
+        weights=WEIGHTS[0],
+    ),
+    loss("weights_flat", ShapeError, f"{WEIGHTS_RANK} [6]; reshape them to [batch, time]", weights=WEIGHTS.ravel()),
+    loss(
+        "weights_rank_1",
+        ShapeError,
+        f"{WEIGHTS_RANK} [4]; there must be one weight per token",
+        weights=like(WEIGHTS, 4),
+    ),
+    loss(
+        "weights_are_lengths",
+        ShapeError,
+        f"{WEIGHTS_RANK} [2]; for lengths, pass seqloss.sequence_mask(lengths, maxlen=3); {PER_SEQUENCE}",
+        weights=LENGTHS,
     ),
     loss(
         "weights_number",
@@ -68,10 +143,30 @@ SHAPES = [
         weights=Raw(2.0),
     ),
     loss(
+        "weights_with_an_axis_of_1",
+        ShapeError,
+        f"{WEIGHTS_RANK} [2, 3, 1]; take the last axis off, as in weights[..., 0]",
+        weights=WEIGHTS[..., None],
+    ),
+    loss(
         "weights_rank_3",
         ShapeError,
-        f"{WEIGHTS_RANK} [2, 3, 1]; there must be one weight per token",
-        weights=WEIGHTS[..., None],
+        f"{WEIGHTS_RANK} [2, 3, 5]; there must be one weight per token",
+        weights=LOGITS,
+    ),
+    loss(
+        "logits_with_classes_second",
+        ShapeError,
+        f"{LOGITS_RANK} [2, 5, 3] beside targets [2, 3]; {CLASS_SECOND}",
+        logits=LOGITS.transpose(0, 2, 1),
+    ),
+    loss(
+        "logits_and_targets_swapped",
+        ShapeError,
+        "logits and targets seem to be swapped, got integer logits [2, 3] and float targets [2, 3, 5]; "
+        "pass them in the other order, or by keyword, as in logits=..., targets=...",
+        logits=TARGETS,
+        targets=LOGITS,
     ),
     loss("targets_longer", ShapeError, f"{TARGETS_SIZE} [2, 4]; {EXACT}", targets=like(TARGETS, 2, 4)),
     loss("targets_batch", ShapeError, f"{TARGETS_SIZE} [3, 3]; {EXACT}", targets=like(TARGETS, 3, 3)),
@@ -143,6 +238,7 @@ DTYPES = [
 # --- what is no array ---
 
 DENSE = "and give the tokens that it leaves out weight 0"
+PACKED = PackedSequence([0.0, 1.0], [2])
 MASKED = np.ma.masked_array(TARGETS, TARGETS > 3)
 
 OBJECTS = [
@@ -182,6 +278,35 @@ OBJECTS = [
             **{"logits": Raw(LOGITS), "targets": Raw(TARGETS), name: array},
         )
         for name, array in (("targets", TARGETS), ("weights", WEIGHTS))
+    ),
+    loss(
+        "targets_ragged_tuple",
+        ShapeError,
+        "targets is a ragged tuple; pad its rows to one length and give the padding weight 0",
+        IN_A_GRAPH,
+        targets=Raw(((0, 1, 2), (3,))),
+    ),
+    loss(
+        "targets_tuple_of_none",
+        ArgumentTypeError,
+        "targets is a tuple that holds a NoneType; a tuple must hold numbers only",
+        targets=Raw((0, None)),
+    ),
+    *(
+        function(
+            f"packed_{name}",
+            ArgumentTypeError,
+            f"{name} is a PackedSequence, not a dense array; pass "
+            f"torch.nn.utils.rnn.pad_packed_sequence({name}, batch_first=True)[0] {DENSE}",
+            **{name: Raw(PACKED)},
+        )
+        for function, name in (
+            (loss, "logits"),
+            (loss, "targets"),
+            (loss, "weights"),
+            (tokens, "active"),
+            (mask, "lengths"),
+        )
     ),
     loss(
         "targets_masked",

@@ -2,7 +2,23 @@
 
 import functools
 
-from row import EXACT, FLOATS, KINDS, LOGITS, NO_CLASSES, NO_IDS, TARGETS, WEIGHTS, edited, like, row
+import numpy as np
+from row import (
+    CLASS_SECOND,
+    EXACT,
+    FLOATS,
+    KINDS,
+    LOGITS,
+    NO_CLASSES,
+    NO_IDS,
+    TARGETS,
+    TOO_LARGE,
+    WEIGHTS,
+    edited,
+    like,
+    row,
+    static,
+)
 
 import seqloss
 from seqloss import ArgumentTypeError, DTypeError, LabelError, OptionError, ShapeError
@@ -17,7 +33,10 @@ UNLIKE_LOGITS = "labels must have the shape [2, 3, 5] of logits"
 WITHOUT = "of logits without the class axis, got"
 NUMBERS = "must be a float, integer or bool array, got complex64; cast it first"
 AXES = "add axes of size 1 until the ranks are equal"
+SIZE = "each size must be the same or 1"
 LAST = "one weight per class has the shape [classes]"
+SWAPPED = "logits and labels seem to be swapped, got integer logits"
+ORDER = "pass them in the other order, or by keyword, as in logits=..., labels=..."
 
 sparse = functools.partial(row, seqloss.sparse_softmax_cross_entropy_with_logits, IDS)
 soft = functools.partial(row, seqloss.softmax_cross_entropy_with_logits, SOFT)
@@ -30,8 +49,28 @@ WITH_LOGITS = [
     sparse(
         "sparse_label_axes",
         ShapeError,
-        f"labels must have the shape [2, 3] {WITHOUT} [2, 3, 1]; {EXACT}",
+        f"labels must have the shape [2, 3] {WITHOUT} [2, 3, 1]; take the last axis off, as in labels[..., 0]",
         labels=TARGETS[..., None],
+    ),
+    sparse(
+        "sparse_soft_labels",
+        ShapeError,
+        f"labels must have the shape [2, 3] {WITHOUT} [2, 3, 5]; "
+        "probabilities go to seqloss.softmax_cross_entropy_with_logits",
+        labels=LOGITS,
+    ),
+    sparse(
+        "sparse_logits_with_classes_second",
+        ShapeError,
+        f"logits must have the shape [..., classes], got [2, 5, 3] beside labels [2, 3]; {CLASS_SECOND}",
+        logits=LOGITS.transpose(0, 2, 1),
+    ),
+    sparse(
+        "sparse_swapped",
+        ShapeError,
+        f"{SWAPPED} [2, 3] and float labels [2, 3, 5]; {ORDER}",
+        labels=LOGITS,
+        logits=TARGETS,
     ),
     sparse(
         "sparse_label_sizes",
@@ -62,10 +101,17 @@ WITH_LOGITS = [
     sparse(
         "sparse_label_too_large",
         LabelError,
-        "labels[1, 1] is 5, outside [0, 5); leave such positions out with seqloss.token_loss, "
-        "as in active=(labels != 5)",
+        f"labels[1, 1] is 5, outside [0, 5); {TOO_LARGE}",
         TRACED,
         labels=edited(TARGETS, at_1_1=5),
+    ),
+    sparse(
+        "sparse_label_negative",
+        LabelError,
+        "labels[1, 1] is -100, outside [0, 5); leave such positions out with seqloss.token_loss, "
+        "as in active=(labels != -100)",
+        TRACED,
+        labels=edited(TARGETS, at_1_1=-100),
     ),
     soft("soft_without_labels", ArgumentTypeError, f"labels is None, {KINDS}", labels=None),
     soft(
@@ -86,6 +132,12 @@ WITH_LOGITS = [
         "labels must have the shape [1, 3, 5] of logits with any size 1, got [2, 3, 5]; "
         "ranks must be equal, nothing is flattened",
         logits=LOGITS[:1],
+    ),
+    soft(
+        "soft_swapped",
+        ShapeError,
+        f"{SWAPPED} [2, 3, 5] and float labels [2, 3, 5]; {ORDER}",
+        logits=like(TARGETS, 2, 3, 5),
     ),
     soft("soft_complex_labels", DTypeError, f"labels {NUMBERS}", labels=LOGITS.astype("complex64")),
     soft("soft_no_classes", ShapeError, NO_CLASSES, labels=LOGITS[..., :0], logits=LOGITS[..., :0]),
@@ -114,6 +166,12 @@ WITH_LOGITS = [
         ArgumentTypeError,
         "axis must be a Python integer, got 1.0; it is the class axis of logits",
         axis=1.0,
+    ),
+    soft(
+        "soft_axis_array",
+        ArgumentTypeError,
+        f"axis must be a Python integer, got an array; {static('int')}",
+        axis=np.array(1),
     ),
     soft("soft_name", ArgumentTypeError, "name must be a string or None, got 3", name=3),
     sigmoid("sigmoid_without_logits", ArgumentTypeError, f"logits is None, {KINDS}", logits=None),
@@ -147,8 +205,8 @@ ids = functools.partial(row, seqloss.sparse_softmax_cross_entropy, IDS)
 many = functools.partial(row, seqloss.sigmoid_cross_entropy, {"multi_class_labels": LOGITS, "logits": LOGITS})
 
 
-def spread(main, shape, got):
-    return f"weights must be a scalar or have the shape {shape} of {main} with any size 1, got {got}; {AXES}"
+def spread(main, shape, got, mend=AXES):
+    return f"weights must be a scalar or have the shape {shape} of {main} with any size 1, got {got}; {mend}"
 
 
 WEIGHTED = [
@@ -161,7 +219,7 @@ WEIGHTED = [
         losses=TARGETS,
     ),
     plain("plain_weight_axes", ShapeError, spread("losses", "[2, 3]", "[3]"), weights=like(WEIGHTS, 3)),
-    plain("plain_weight_sizes", ShapeError, spread("losses", "[2, 3]", "[3, 2]"), weights=like(WEIGHTS, 3, 2)),
+    plain("plain_weight_sizes", ShapeError, spread("losses", "[2, 3]", "[3, 2]", SIZE), weights=like(WEIGHTS, 3, 2)),
     plain("plain_complex_weights", DTypeError, f"weights {NUMBERS}", weights=like(WEIGHTS, 2, 3).astype("complex64")),
     plain(
         "plain_reduction",
@@ -211,15 +269,42 @@ WEIGHTED = [
         labels=like(TARGETS, 2, 3, 2),
     ),
     ids("ids_weight_axes", ShapeError, spread("labels", "[2, 3]", "[2]"), weights=like(WEIGHTS, 2)),
+    ids(
+        "ids_weight_of_classes",
+        ShapeError,
+        spread(
+            "labels",
+            "[2, 3]",
+            "[5]",
+            "for one weight per class, take that of each label, as in weights[labels] (tf.gather(weights, labels) in "
+            "TensorFlow)",
+        ),
+        weights=like(WEIGHTS, 5),
+    ),
+    ids(
+        "ids_swapped",
+        ShapeError,
+        f"{SWAPPED} [2, 3] and float labels [2, 3, 5]; {ORDER}",
+        labels=LOGITS,
+        logits=TARGETS,
+        weights=WEIGHTS,
+    ),
     ids("ids_weight_last_axis", ShapeError, spread("labels", "[2, 3]", "[2, 3, 2]"), weights=like(WEIGHTS, 2, 3, 2)),
     ids("ids_one_hot", DTypeError, f"labels must be integer class labels, got float32; {NO_IDS}", labels=WEIGHTS),
     ids(
         "ids_label_that_counts",
         LabelError,
-        "labels[1, 0] is 9, outside [0, 5); give such positions weight 0, as in weights=(labels != 9)",
+        f"labels[1, 0] is 9, outside [0, 5); {TOO_LARGE}",
         TRACED,
         labels=edited(TARGETS, at_0_2=-100, at_1_0=9),
         weights=WEIGHTS,
+    ),
+    ids(
+        "ids_label_negative",
+        LabelError,
+        "labels[1, 0] is -9, outside [0, 5); give such positions weight 0, as in weights=(labels != -9)",
+        TRACED,
+        labels=edited(TARGETS, at_1_0=-9),
     ),
     many("many_without_logits", ArgumentTypeError, f"logits is None, {KINDS}", logits=None),
     many(
@@ -234,6 +319,12 @@ WEIGHTED = [
         ArgumentTypeError,
         "label_smoothing must be a Python number, got True; convert it with float(...)",
         label_smoothing=True,
+    ),
+    many(
+        "many_smoothing_array",
+        ArgumentTypeError,
+        f"label_smoothing must be a Python number, got an array; {static('float')}",
+        label_smoothing=np.array(0.1, "float32"),
     ),
     many(
         "many_reduction",

@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from row import FLOATS, LOGITS, NO_IDS, TARGETS, WEIGHTS, Raw, edited, row
+from row import FLOATS, LOGITS, NO_IDS, TARGETS, TOO_LARGE, WEIGHTS, PackedSequence, Raw, edited, row
 
 import seqloss
 from seqloss import ArgumentTypeError, DTypeError, LabelError, ShapeError, legacy
@@ -45,6 +45,13 @@ LEGACY = [
         "legacy_logits_array", ArgumentTypeError, f"logits {LISTS} a single array; {unstack('logits')}", logits=LOGITS
     ),
     as_given(
+        "legacy_logits_packed",
+        ArgumentTypeError,
+        "logits is a PackedSequence, not a dense array; pass torch.nn.utils.rnn.pad_packed_sequence(logits, "
+        "batch_first=True)[0] and give the tokens that it leaves out weight 0",
+        logits=Raw(PackedSequence([0.0], [1])),
+    ),
+    as_given(
         "legacy_targets_array",
         ArgumentTypeError,
         f"targets {LISTS} a single array; {unstack('targets')}",
@@ -71,6 +78,14 @@ LEGACY = [
         ShapeError,
         "logits[0] must have the shape [batch, classes], got [5]; see that the axes are these",
         logits=LOGITS[0],
+    ),
+    by_example(
+        "legacy_swapped",
+        ShapeError,
+        "logits[0] and targets[0] seem to be swapped, got integer logits[0] [2] and float targets[0] [2, 5]; "
+        "pass them in the other order, or by keyword, as in logits=..., targets=...",
+        logits=TARGETS.T,
+        targets=LOGITS.transpose(1, 0, 2),
     ),
     by_example(
         "legacy_no_classes",
@@ -111,6 +126,13 @@ LEGACY = [
         "targets[1][0] is -1, outside [0, 5); give such positions weight 0",
         {"traced": "labels have no values there"},
         targets=edited(TARGETS.T, at_1_0=-1),
+    ),
+    by_example(
+        "legacy_label_too_large",
+        LabelError,
+        f"targets[1][0] is 5, outside [0, 5); {TOO_LARGE}",
+        {"traced": "labels have no values there"},
+        targets=edited(TARGETS.T, at_1_0=5),
     ),
     by_example(
         "legacy_flag",

@@ -24,6 +24,7 @@ from row import (
     in_a_graph,
     like,
     loss,
+    static,
     tokens,
 )
 
@@ -66,7 +67,16 @@ OPTIONS = [
             in_a_graph(value),
             **{flag: Raw(value)},
         )
-        for flag, value in zip((*FLAGS, *FLAGS), (32000, np.True_, 1, 0, None, "yes", 1.0, [True]), strict=True)
+        for flag, value in zip((*FLAGS, *FLAGS), (32000, np.int64(1), 1, 0, None, "yes", 1.0, [True]), strict=True)
+    ),
+    *(
+        loss(
+            f"{flag}_array",
+            ArgumentTypeError,
+            f"{flag} must be True or False, got an array; {static('bool')}",
+            **{flag: np.array(True)},
+        )
+        for flag in FLAGS
     ),
     loss(
         "loss_function_0",
@@ -89,18 +99,32 @@ OPTIONS = [
             in_a_graph(value),
             check_labels=Raw(value),
         )
-        for value in (1, "yes", np.True_)
+        for value in (1, "yes", np.int64(1))
+    ),
+    loss(
+        "check_labels_array",
+        ArgumentTypeError,
+        f"check_labels must be None, True or False, got an array; {static('bool')}",
+        check_labels=np.array(True),
     ),
     *(
         function(
             f"exact_{kind}_{value!r}",
             ArgumentTypeError,
-            f"exact must be True or False, got {value!r}; pass it by keyword if a positional argument slipped here",
-            in_a_graph(value),
-            exact=Raw(value),
+            f"exact must be True or False, got {value!r}; {SLIPPED}",
+            exact=value,
         )
         for kind, function in (("loss", loss), ("gradient", gradient), ("token", tokens))
-        for value in (1, "yes", np.True_)
+        for value in (1, "yes")
+    ),
+    *(
+        function(
+            f"exact_{kind}_array",
+            ArgumentTypeError,
+            f"exact must be True or False, got an array; {static('bool')}",
+            exact=np.array(True),
+        )
+        for kind, function in (("loss", loss), ("gradient", gradient), ("token", tokens))
     ),
     *(
         function(

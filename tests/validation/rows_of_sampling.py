@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from row import FLOATS, IN_A_GRAPH, KINDS, Raw, edited, like, row
+from row import FLOATS, IN_A_GRAPH, KINDS, PackedSequence, Raw, edited, like, row, static
 
 from seqloss import ArgumentTypeError, DTypeError, LabelError, OptionError, ShapeError, UnreadableError, sampling
 
@@ -158,7 +158,37 @@ SAMPLING = [
         "true_expected must have the shape [3, 1] of labels, got [3]; every size must match, nothing is broadcast",
         true_expected=COUNTS,
     ),
+    nce(
+        "sampled_swapped",
+        ShapeError,
+        "inputs and labels seem to be swapped, got integer inputs [3, 1] and float labels [3, 4]; "
+        "pass them in the other order, or by keyword, as in inputs=..., labels=...",
+        inputs=Y,
+        labels=X,
+    ),
     # --- dtypes and types ---
+    softmax(
+        "sampled_num_sampled_array",
+        ArgumentTypeError,
+        f"num_sampled must be an integer, got an array; {static('int')}",
+        num_sampled=np.array(3),
+    ),
+    softmax(
+        "sampled_flag_array",
+        ArgumentTypeError,
+        f"remove_accidental_hits must be True or False, got an array; {static('bool')}",
+        remove_accidental_hits=np.array(True),
+    ),
+    *(
+        nce(
+            f"sampled_{name}_packed",
+            ArgumentTypeError,
+            f"{name} is a PackedSequence, not a dense array; pass torch.nn.utils.rnn.pad_packed_sequence({name}, "
+            "batch_first=True)[0] and give the tokens that it leaves out weight 0",
+            **{name: Raw(PackedSequence([0.0], [1]))},
+        )
+        for name in ("weights", "biases", "labels", "inputs")
+    ),
     softmax(
         "sampled_inputs_dtype",
         DTypeError,

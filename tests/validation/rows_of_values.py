@@ -2,6 +2,7 @@
 
 import numpy as np
 from row import (
+    CLASS_SECOND,
     EXACT,
     FLOATS,
     KINDS,
@@ -10,6 +11,7 @@ from row import (
     NO_CLASSES,
     NO_IDS,
     TARGETS,
+    TOO_LARGE,
     WEIGHTS,
     Raw,
     backend,
@@ -36,7 +38,7 @@ LABELS = [
     loss(
         "label_too_large",
         LabelError,
-        f"targets[1, 1] is 5, outside [0, 5); {ZERO}",
+        f"targets[1, 1] is 5, outside [0, 5); {TOO_LARGE}",
         TRACED,
         targets=edited(TARGETS, at_1_1=5),
     ),
@@ -50,7 +52,7 @@ LABELS = [
     loss(
         "label_vocabulary",
         LabelError,
-        f"targets[0, 1] is 32000, outside [0, 32000); {ZERO}",
+        f"targets[0, 1] is 32000, outside [0, 32000); {TOO_LARGE}",
         TRACED,
         logits=like(LOGITS, 2, 3, 32000),
         targets=edited(TARGETS, at_0_1=32000),
@@ -58,14 +60,14 @@ LABELS = [
     loss(
         "label_first_of_three",
         LabelError,
-        f"targets[0, 1] is 9, outside [0, 5) (and 2 more); {ZERO}",
+        f"targets[0, 1] is 9, outside [0, 5) (and 2 more); {TOO_LARGE}",
         TRACED,
         targets=edited(TARGETS, at_0_1=9, at_1_0=-3, at_1_1=7),
     ),
     loss(
         "label_first_that_counts",
         LabelError,
-        f"targets[1, 0] is 9, outside [0, 5); {ZERO}",
+        f"targets[1, 0] is 9, outside [0, 5); {TOO_LARGE}",
         TRACED,
         targets=edited(TARGETS, at_0_2=-100, at_1_0=9),
     ),
@@ -80,21 +82,21 @@ LABELS = [
     loss(
         "label_big_endian",
         LabelError,
-        f"targets[1, 1] is {4 << 24}, outside [0, 5); {ZERO}",
+        f"targets[1, 1] is {4 << 24}, outside [0, 5); {TOO_LARGE}",
         TRACED,
         targets=Raw(edited(TARGETS, at_1_1=4 << 24).astype(">i4")),
     ),
     loss(
         "label_uint8",
         LabelError,
-        f"targets[1, 1] is 255, outside [0, 5); {ZERO}",
+        f"targets[1, 1] is 255, outside [0, 5); {TOO_LARGE}",
         TRACED,
         targets=edited(TARGETS, at_1_1=255).astype("uint8"),
     ),
     loss(
         "label_of_bool_weight",
         LabelError,
-        f"targets[1, 1] is 5, outside [0, 5); {ZERO}",
+        f"targets[1, 1] is 5, outside [0, 5); {TOO_LARGE}",
         TRACED,
         targets=edited(TARGETS, at_1_1=5),
         weights=WEIGHTS > 0,
@@ -102,7 +104,7 @@ LABELS = [
     loss(
         "label_of_nan_weight",
         LabelError,
-        f"targets[1, 1] is 5, outside [0, 5); {ZERO}",
+        f"targets[1, 1] is 5, outside [0, 5); {TOO_LARGE}",
         TRACED,
         targets=edited(TARGETS, at_1_1=5),
         weights=edited(WEIGHTS, at_1_1=np.nan),
@@ -118,7 +120,7 @@ LABELS = [
     loss(
         "label_checked_by_force",
         LabelError,
-        f"targets[1, 1] is 5, outside [0, 5); {ZERO}",
+        f"targets[1, 1] is 5, outside [0, 5); {TOO_LARGE}",
         TRACED,
         targets=edited(TARGETS, at_1_1=5),
         check_labels=True,
@@ -126,7 +128,7 @@ LABELS = [
     gradient(
         "label_of_gradient",
         LabelError,
-        f"targets[1, 1] is 5, outside [0, 5); {ZERO}",
+        f"targets[1, 1] is 5, outside [0, 5); {TOO_LARGE}",
         TRACED,
         targets=edited(TARGETS, at_1_1=5),
     ),
@@ -142,6 +144,8 @@ LABELS = [
 
 # --- token_loss ---
 
+TOKEN_TARGETS = "targets must have the shape [2, 3] of logits without the class axis, got"
+
 TOKENS = [
     tokens(
         "token_logits_rank_0",
@@ -153,14 +157,54 @@ TOKENS = [
     tokens(
         "token_targets_size",
         ShapeError,
-        f"targets must have the shape [2, 3] of logits without the class axis, got [3, 2]; {EXACT}",
+        f"{TOKEN_TARGETS} [3, 2]; {EXACT}",
         targets=TARGETS.T,
     ),
     tokens(
         "token_targets_one_hot",
         ShapeError,
-        f"targets must have the shape [2, 3] of logits without the class axis, got [2, 3, 5]; {EXACT}",
+        f"{TOKEN_TARGETS} [2, 3, 5]; one-hot targets become labels by argmax over their last axis",
         targets=np.eye(5, dtype="int32")[TARGETS],
+    ),
+    tokens(
+        "token_targets_soft",
+        ShapeError,
+        f"{TOKEN_TARGETS} [2, 3, 5]; probabilities go to seqloss.softmax_cross_entropy_with_logits",
+        targets=LOGITS,
+    ),
+    tokens(
+        "token_targets_with_an_axis_of_1",
+        ShapeError,
+        f"{TOKEN_TARGETS} [2, 3, 1]; take the last axis off, as in targets[..., 0]",
+        targets=TARGETS[..., None],
+    ),
+    tokens("token_targets_rank_3", ShapeError, f"{TOKEN_TARGETS} [2, 3, 4]; {EXACT}", targets=like(TARGETS, 2, 3, 4)),
+    tokens(
+        "token_logits_with_classes_second",
+        ShapeError,
+        f"logits must have the shape [..., classes], got [2, 5, 3] beside targets [2, 3]; {CLASS_SECOND}",
+        logits=LOGITS.transpose(0, 2, 1),
+    ),
+    tokens(
+        "token_logits_and_targets_swapped",
+        ShapeError,
+        "logits and targets seem to be swapped, got integer logits [2, 3] and float targets [2, 3, 5]; "
+        "pass them in the other order, or by keyword, as in logits=..., targets=...",
+        logits=TARGETS,
+        targets=LOGITS,
+    ),
+    tokens(
+        "token_active_with_an_axis_of_1",
+        ShapeError,
+        "active must have the shape [2, 3] of logits without the class axis, got [2, 3, 1]; "
+        "take the last axis off, as in active[..., 0]",
+        active=np.ones((2, 3, 1), bool),
+    ),
+    tokens(
+        "token_active_of_classes",
+        ShapeError,
+        f"active must have the shape [2, 3] of logits without the class axis, got [2, 3, 5]; {EXACT}",
+        active=np.ones((2, 3, 5), bool),
     ),
     tokens(
         "token_active_size",
@@ -198,22 +242,22 @@ TOKENS = [
     tokens(
         "token_label",
         LabelError,
-        "targets[1, 1] is 5, outside [0, 5); set active to False at such positions",
+        "targets[1, 1] is -1, outside [0, 5); set active to False at such positions",
         TRACED,
-        targets=edited(TARGETS, at_1_1=5),
+        targets=edited(TARGETS, at_1_1=-1),
         active=WEIGHTS > 0,
     ),
     tokens(
         "token_label_without_active",
         LabelError,
-        "targets[1, 1] is 5, outside [0, 5); set active to False at such positions, as in active=(targets != 5)",
+        "targets[1, 1] is -1, outside [0, 5); set active to False at such positions, as in active=(targets != -1)",
         TRACED,
-        targets=edited(TARGETS, at_1_1=5),
+        targets=edited(TARGETS, at_1_1=-1),
     ),
     tokens(
         "token_label_rank_0",
         LabelError,
-        "targets is 5, outside [0, 5); set active to False at such positions, as in active=(targets != 5)",
+        f"targets is 5, outside [0, 5); {TOO_LARGE}",
         TRACED,
         logits=LOGITS[0, 0],
         targets=edited(TARGETS, at_1_1=5)[1, 1],
@@ -244,7 +288,15 @@ MASKS = [
             in_a_graph(value),
             maxlen=Raw(value),
         )
-        for value in (3.0, True, "3", np.array(3))
+        for value in (3.0, True, "3", np.float32(3))
+    ),
+    mask(
+        "maxlen_array",
+        ArgumentTypeError,
+        "maxlen must be a Python integer or None, got an array; it is the width of the mask, so it cannot be traced: "
+        "take it from a shape, as in targets.shape[1], or make it static, as with functools.partial or "
+        "jax.jit(..., static_argnames=...), or pass int(...) of it",
+        maxlen=np.array(3),
     ),
     mask(
         "maxlen_negative", ShapeError, "maxlen must not be negative, got -1; a mask has at least 0 columns", maxlen=-1

@@ -15,14 +15,19 @@ from seqloss.testing import frameworks
 # --- ways to call a function with the dict of those arguments that are traced ---
 
 
-def torch_compile(function, fullgraph=False):
+def torch_compile(function, **options):
     torch = importlib.import_module("torch")
     torch.compiler.reset()
-    return torch.compile(function, backend="aot_eager", fullgraph=fullgraph)
+    return torch.compile(function, backend="aot_eager", **options)
 
 
 def torch_fullgraph(function):
     return torch_compile(function, fullgraph=True)
+
+
+def torch_dynamic(function):
+    """With symbolic sizes, which every function gets when it is called with a third size."""
+    return torch_compile(function, fullgraph=True, dynamic=True)
 
 
 def tf_function(function):
@@ -35,7 +40,12 @@ def jax_jit(function):
 
 WAYS = {
     "numpy": {"eager": lambda function: function},
-    "torch": {"eager": lambda function: function, "compile": torch_compile, "fullgraph": torch_fullgraph},
+    "torch": {
+        "eager": lambda function: function,
+        "compile": torch_compile,
+        "fullgraph": torch_fullgraph,
+        "dynamic": torch_dynamic,
+    },
     "tensorflow": {"eager": lambda function: function, "function": tf_function},
     "jax": {"eager": lambda function: function, "jit": jax_jit},
 }
@@ -48,12 +58,14 @@ class Deviation(NamedTuple):
     reason: str
 
 
+WHOLE = Deviation(
+    lambda: importlib.import_module("torch._dynamo.exc").Unsupported,
+    "PyTorch refuses every exception that leaves a graph which must be whole",
+)
 DEVIATIONS = {
     ("tensorflow", "function"): Deviation(None, "AutoGraph puts the text at the end of a trace of the user's code"),
-    ("torch", "fullgraph"): Deviation(
-        lambda: importlib.import_module("torch._dynamo.exc").Unsupported,
-        "PyTorch refuses every exception that leaves a graph which must be whole",
-    ),
+    ("torch", "fullgraph"): WHOLE,
+    ("torch", "dynamic"): WHOLE,
 }
 
 
@@ -70,11 +82,13 @@ def product(names, full):
     for name in names:
         for way in WAYS[name]:
             rows = [row for row in ROWS if holds(row, name, way)]
-            some = (name, way) == ("torch", "compile") and not full
-            yield from ((name, way, row) for row in (enough(rows) if some else rows))
+            if name == "torch" and not full:
+                rows = {"compile": enough, "dynamic": one_of_each}.get(way, list)(rows)
+            yield from ((name, way, row) for row in rows)
 
 
 def holds(row, name, way):
+    way = "fullgraph" if way == "dynamic" else way
     return not {name, f"{name}-{way}", "eager" if way == "eager" else "traced"} & set(row.unlike)
 
 
@@ -89,6 +103,11 @@ def enough(rows):
         first.setdefault(row.function, row.name)
         first.setdefault(row.error, row.name)
     return [row for row in rows if row.name in first.values() or not holds(row, "torch", "fullgraph")]
+
+
+def one_of_each(rows):
+    """One row for each function and class. What symbolic sizes spoil is the text of sizes, which all rows share."""
+    return list({(row.function, row.error): row for row in rows}.values())
 
 
 def placed(driver, value):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from seqloss.backends.torch import rows
-from seqloss.backends.torch.ops import _is_tracing, _writable
+from seqloss.backends.torch.ops import _in_reverse, _is_tracing, _writable
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
 
 
@@ -49,7 +49,7 @@ def token_nll_pullback(
 
 
 class _TokenNLL(torch.autograd.Function):
-    # setup_context and the vmap rule are what torch.func asks for; with a jvp, compile(fullgraph=True) would refuse.
+    # setup_context and the vmap rule are what torch.func asks for.
     generate_vmap_rule = True
 
     @staticmethod
@@ -75,6 +75,9 @@ class _TokenNLL(torch.autograd.Function):
         return token_nll_pullback(to_nll, logits, targets, active, statistics), None, None
 
 
+_differentiable = _in_reverse(_TokenNLL)
+
+
 def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
     y = targets.to(torch.int64)
     legal = (y >= 0) & (y < logits.shape[-1])
@@ -83,7 +86,7 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
 
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
     """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
-    return _writable(_TokenNLL.apply(logits, targets, active)[0])
+    return _writable(_differentiable(logits, targets, active)[0])
 
 
 def _prepare(logits: Array, targets: Array, dtype: torch.dtype) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from seqloss.core import compensated
+from seqloss.core.errors import FORWARD_MODE, BackendError
 from seqloss.core.protocol import Array
 from seqloss.core.shapes import Shape
 
@@ -150,6 +151,23 @@ def _writable(x: Array) -> Array:
     return x if type(x) is torch.Tensor else x.clone()
 
 
+def _no_jvp(ctx: Any, *tangents: Any) -> Any:
+    raise BackendError(FORWARD_MODE)
+
+
+def _in_reverse(operation: Any) -> Any:
+    """``operation.apply``, which refuses forward mode in words of this library.
+
+    A jvp does so. torch.compile cannot trace a class that has one, and need not: it differentiates what it traces.
+    """
+    refusing: Any = type(operation.__name__, (operation,), {"jvp": staticmethod(_no_jvp)})
+
+    def apply(*arguments: Any) -> Any:
+        return (operation if torch.compiler.is_compiling() else refusing).apply(*arguments)
+
+    return apply
+
+
 def stop_gradient(x: Array) -> Array:
     return x.detach()
 
@@ -194,6 +212,8 @@ def concat(arrays: Sequence[Array], *, axis: int) -> Array:
 
 class _Rows(torch.autograd.Function):
     """Rows of a parameter, with a sparse gradient. Plain eager autograd alone sees it."""
+
+    jvp = staticmethod(_no_jvp)
 
     @staticmethod
     def forward(ctx: Any, x: Array, indices: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqloss.backends.torch.ops import _PLAIN, _is_tracing, _writable
+from seqloss.backends.torch.ops import _PLAIN, _in_reverse, _is_tracing, _no_jvp, _writable
 from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Rule
 
@@ -24,7 +24,7 @@ def fuse(rule: Rule, arrays: Sequence[Any]) -> Array:
 
 
 def in_float64(rule: Rule, arrays: Sequence[Any]) -> Array:
-    return _writable(_Traced.apply(rule, *arrays) if _is_tracing() else _Fused.apply(rule, True, *arrays))
+    return _writable(_traced(rule, *arrays) if _is_tracing() else _Fused.apply(rule, True, *arrays))
 
 
 def float64() -> AbstractContextManager[Any]:
@@ -33,6 +33,8 @@ def float64() -> AbstractContextManager[Any]:
 
 class _Fused(torch.autograd.Function):
     """Plain eager autograd alone: torch.func and torch.compile never see it, so it can be of the lightest kind."""
+
+    jvp = staticmethod(_no_jvp)
 
     @staticmethod
     def forward(ctx: Any, rule: Any, once: bool, *arrays: Array) -> Array:
@@ -82,6 +84,9 @@ class _Traced(torch.autograd.Function):
         return None, *_gradients(ctx.rule, ctx.needs_input_grad[1:], cotangent, ctx.saved_tensors)
 
 
+_traced = _in_reverse(_Traced)
+
+
 def _gradients(
     rule: Rule, needed: Sequence[bool], cotangent: Array, arrays: Sequence[Array]
 ) -> tuple[Array | None, ...]:
@@ -90,7 +95,7 @@ def _gradients(
         _, residuals = rule.forward(*arrays)
         return rule.pullback(arrays, residuals, cotangent)
     places = tuple(i for i, is_needed in enumerate(needed) if is_needed)
-    gradients = iter(_Gradients.apply(rule, places, cotangent, *arrays))
+    gradients = iter(_gradients_once(rule, places, cotangent, *arrays))
     return tuple(next(gradients) if is_needed else None for is_needed in needed)
 
 
@@ -111,6 +116,9 @@ class _Gradients(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Array) -> Any:
         raise BackendError(EXACT_ONCE)
+
+
+_gradients_once = _in_reverse(_Gradients)
 
 
 # --- tensors in the memory of the host -----------------------------------------------------------------------------

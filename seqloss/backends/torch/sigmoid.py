@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from seqloss.backends.torch.ops import _writable
+from seqloss.backends.torch.ops import _in_reverse, _writable
 from seqloss.core.protocol import Array
 
 
@@ -61,9 +61,12 @@ class _SigmoidNLL(torch.autograd.Function):
         return sigmoid_nll_pullback(cotangent, logits, labels, pos_weight, wanted)
 
 
+_differentiable = _in_reverse(_SigmoidNLL)
+
+
 def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
     """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
-    return _writable(_SigmoidNLL.apply(logits, labels, pos_weight))
+    return _writable(_differentiable(logits, labels, pos_weight))
 
 
 def _softplus(x: Array) -> Array:

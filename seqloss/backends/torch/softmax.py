@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from seqloss.backends.torch.ops import _writable
+from seqloss.backends.torch.ops import _in_reverse, _writable
 from seqloss.core.protocol import Array, LabelStatistics
 
 
@@ -72,9 +72,12 @@ class _SoftmaxNLL(torch.autograd.Function):
         return *softmax_nll_pullback(to_nll, logits, labels, mass, LabelStatistics(*statistics), wanted), None
 
 
+_differentiable = _in_reverse(_SoftmaxNLL)
+
+
 def differentiable_softmax_nll(logits: Array, labels: Array, mass: Array) -> Array:
     """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
-    return _writable(_SoftmaxNLL.apply(logits, labels, mass)[0])
+    return _writable(_differentiable(logits, labels, mass)[0])
 
 
 def _prepare(logits: Array) -> Array:

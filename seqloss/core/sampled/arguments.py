@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from seqloss.core import dispatch, dtypes, labels, options, shapes
+from seqloss.core.arguments import see_order
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError, UnreadableError
 from seqloss.core.protocol import Argument, Array
@@ -69,6 +70,7 @@ def receive(options: Options, weights: Any, biases: Any, labels: Any, inputs: An
     call = Call("inputs", inputs)
     parts = (_parts(call, name, value) for name, value in (("weights", weights), ("biases", biases)))
     given = Given(call, *parts, call.beside("labels", labels))
+    see_order(call.main, given.labels, 0)
     shapes.rank("inputs", call.main.shape, 2, "[batch, dim]")
     dtypes.float_dtype("inputs", call.main.dtype)
     _check_weights(given, options.num_classes)
@@ -79,6 +81,7 @@ def receive(options: Options, weights: Any, biases: Any, labels: Any, inputs: An
 
 def _parts(call: Call, name: str, value: Any) -> tuple[Argument, ...]:
     """An array, or a list of shards of it. A list of numbers, or of lists of them, is an array."""
+    dispatch.refuse_packed(name, value)
     if isinstance(value, (list, tuple)) and any(not isinstance(x, (list, tuple, int, float)) for x in value):
         return tuple(call.beside(f"{name}[{i}]", x) for i, x in enumerate(value))
     return (call.beside(name, value),)
@@ -167,7 +170,7 @@ def to_draw(given: Given, options: Options) -> Argument:
             "host; draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, "
             "and pass them as sampled_values"
         )
-    labels.check(y, options.num_classes, None, True, mend=IS_CLASS)
+    labels.check(y, options.num_classes, None, True, mend=IS_CLASS, too_large=IS_CLASS)
     if options.num_sampled > options.num_classes:
         raise OptionError(
             f"num_sampled is {options.num_sampled}, but the candidates that are drawn here are all different, and "
@@ -241,7 +244,7 @@ def _placed_ids(call: Call, argument: Argument, classes: int, rank: int) -> Arra
 
     Unsigned ids that are too large turn negative, and so stay illegal.
     """
-    labels.check(argument, classes, None, None, mend=IS_CLASS)
+    labels.check(argument, classes, None, None, mend=IS_CLASS, too_large=IS_CLASS)
     argument = labels.for_placing(argument, classes) if argument.is_host else argument
     array = dispatch.place(call.backend, argument, call.main.value)
     array = call.backend.with_rank(array, rank) if argument.shape is None else array

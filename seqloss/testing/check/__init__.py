@@ -13,6 +13,7 @@ from seqloss.testing.check.known import known, whole
 from seqloss.testing.check.resolving import resolve
 from seqloss.testing.check.result import Finding, LossCheck
 from seqloss.testing.check.subjects import Adapted
+from seqloss.testing.check.text import option
 from seqloss.testing.invariants import INVARIANTS, Invariant
 
 __all__ = ["Conventions", "Finding", "LossCheck", "check_loss", "resolve"]
@@ -104,7 +105,20 @@ def check_loss(
     >>> found.findings[0].example["weights"]  # one token that counts, and one that does not
     [[1.0], [0.0]]
     """
-    name, fn, backend, conventions = _completed(fn, backend, conventions)
+    return run(fn, backend, conventions, modes, invariants, seed)
+
+
+def run(
+    fn: Callable[..., Any],
+    backend: str | None,
+    conventions: Conventions | None,
+    modes: Iterable[str] | None,
+    invariants: Iterable[str] | None,
+    seed: int,
+    shell: bool = False,
+) -> LossCheck:
+    """:func:`check_loss`. ``shell``: errors speak of options of the command line."""
+    name, fn, backend, conventions = _completed(fn, backend, conventions, shell)
     driver = _driver(backend)
     chosen = _chosen(invariants)
     adapted = Adapted(fn, conventions, driver)
@@ -112,13 +126,13 @@ def check_loss(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ArgumentTypeError(f"seed must be an integer of at least 0, got {seed!r}")
     with _quiet():
-        adapted.try_out(name)
+        adapted.try_out(name, shell)
         found = tuple(finding for invariant in chosen for finding in findings(subject, invariant, seed))
     return LossCheck(name, backend, conventions, seed, found)
 
 
 def _completed(
-    fn: Any, backend: str | None, conventions: Conventions | None
+    fn: Any, backend: str | None, conventions: Conventions | None, shell: bool
 ) -> tuple[str, Callable[..., Any], str, Conventions]:
     """Name, function, framework and conventions, where they are known."""
     if not callable(fn):
@@ -145,7 +159,7 @@ def _completed(
     if backend == "numpy" and conventions.gradient == "autodiff":
         raise OptionError(
             "NumPy differentiates nothing; pass a function that returns (loss, gradient), and "
-            "Conventions(..., gradient='returned')"
+            + option("gradient", "returned", shell)
         )
     return name, fn, backend, conventions
 
@@ -156,7 +170,7 @@ def _driver(backend: str) -> Any:
     try:
         return frameworks.load(backend)
     except ImportError as error:
-        raise BackendError(f"{backend} cannot be imported: {error}; install seqloss[{backend}]") from error
+        raise BackendError(f"{backend} cannot be imported: {error}; add it with: pip install {backend}") from error
 
 
 def _chosen(names: Iterable[str] | None) -> list[Invariant]:

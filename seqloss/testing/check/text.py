@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seqloss.testing.check.conventions import Conventions
     from seqloss.testing.check.result import Finding, LossCheck
 
 WIDTH = 120
@@ -60,6 +61,22 @@ def _entry(key: str, value: Any) -> list[str]:
 def plain(text: str) -> str:
     """With the few typographic signs of docstrings spelled in ASCII."""
     return text.replace("\N{HORIZONTAL ELLIPSIS}", "...").replace("``", "")
+
+
+def option(name: str, value: Any, shell: bool) -> str:
+    """A convention as it is written: in Python, or as an option of the command line."""
+    return f"--{name.replace('_', '-')} {value}" if shell else f"{name}={value!r}"
+
+
+def spelled(conventions: Conventions, shell: bool) -> str:
+    """All conventions of a loss, as they are written."""
+    if not shell:
+        return f"{conventions}"
+    said = {"arguments": ",".join(conventions.arguments)}
+    said |= {name: getattr(conventions, name) for name in ("layout", "returns", "gradient")}
+    if conventions.ignore_label is not None:
+        said["ignore_label"] = f"{conventions.ignore_label}"
+    return " ".join(option(name, value, shell) for name, value in said.items())
 
 
 def numbers(x: Any) -> str:

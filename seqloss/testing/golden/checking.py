@@ -124,8 +124,9 @@ def _check_known(golden: Golden) -> None:
     for what, names in unknown.items():
         if names:
             raise GoldenError(
-                f"it is not known how to compute this recording ({what}: {', '.join(names)}); pass compute=, which "
-                f"takes {', '.join(golden.inputs)} and returns results by name"
+                f"it is not known how to compute this recording ({what}: {', '.join(names)}); pass compute= to "
+                f"seqloss.testing.golden.check, a function that takes {', '.join(golden.inputs)} and returns results "
+                "by name"
             )
 
 

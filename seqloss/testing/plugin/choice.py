@@ -54,7 +54,7 @@ def _named(config: pytest.Config) -> list[str] | None:
     if missing:
         raise pytest.UsageError(
             f"{where} names {', '.join(missing)}, which cannot be imported here: install it, as in "
-            f'python -m pip install "seqloss[{",".join(missing)}]", or name others'
+            f"python -m pip install {' '.join(missing)}, or name others"
         )
     return names
 

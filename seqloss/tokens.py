@@ -82,7 +82,7 @@ def token_loss(logits: Array, targets: Array, *, active: Array | None = None, ex
     >>> print(f"{float(seqloss.token_loss(confident, 0)):.4e}")
     4.1223e-09
     """
-    options.exact(exact)
+    exact = options.exact(exact)
     call = arguments.tokens(arguments.receive(logits, targets, active, "active"), exact)
     with call.backend.scope(None):
         nll = builtin_loss.token_losses(call.backend, call.logits, call.targets, call.active, exact)
