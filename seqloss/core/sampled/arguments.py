@@ -68,8 +68,8 @@ def check_options(given: Options) -> None:
 def receive(options: Options, weights: Any, biases: Any, labels: Any, inputs: Any) -> Given:
     """Find the backend of a call, which the inputs decide, and check what needs no values."""
     call = Call("inputs", inputs)
-    parts = (_parts(call, name, value) for name, value in (("weights", weights), ("biases", biases)))
-    given = Given(call, *parts, call.beside("labels", labels))
+    of_weights, of_biases = _parts(call, "weights", weights), _parts(call, "biases", biases)
+    given = Given(call, of_weights, of_biases, call.beside("labels", labels))
     see_order(call.main, given.labels, 0)
     shapes.rank("inputs", call.main.shape, 2, "[batch, dim]")
     dtypes.float_dtype("inputs", call.main.dtype)
