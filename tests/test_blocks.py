@@ -184,6 +184,17 @@ def test_odd_nans_stay_nan_in_bfloat16():
     assert np.isnan((gradient.astype(np.uint32) << 16).view(np.float32)).all()
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [("float16", 10), ("uint16", 7)])
+def test_nothing_is_rounded_twice(dtype, bits):
+    """Just above and below the middle between two half-precision numbers, by less than float32 can tell."""
+    unit, tiny = 2.0**-bits, 2.0**-40
+    middle = np.array([1 + unit / 2, 1 + 3 * unit / 2])
+    rounded = [kernel._narrowed(x, np.dtype(dtype)) for x in (middle - tiny, middle.copy(), middle + tiny)]
+    if dtype == "uint16":  # the bits of bfloat16
+        rounded = [(x.astype("uint32") << 16).view("float32") for x in rounded]
+    np.testing.assert_array_equal(rounded, [[1, 1 + unit], [1, 1 + 2 * unit], [1 + unit, 1 + 2 * unit]])
+
+
 @pytest.mark.parametrize("classes", [63, 1023, 1024, 1039, 4099])
 def test_sums_of_any_number_of_classes(classes):
     x = np.random.default_rng(0).random((3, classes), "float32")

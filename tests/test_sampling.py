@@ -290,7 +290,9 @@ def test_a_candidate_that_is_no_class_while_tracing(name, mode):
 # --- shards ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shards, strategy", [(1, "mod"), (2, "mod"), (2, "div"), (4, "div"), (11, "mod"), (11, "div")])
+@pytest.mark.parametrize(
+    "shards, strategy", [(1, "mod"), (2, "mod"), (2, "div"), (4, "div"), (5, "div"), (11, "mod"), (11, "div")]
+)
 def test_shards(framework, shards, strategy):
     """The same values, and each shard has the gradient of its rows. Of 11 shards of 9 classes two are empty."""
     arrays = draw()

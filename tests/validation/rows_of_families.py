@@ -261,6 +261,10 @@ WEIGHTED = [
         label_smoothing="0.1",
     ),
     one_hot("one_hot_scope", ArgumentTypeError, "scope must be a string or None, got 3", scope=3),
+    *(
+        function(f"{name}_scope", ArgumentTypeError, "scope must be a string or None, got 3", scope=3)
+        for name, function in (("many", many), ("ids", ids))
+    ),
     ids("ids_without_labels", ArgumentTypeError, f"labels is None, {KINDS}", labels=None),
     ids(
         "ids_label_axes",
