@@ -42,7 +42,7 @@ def some(rows, kind):
 
 
 def pytest_generate_tests(metafunc):
-    is_case = metafunc.function is test_case
+    is_case = metafunc.function is test_a_case
     every = cases.CASES if is_case else families.FAMILIES
     found = []
     for name in metafunc.config.getoption("--backends").split(","):
@@ -63,9 +63,9 @@ def pytest_generate_tests(metafunc):
     )
 
 
-def test_case(driver_name, setting, row):
+def test_a_case(driver_name, setting, row):
     suite.run(driver_name, setting, "float32", row)
 
 
-def test_family(driver_name, setting, row):
+def test_a_row(driver_name, setting, row):
     family_suite.run(driver_name, setting, "float32", row)
