@@ -85,7 +85,7 @@ def token_nll_pullback(
 def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
     index = targets.astype(np.intp, copy=False)
     legal = index.view(np.uintp) < logits.shape[-1]  # what is negative is huge
-    return np.where(legal, index, 0), legal
+    return index if np.count_nonzero(legal) == legal.size else np.where(legal, index, 0), legal
 
 
 def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
