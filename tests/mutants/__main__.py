@@ -97,7 +97,8 @@ def tried(mutant, framework, where, lines, seconds, full):
     # Lines that run when a module is imported may be behind any test. And a compiler reads lines without running them:
     # after the tests that run a line come the others of the same functions, which may do so under a compiler.
     functions = {name.partition("[")[0] for name in tests or seconds}
-    others = (name for name in seconds if name.partition("[")[0] in functions and name not in tests)
+    is_read = framework != "numpy" or not tests
+    others = (name for name in seconds if is_read and name.partition("[")[0] in functions and name not in tests)
     chosen = [*sorted(tests, key=seconds.get), *sorted(others, key=seconds.get)]
     only = where / "only.json"
     only.write_text(json.dumps([*functions] if full else chosen))
