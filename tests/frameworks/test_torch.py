@@ -325,6 +325,16 @@ def test_a_structure_error_while_compiling_is_torchs_own(export):
         run(z, y.T, w)
 
 
+def test_a_flag_of_numpy_in_a_program_is_refused_in_words():
+    """In a program it is an array; the message says what to pass instead."""
+    z, y, w = arrays()
+    program = torch.compile(
+        lambda z: seqloss.sequence_loss(z, y, w, average_across_batch=np.True_), fullgraph=True, backend="aot_eager"
+    )
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"average_across_batch must be .* or pass bool\(\.\.\.\)"):
+        program(z)
+
+
 @pytest.mark.parametrize("run", ["compile", "export"])
 def test_a_structure_error_keeps_its_class_elsewhere(run):
     z, y, w = arrays()
