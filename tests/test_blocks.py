@@ -3,6 +3,8 @@
 import gc
 import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -306,6 +308,24 @@ def test_an_error_in_a_thread_is_raised(in_main):
 
     with pytest.raises(ZeroDivisionError):
         threads.share(work, list(range(100)), 2)
+
+
+def test_an_error_is_raised_when_no_thread_is_at_work_any_more(monkeypatch):
+    everybody, main, ended = threading.Barrier(3, timeout=30), threading.current_thread(), []
+
+    def work(pieces):
+        for piece in pieces:
+            everybody.wait()
+            if threading.current_thread() is not main:
+                time.sleep(0.1 * piece)  # one is slower than the other
+                ended.append(piece)
+                raise ZeroDivisionError(piece)
+
+    with ThreadPoolExecutor(2) as helpers:
+        monkeypatch.setattr(threads, "_helpers", [helpers])
+        with pytest.raises(ZeroDivisionError):
+            threads.share(work, [0, 1, 2], 3)
+        assert len(ended) == 2
 
 
 def test_threads_are_kept_and_are_no_more_than_the_cores(monkeypatch):

@@ -239,6 +239,17 @@ def test_labels_that_count_are_checked(framework):
         seqloss.sparse_softmax_cross_entropy(framework.array(bad), framework.array(LOGITS), [[1], [1]])
 
 
+@pytest.mark.parametrize("weight, counts", [(2.0**-126, True), (2.0**-127, False)])
+def test_the_smallest_weight_that_counts(framework, weight, counts):
+    bad = np.full_like(IDS, -5)
+    given = framework.array(bad), framework.array(LOGITS), weight
+    if counts:
+        with pytest.raises(seqloss.LabelError):
+            seqloss.sparse_softmax_cross_entropy(*given)
+    else:
+        assert framework.to_numpy(seqloss.sparse_softmax_cross_entropy(*given)) == 0
+
+
 @pytest.mark.parametrize("weights", [(2, 3), (2, 3, 1), (2, 1), (2, 1, 1), (1, 3, 1), ()])
 @pytest.mark.parametrize("labels", [(2, 3), (2, 3, 1)])
 def test_sparse_takes_a_last_axis_of_size_one_off(framework, labels, weights):

@@ -163,12 +163,15 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the choice (0)")
     parser.add_argument("--minutes", type=float, default=60, help="no fault is tried after so many (60)")
     parser.add_argument("--full", action="store_true", help="try what is not noticed with the full product")
+    parser.add_argument("--without", default="", metavar="ID,ID", help="faults with a reason: not to be tried")
     options = parser.parse_args()
     options.state.mkdir(parents=True, exist_ok=True)
     mutants = drawn(options.count, options.seed)
     if options.framework != "report":
         end = time.monotonic() + 60 * options.minutes
-        work(options.state, options.framework, mutants, end, options.full)
+        without = options.without.split(",")
+        left = [mutant for mutant in mutants if mutant["id"] not in without]
+        work(options.state, options.framework, left, end, options.full)
     report(options.state, mutants)
 
 

@@ -301,6 +301,12 @@ MASKS = [
     mask(
         "maxlen_negative", ShapeError, "maxlen must not be negative, got -1; a mask has at least 0 columns", maxlen=-1
     ),
+    mask(
+        "maxlen_large",
+        ShapeError,
+        "maxlen must be below 2**31, got 2147483648; no mask has so many columns",
+        maxlen=2**31,
+    ),
     *(
         mask(
             f"mask_dtype_{value!r}",
