@@ -14,8 +14,9 @@ import wrong_losses
 import seqloss
 from seqloss.testing import Conventions, Finding, LossCheck, check_loss, frameworks
 from seqloss.testing.check import judging, resolve
+from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.shrinking import Smallest, Violating, smallest
-from seqloss.testing.check.subjects import Adapted
+from seqloss.testing.check.subjects import subject
 from seqloss.testing.invariants import INVARIANTS, Batch, InvariantViolation, NotApplicable, Subject
 from seqloss.testing.invariants.probe import Probe
 
@@ -320,11 +321,11 @@ def test_refused_dtype_is_not_applicable():
 
 @pytest.mark.parametrize("convention, weight", [("ignoring", 0.5), ("unweighted", 0.0)])
 def test_weights_that_the_loss_cannot_take_are_not_applicable(convention, weight):
-    subject = Adapted(RIGHT[convention], RETURNED[convention], frameworks.load("numpy")).subject(())
+    asked = subject(Adapted(RIGHT[convention], RETURNED[convention], frameworks.load("numpy")))
     batch = INVARIANTS["one_hot"].draw(np.random.default_rng(0))
     batch.weights[:] = weight
     with pytest.raises(NotApplicable):
-        subject(*batch)
+        asked(*batch)
 
 
 def test_warnings_of_the_loss_are_not_shown():

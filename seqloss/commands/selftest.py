@@ -156,10 +156,12 @@ def _row(backend: str, finding: dict[str, Any]) -> Row:
     invariant, mode, dtype, verdict, detail = (
         finding[name] for name in ("invariant", "mode", "dtype", "verdict", "detail")
     )
+    from seqloss.testing.check import text
+
     detail = " ".join(detail.split())
     if len(detail) > _LONGEST_DETAIL:
         detail = f"{detail[: _LONGEST_DETAIL - 4]} ..."
-    shown = "VIOLATED" if verdict == "violated" else verdict
+    shown = text.verdict(verdict, finding["kind"])
     name = f"{backend} {invariant} {mode} {dtype}"
     problems = [finding["shown"]] if verdict == "violated" else []
     return Row(name, (backend, invariant, mode, dtype, shown, detail or "-"), _STATUS.get(verdict, "neutral"), problems)

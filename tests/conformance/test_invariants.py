@@ -1,5 +1,7 @@
 """The invariants of the testing kit, on the library in every framework and on losses that are wrong on purpose."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import suite
@@ -7,8 +9,9 @@ import wrong_losses
 
 import seqloss
 from seqloss.testing import frameworks
+from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.conventions import Conventions
-from seqloss.testing.check.subjects import Adapted
+from seqloss.testing.check.subjects import subject
 from seqloss.testing.invariants import INVARIANTS, InvariantViolation, NotApplicable, Subject
 
 # Every question to a mode of this table is a compilation of its own, of 0.2 to 2 seconds. Such a mode is asked what a
@@ -37,7 +40,17 @@ def asked(name, mode):
         return ASKED_OF_COMPILERS
     driver = frameworks.load(name)
     # Asked once, beside eager mode, of what the framework has.
-    once = {"modes": driver.COMPILERS, "second": driver.hessian_product}
+    once = {
+        "modes": driver.COMPILERS,
+        "layouts": driver.LAYOUTS,
+        "surroundings": driver.SURROUNDINGS,
+        "unrecorded": driver.UNRECORDED,
+        "second": driver.hessian_product,
+        "dweights": driver.pullback,
+        "pullback": driver.pullback,
+        "vmapped": driver.mapped,
+        "cast": driver,
+    }
     return [
         invariant
         for invariant in INVARIANTS
@@ -95,8 +108,11 @@ def adapted(name, mode, dtype):
         flags = {"average_across_timesteps": False, "average_across_batch": False}
         return tuple(map(driver.to_numpy, asked(arrays, given, **flags)))
 
-    autodiff = Adapted(seqloss.sequence_loss, Conventions(), driver).subject(tuple(driver.COMPILERS))
-    return Subject(loss, upstream=upstream, modes=autodiff.modes, second=autodiff.second)
+    function, gradient = (seqloss.sequence_loss, "autodiff")
+    if name == "numpy":
+        function, gradient = (seqloss.sequence_loss_and_grad, "returned")
+    whole = subject(Adapted(function, Conventions(gradient=gradient), driver), tuple(driver.COMPILERS))
+    return replace(whole, loss=loss, upstream=upstream, scalar=False)
 
 
 def test_every_framework(name, mode, dtype, invariant):

@@ -7,13 +7,15 @@ from typing import Any
 
 from seqloss.core.errors import ArgumentTypeError, BackendError, OptionError
 from seqloss.testing import frameworks
+from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.conventions import Conventions
 from seqloss.testing.check.judging import findings
 from seqloss.testing.check.known import known, whole
 from seqloss.testing.check.resolving import resolve
 from seqloss.testing.check.result import Finding, LossCheck
-from seqloss.testing.check.subjects import Adapted
+from seqloss.testing.check.subjects import subject
 from seqloss.testing.check.text import option
+from seqloss.testing.check.trying import try_out
 from seqloss.testing.invariants import INVARIANTS, Invariant
 
 __all__ = ["Conventions", "Finding", "LossCheck", "check_loss", "resolve"]
@@ -122,12 +124,12 @@ def run(
     driver = _driver(backend)
     chosen = _chosen(invariants)
     adapted = Adapted(fn, conventions, driver)
-    subject = adapted.subject(_modes(modes, driver, conventions))
+    asked = subject(adapted, _modes(modes, driver, conventions))
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ArgumentTypeError(f"seed must be an integer of at least 0, got {seed!r}")
     with _quiet():
-        adapted.try_out(name, shell)
-        found = tuple(finding for invariant in chosen for finding in findings(subject, invariant, seed))
+        try_out(adapted, name, shell)
+        found = tuple(finding for invariant in chosen for finding in findings(asked, invariant, seed))
     return LossCheck(name, backend, conventions, seed, found)
 
 
