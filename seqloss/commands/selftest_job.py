@@ -16,13 +16,9 @@ def check(framework: str, inputs: dict[str, Any], options: dict[str, Any]) -> tu
     module = importlib.import_module(framework)
     # The script "seqloss", unlike "python -m seqloss", does not look for modules here. At the end, where it hides none.
     sys.path.append(os.getcwd())
-    conventions = options["conventions"]
-    if conventions is not None:
-        if "arguments" in conventions:
-            conventions["arguments"] = tuple(conventions["arguments"])
-        if framework == "numpy":
-            conventions.setdefault("gradient", "returned")
-        conventions = checking.Conventions(**conventions)
+    conventions = options["conventions"] or {}
+    if "arguments" in conventions:
+        conventions["arguments"] = tuple(conventions["arguments"])
     loss = checking.resolve(options["loss"])
     asked = (options["modes"], options["invariants"], options["seed"])
     found = checking.run(loss, framework, conventions, *asked, shell=True)

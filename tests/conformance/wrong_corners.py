@@ -256,6 +256,7 @@ CORNERS = {
             "impossible_classes",
             "negative_weights",
             "permutation",
+            "repeated_calls",
             "shift",
             "sizes_of_one",
             "split_batches",

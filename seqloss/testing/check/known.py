@@ -67,8 +67,15 @@ KNOWN = {
 """By the name under which each is public."""
 
 
-_CONVENTIONAL = {"axis", "from_logits", "ignore_class", "ignore_index", "reduction"}
+_UNKNOWN = {"axis", "from_logits"}
 """With these keywords a known loss has conventions that are not known."""
+
+_SAID = {
+    "ignore_index": lambda value: {"ignore_label": value},
+    "ignore_class": lambda value: {"ignore_label": value},
+    "reduction": lambda value: {"returns": {"none": "tokens"}.get(value, value)},
+}
+"""What other keywords say of its conventions."""
 
 
 def whole(loss: Any) -> Any:
@@ -80,16 +87,19 @@ def whole(loss: Any) -> Any:
 
 def known(loss: Any) -> tuple[str, Known] | None:
     """What is known of a loss, with its public name. The libraries are looked for only where they are imported."""
+    keywords: dict[str, Any] = {}
     # A partial of a partial is one, with all of its arguments.
     if isinstance(loss, partial):
-        if loss.args or _CONVENTIONAL & set(loss.keywords):
+        if loss.args or _UNKNOWN & set(loss.keywords):
             return None
-        loss = whole(loss)
+        keywords, loss = loss.keywords, whole(loss)
     for name, entry in KNOWN.items():
         package, *path = name.split(".")
         found: Any = sys.modules.get(package)
         for part in path:
             found = getattr(found, part, None)
         if found is not None and found is loss:
-            return name, entry
+            said = [_SAID[keyword](value) for keyword, value in keywords.items() if keyword in _SAID]
+            changed = {key: value for each in said for key, value in each.items()}
+            return name, entry._replace(conventions=replace(entry.conventions, **changed))
     return None

@@ -30,7 +30,7 @@ def sort(violation: InvariantViolation) -> tuple[Any, ...]:
         isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind == "f" for x in map(np.asarray, (got, expected))
     ):
         return violation.kind, type(got).__name__
-    return violation.kind, *(bool(test(x).any()) for test in (np.isnan, np.isinf) for x in (got, expected))
+    return violation.kind, *(bool(np.isfinite(x).all()) for x in (got, expected))
 
 
 class Violating:

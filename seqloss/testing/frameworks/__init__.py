@@ -11,7 +11,8 @@ ways to call a function that returns its own gradients, and ``COMPILERS`` the na
 is a second derivative, ``pullback`` a backward pass that may be asked for again, and ``mapped`` the gradients of a
 stack of batches over which the framework maps a function; each is None where there is none. ``LAYOUTS`` lay an array
 out otherwise in memory, ``UNRECORDED`` are contexts in which no gradient is recorded, and ``SURROUNDINGS`` those in
-which a program has set something that is no business of a loss. ``writable`` makes an array that a function can write
+which a program has set something that is no business of a loss. ``many_shapes`` is a context in which a
+compiled function may meet any number of shapes. ``writable`` makes an array that a function can write
 into of one that ``array`` made, and is None where no function can. ``DTYPES`` are the float dtypes to test,
 ``FEWER_DTYPES`` those of the modes for which a choice is enough, and ``COMPILED`` the modes that compile a program for
 each function.

@@ -115,6 +115,7 @@ def mapped(function: Any, batches: Any) -> Any:
     return jax.vmap(jax.value_and_grad(function))(*stacks)
 
 
+many_shapes = nullcontext
 LAYOUTS: dict[str, Any] = {}
 UNRECORDED = {"without a gradient": nullcontext}
 SURROUNDINGS = {"jax_enable_x64": lambda: jax.enable_x64(True)}

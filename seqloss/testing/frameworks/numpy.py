@@ -75,6 +75,7 @@ MODES = {"eager": _eager}
 SETTINGS = {"raise": _raising}
 FINITE = ()
 COMPILERS: dict[str, Any] = {}
+many_shapes = nullcontext
 hessian_product = pullback = mapped = None
 
 

@@ -171,6 +171,7 @@ def pullback(function: Any, arrays: Any) -> Any:
     return lambda: tape.gradient(value, arrays[0], unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
+many_shapes = nullcontext
 mapped = None
 LAYOUTS: dict[str, Any] = {}
 UNRECORDED = {"without a tape": nullcontext}

@@ -162,6 +162,19 @@ def mapped(function: Any, batches: Any) -> Any:
     return values, slopes
 
 
+@contextmanager
+def many_shapes() -> Iterator[None]:
+    """Where a function that is compiled already may be compiled again for any number of shapes.
+
+    Beyond a few torch.compile gives up, with an error or by quietly running the function eagerly.
+    """
+    import torch._dynamo  # where it is not loaded yet, the function may load it
+
+    limits = ("recompile_limit", "accumulated_recompile_limit")
+    with torch._dynamo.config.patch(dict.fromkeys(limits, 1_000_000)):
+        yield
+
+
 def _inductor(function: Any) -> Any:
     """Compiled anew for every shape: beyond a number of recompilations torch would quietly run it eagerly."""
     compiled: dict[Any, Any] = {}

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from seqloss.testing.invariants.invariant import invariant
-from seqloss.testing.invariants.probe import ROUNDED_SUM, Probe, confident, draw
+from seqloss.testing.invariants.probe import ROUNDED_SUM, Probe, draw
 from seqloss.testing.invariants.subject import Batch
 
 
@@ -13,7 +13,7 @@ from seqloss.testing.invariants.subject import Batch
 def hopeless_tokens(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """A target that is far behind costs as much as it is behind: neither less nor infinitely much."""
     for margin in (20.0, 60.0, 300.0, 1e4, 1e30):
-        hopeless = confident(batch, -margin)
+        hopeless = probe.confident(batch, -margin)
         probe.right(probe.ask(hopeless), hopeless, f"where the target is {margin:g} behind")
 
 

@@ -4,9 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from seqloss.testing import oracle
 from seqloss.testing.invariants.invariant import invariant
-from seqloss.testing.invariants.probe import SLACK, Probe, draw
+from seqloss.testing.invariants.probe import Probe, draw
 from seqloss.testing.invariants.subject import Batch, NotApplicable
 
 WIDER = 40_009
@@ -115,17 +114,34 @@ def bool_weights(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
             probe.agree(answer, plain.value, plain.dlogits, other, f"with weights of {dtype}")
 
 
+STEP = 2.0**-13
+"""In float64 a difference quotient over this step has about eight digits, and in float32 three."""
+
+
 @invariant(needs="cast")
 def double_precision(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
-    """A result that is a float64 has the digits of one."""
+    """A value and a gradient of float64 have the digits of float64: they follow the logits in small steps."""
     if probe.subject.cast is None or "float64" not in probe.subject.dtypes:
         raise NotApplicable("there is no float64")
-    wide = batch._replace(logits=batch.logits + rng.normal(0, 1, batch.logits.shape))
-    answer = probe.unless_refused(probe.subject.cast("float64").loss, wide, "float64")
-    if answer is None:
+    loss = probe.subject.cast("float64").loss
+    logits = batch.logits + rng.normal(0, 1, batch.logits.shape)
+    direction = rng.choice([-1.0, 1.0], logits.shape)
+    answers = [
+        probe.unless_refused(loss, batch._replace(logits=logits + step * direction), "float64")
+        for step in (-STEP, 0.0, STEP)
+    ]
+    before, here, after = answers
+    if before is None or here is None or after is None:
         return
-    if answer.value_dtype != "float64":
-        probe.note(f"returns {answer.value_dtype}")
-    slack = 64 * 2.0**-52 if answer.value_dtype == "float64" else SLACK
-    reference = oracle.sequence_loss(*wide)
-    probe.agree(answer, reference.loss, reference.dlogits, wide, "in float64", slack=slack, digits=SLACK)
+    if here.value_dtype != "float64":
+        probe.note(f"returns {here.value_dtype}")
+        return
+    slopes = [(answer.dlogits * direction).sum() for answer in (before, here, after)]
+    first = (after.value - before.value) / (2 * STEP)
+    second = (after.value - 2 * here.value + before.value) / STEP**2
+    at = batch._replace(logits=logits)
+    for what, got, expected in (
+        ("the value over a step", first, slopes[1]),
+        ("the gradient over a step", (slopes[2] - slopes[0]) / (2 * STEP), second),
+    ):
+        probe.close(what, got, expected, at, least=1.0, slack=2.0**-16, digits=2.0**-8)

@@ -108,6 +108,10 @@ class Probe:
         other = (batch.targets + 1) % batch.logits.shape[-1]
         return Batch(batch.logits, np.where(ignored, other, batch.targets), weights)
 
+    def confident(self, batch: Batch, margins: Array) -> Batch:
+        """The tokens with their targets in the lead by the margins, or behind. All of them count."""
+        return confident(self.fit(batch._replace(weights=np.ones_like(batch.weights))), margins)
+
     def needs(self, *weights: str) -> None:
         """The invariant is about weights: it says nothing of a loss that takes none of these."""
         if self.subject.weights not in weights:

@@ -33,7 +33,7 @@ def repeated_calls(probe: Probe, batch: Batch, rng: np.random.Generator) -> None
     changed = probe.fit(other(batch))
     cases = (batch, Batch(*(x[:1, :1] for x in changed)), changed)
     first = [probe.ask(case) for case in cases]
-    for case, before in zip(cases, first, strict=True):
+    for case, before in [*zip(cases, first, strict=True)][::-1]:
         probe.agree(probe.ask(case), before.value, before.dlogits, case, "when it is asked for again, after others")
 
 

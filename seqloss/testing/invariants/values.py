@@ -26,7 +26,7 @@ def one_hot(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
 def non_negative(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """A cross entropy is at least 0, most of all for a model that is sure."""
     for margin in (0.0, 5.0, 60.0):
-        sure = confident(batch, margin)
+        sure = probe.confident(batch, margin)
         value = probe.ask(sure).value
         if not value >= 0:
             probe.fail(f"the value at a margin of {margin:g}", "at least 0", value, sure)
@@ -66,7 +66,7 @@ def confident_tokens(probe: Probe, batch: Batch, rng: np.random.Generator) -> No
     confident one would be seen.
     """
     for margin in (20.0, 33.0, 60.0):
-        sure = confident(batch, margin)
+        sure = probe.confident(batch, margin)
         answer, expected = probe.ask(sure), exact(sure)
         target = (0, 0, sure.targets[0, 0])
         for what, got, number, dtype in (
