@@ -2,6 +2,7 @@
 
 import pathlib
 import runpy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -75,8 +76,27 @@ def test_kit_counts_in_the_dtype_of_the_losses():
 def test_partial_is_recognised():
     check = check_loss(partial(F.cross_entropy, label_smoothing=0.0), modes=(), invariants=["padding"])
     assert (check.name, check.conventions, check.holds) == ("torch.nn.functional.cross_entropy", IGNORING, True)
-    with pytest.raises(seqloss.OptionError, match="are these its conventions"):
-        check_loss(partial(F.cross_entropy, reduction="none"), modes=(), invariants=["padding"])
+
+
+@pytest.mark.parametrize(
+    "keywords, said",
+    [
+        ({"reduction": "none"}, {"returns": "tokens"}),
+        ({"reduction": "sum"}, {"returns": "sum"}),
+        ({"ignore_index": 0}, {"ignore_label": 0}),
+        ({"ignore_index": 1, "reduction": "none"}, {"ignore_label": 1, "returns": "tokens"}),
+    ],
+)
+def test_keywords_of_a_partial_change_its_conventions(keywords, said):
+    names = ("padding", "permutation", "one_hot", "split_batches", "gradient_sign", "sizes_of_one", "label_policy")
+    check = check_loss(partial(F.cross_entropy, **keywords), modes=(), invariants=names)
+    assert check.conventions == replace(IGNORING, **said)
+    assert check.holds, check.report()
+
+
+def test_mapping_changes_the_conventions_of_a_known_loss():
+    check = check_loss(F.cross_entropy, conventions={"ignore_label": -100}, modes=(), invariants=["padding"])
+    assert (check.conventions, check.holds) == (IGNORING, True)
 
 
 @pytest.mark.parametrize("written", ["forward", "backward", "labels"])

@@ -148,8 +148,7 @@ def _completed(
     entry = known(fn)
     function = whole(fn)
     module = getattr(function, "__module__", None) or ""
-    qualified = getattr(function, "__qualname__", type(function).__qualname__)
-    name = f"{module}:{qualified}" if entry is None else entry[0]
+    name = entry[0] if entry else _name(function)
     if backend is None:
         package = module.partition(".")[0]
         backend = entry[1].backend if entry else package if package in frameworks.NAMES else None
@@ -169,6 +168,15 @@ def _completed(
             + option("gradient", "returned", shell)
         )
     return name, fn, backend, conventions
+
+
+def _name(function: Any) -> str:
+    """``module:function``; of a method with the class that it was taken from, which may have inherited it."""
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, type):
+        return f"{owner.__module__}:{owner.__qualname__}.{function.__name__}"
+    qualified = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', None) or ''}:{qualified}"
 
 
 def _changed(usual: Conventions, said: Mapping[str, Any]) -> Conventions:
