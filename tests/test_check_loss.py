@@ -274,6 +274,59 @@ def test_example_keeps_a_token_that_counts():
     assert finding.example["weights"] == [[1.0, 0.0]]
 
 
+@pytest.mark.parametrize("other", ["exception", "nan", "shape"])
+def test_example_keeps_the_kind_of_failure(other):
+    """A loss that is twice too large fails otherwise where there are two classes, or one token."""
+
+    def loss(z, y, w):
+        value, dlogits = right_loss.PIECES(z, y, w)
+        if z.shape[-1] > 2 and y.size > 1:
+            return 2 * value, dlogits
+        if other == "exception":
+            raise IndexError("too few classes")
+        return (np.float32(np.nan), dlogits) if other == "nan" else (np.zeros(2), dlogits)
+
+    finding, *_ = check_loss(loss, backend="numpy", invariants=["one_hot"]).findings
+    assert np.shape(finding.example["logits"]) in ((1, 2, 3), (2, 1, 3))
+    assert finding.example["got"] == pytest.approx(2 * finding.example["expected"])
+
+
+def test_an_example_of_an_exception_raises_the_same():
+    def loss(z, y, w):
+        if z.shape[-1] == 2:
+            raise IndexError("too few classes")
+        raise ZeroDivisionError("always")
+
+    finding, *_ = check_loss(
+        lambda z, y, w: right_loss.PIECES(z, y, w) if w.all() else loss(z, y, w),
+        backend="numpy",
+        invariants=["unsafe_masks"],
+    ).findings
+    assert finding.detail == "an exception: ZeroDivisionError('always')"
+    assert np.shape(finding.example["logits"])[-1] == 3
+
+
+KINDS = {
+    "lse_minus_t": ("confident_tokens", "digits"),
+    "lse_minus_t_without_the_shift": ("shift", "digits"),
+    "exponential_without_the_shift": ("shift", "numbers"),
+    "labels_wrapped": ("label_policy", "refusal"),
+    "bad_labels_without_a_NaN_row": ("label_policy", "refusal"),
+    "base_2_logarithm": ("one_hot", "numbers"),
+    "weight_times_NaN": ("unsafe_masks", "numbers"),
+}
+
+
+@pytest.mark.parametrize("mistake", KINDS)
+def test_kinds_of_violations(mistake):
+    invariant, kind = KINDS[mistake]
+    check = check_loss(wrong_losses.WRONG[mistake][0], backend="numpy", invariants=[invariant])
+    assert {(f.verdict, f.kind) for f in check.findings} == {("violated", kind)}
+    shown = {"digits": "DIGITS LOST", "refusal": "NOT REFUSED", "numbers": "VIOLATED"}[kind]
+    assert shown in check.report().splitlines()[3]
+    assert check.as_dict()["findings"][0]["kind"] == kind
+
+
 def test_half_without_tokens_that_count_is_no_matter_of_split_batches():
     batch = INVARIANTS["split_batches"].draw(np.random.default_rng(0))
     batch.weights[2:] = 0
