@@ -16,7 +16,17 @@ from seqloss.testing.check import judging
 IGNORING = Conventions(("logits", "targets"), layout="packed", ignore_label=-100)
 TOKENS = Conventions(("logits", "targets"), returns="tokens")
 UNREDUCED = {"average_across_timesteps": False, "average_across_batch": False}
-CHEAP = ("padding", "unsafe_masks", "empty", "label_policy", "shift", "one_hot", "confident_tokens", "double_backward")
+CHEAP = (
+    "impossible_classes",
+    "padding",
+    "unsafe_masks",
+    "empty",
+    "label_policy",
+    "shift",
+    "one_hot",
+    "confident_tokens",
+    "double_backward",
+)
 PEERS = {
     "cross_entropy": F.cross_entropy,
     "linear_cross_entropy": getattr(F, "linear_cross_entropy", None),  # since torch 2.13
@@ -34,6 +44,7 @@ def test_known_losses(name):
     assert violated(check) == {"unsafe_masks", "empty", "confident_tokens"}, check.report()
     details = {finding.invariant: finding.detail for finding in check.findings}
     assert details["label_policy"] == "raises IndexError"
+    assert ("none is -inf" in details["impossible_classes"]) == (name == "linear_cross_entropy")
     # The mean of no tokens is 0 / 0.
     assert details["empty"] == "the value where all weights are 0: nan"
 

@@ -10,7 +10,7 @@ from seqloss.core.errors import ArgumentTypeError, BackendError, OptionError
 from seqloss.testing import frameworks
 from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.conventions import Conventions
-from seqloss.testing.check.judging import findings
+from seqloss.testing.check.judging import findings, not_asked
 from seqloss.testing.check.known import known, whole
 from seqloss.testing.check.resolving import resolve
 from seqloss.testing.check.result import Finding, LossCheck
@@ -122,6 +122,8 @@ def run(
     shell: bool = False,
 ) -> LossCheck:
     """:func:`check_loss`. ``shell``: errors speak of options of the command line."""
+    entry = known(fn)
+    beyond, reason = entry[1].beyond if entry else ("", "")
     name, fn, backend, conventions = _completed(fn, backend, conventions, shell)
     driver = _driver(backend)
     chosen = _chosen(invariants)
@@ -131,7 +133,13 @@ def run(
         raise ArgumentTypeError(f"seed must be an integer of at least 0, got {seed!r}")
     with _quiet(), driver.many_shapes():
         try_out(adapted, name, shell)
-        found = tuple(finding for invariant in chosen for finding in findings(asked, invariant, seed))
+        found = tuple(
+            finding
+            for invariant in chosen
+            for finding in (
+                findings(asked, invariant, seed) if invariant.name != beyond else [not_asked(invariant, reason)]
+            )
+        )
     return LossCheck(name, backend, conventions, seed, found)
 
 

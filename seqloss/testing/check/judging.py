@@ -38,6 +38,11 @@ def findings(subject: Subject, invariant: Invariant, seed: int) -> Iterator[Find
             yield _judged(subject.cast(dtype), invariant, seed, dtype=dtype, known=found)[0]
 
 
+def not_asked(invariant: Invariant, reason: str) -> Finding:
+    """What is said of an invariant that is not asked."""
+    return Finding(invariant.name, "-", "float32", "not applicable", reason, invariant.summary)
+
+
 def finding(
     subject: Subject,
     invariant: Invariant,

@@ -15,6 +15,8 @@ class Known(NamedTuple):
     backend: str
     conventions: Conventions
     adapted: Callable[[Any, str], Callable[..., Any]] = lambda loss, backend: loss
+    beyond: tuple[str, str] = ("", "")
+    """An invariant that it cannot be asked for, and why."""
 
     def of(self, backend: str) -> Conventions:
         """The conventions: NumPy differentiates nothing."""
@@ -54,7 +56,12 @@ _IGNORING = Conventions(("logits", "targets"), layout="packed", ignore_label=-10
 _TOKENS = Conventions(("logits", "targets"), returns="tokens")
 KNOWN = {
     "torch.nn.functional.cross_entropy": Known("torch", _IGNORING),
-    "torch.nn.functional.linear_cross_entropy": Known("torch", _IGNORING, _with_identity),
+    "torch.nn.functional.linear_cross_entropy": Known(
+        "torch",
+        _IGNORING,
+        _with_identity,
+        ("impossible_classes", "its logits are products, of which none is -inf without NaN beside it"),
+    ),
     "optax.softmax_cross_entropy_with_integer_labels": Known("jax", _TOKENS),
     "tensorflow.nn.sparse_softmax_cross_entropy_with_logits": Known(
         "tensorflow", Conventions(("labels=targets", "logits=logits"), returns="tokens")
