@@ -1,18 +1,36 @@
 """Which frameworks and which ways to run are under test."""
 
+from __future__ import annotations
+
 import importlib.util
+from weakref import WeakKeyDictionary
 
 import pytest
 
 from seqloss.testing.frameworks import NAMES
 
 MODES = ("eager", "compiled")
+# Two numbers, as are compared here: a release has them, and so has what comes before it.
+PYTEST = tuple(int(number) for number in pytest.__version__.split(".")[:2])
+OLDEST_PYTEST = (7, 0)
 
 HELP = (
     f"comma-separated frameworks that seqloss_backend stands for, out of {', '.join(NAMES)}; "
     "all that are installed unless given"
 )
-_CHOSEN = pytest.StashKey[tuple[str, ...]]()
+# Not in config.stash: a pytest without it loads the plugin too.
+_CHOSEN: WeakKeyDictionary[pytest.Config, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def check_pytest() -> None:
+    """Fail a test that asks for something where pytest is too old to give it."""
+    if PYTEST < OLDEST_PYTEST:
+        oldest = ".".join(map(str, OLDEST_PYTEST))
+        pytest.fail(
+            f"the fixtures of seqloss need pytest {oldest} or newer, and this is {pytest.__version__}: "
+            f'python -m pip install "pytest>={oldest}"',
+            pytrace=False,
+        )
 
 
 def installed(name: str) -> bool:
@@ -27,10 +45,10 @@ def installed(name: str) -> bool:
 
 def backends(config: pytest.Config) -> tuple[str, ...]:
     """The frameworks under test; a UsageError if one that is named does not exist or is not installed."""
-    if _CHOSEN not in config.stash:
+    if config not in _CHOSEN:
         named = _named(config)
-        config.stash[_CHOSEN] = tuple(name for name in NAMES if (installed(name) if named is None else name in named))
-    return config.stash[_CHOSEN]
+        _CHOSEN[config] = tuple(name for name in NAMES if (installed(name) if named is None else name in named))
+    return _CHOSEN[config]
 
 
 def check(config: pytest.Config) -> None:

@@ -1,5 +1,7 @@
 """The fixtures of the plugin."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from seqloss.testing.plugin.recording import Recording
 @pytest.fixture(scope="session")
 def seqloss_backend(request: pytest.FixtureRequest) -> Framework:
     """Each framework under test, chosen with --seqloss-backends: name, array, to_numpy, dtype, is_array."""
+    choice.check_pytest()
     if request.param == "tensorflow" and "torch" in choice.backends(request.config):
         Framework("torch")  # torch has to be imported before TensorFlow
     return Framework(request.param)
@@ -56,4 +59,5 @@ def seqloss_golden(request: pytest.FixtureRequest) -> Recording:
     Results and inputs are dicts of arrays of any framework; bound and scale are those of assert_parity, for all results
     or in a dict by the result's name.
     """
+    choice.check_pytest()
     return Recording(request)

@@ -1,4 +1,10 @@
-"""What the plugin adds to pytest: options, a marker, parameters, and a list of what was recorded."""
+"""What the plugin adds to pytest: options, a marker, parameters, and a list of what was recorded.
+
+pytest imports this in every project beside which seqloss is installed. So nothing here may need what an older pytest
+lacks: annotations are not evaluated, and hooks have options that pytest always had.
+"""
+
+from __future__ import annotations
 
 import pytest
 
@@ -25,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if choice.PYTEST < choice.OLDEST_PYTEST:
+        return
     if "seqloss_mode" in metafunc.fixturenames:
         pairs = choice.pairs(metafunc.config, metafunc.definition.get_closest_marker("seqloss_modes"))
         metafunc.parametrize(
