@@ -213,14 +213,15 @@ def plugin(session: nox.Session) -> None:
     (wheel,) = built(session).glob("*.whl")
     session.install("--no-deps", str(wheel))
     (requirement,) = PROJECT["project"]["optional-dependencies"]["pytest"]
+    # Plugins that are made for a newer pytest stay out: an environment that is reused sees them from the start.
+    alone = ("-p", "no:xdist", "-p", "no:xdist.looponfail", "-p", "no:hypothesispytest")
     # Below it, too, what has nothing to do with seqloss runs.
     for version in (requirement.replace(">=", "<"), lowest(requirement)):
         session.install(version)
-        run(unrelated, python="python")
+        run(unrelated, *alone, python="python")
     on(session, "numpy")
-    # Plugins that are made for a newer pytest stay out.
-    alone = ("-p", "no:xdist", "-p", "no:xdist.looponfail", "-p", "no:hypothesispytest")
     run(sample, "--seqloss-backends", "numpy", *alone, python="python")
+    run(HERE, "tests/plugin/test_plugin_own.py", "--backends", "numpy", *alone, python="python")
 
 
 # --- on demand

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from seqloss import testing
-from seqloss.testing.plugin import choice
+from seqloss.testing.plugin import choice, parameters
 from seqloss.testing.plugin.framework import Framework
 from seqloss.testing.plugin.recording import Recording
 
@@ -17,19 +17,21 @@ from seqloss.testing.plugin.recording import Recording
 def seqloss_backend(request: pytest.FixtureRequest) -> Framework:
     """Each framework under test, chosen with --seqloss-backends: name, array, to_numpy, dtype, is_array."""
     choice.check_pytest()
-    if request.param == "tensorflow" and "torch" in choice.backends(request.config):
+    name = parameters.of(request)
+    choice.check_own(request.config, name)
+    if name == "tensorflow" and "torch" in choice.backends(request.config):
         Framework("torch")  # torch has to be imported before TensorFlow
-    return Framework(request.param)
+    return Framework(name)
 
 
 @pytest.fixture(scope="session")
 def seqloss_mode(request: pytest.FixtureRequest, seqloss_backend: Framework) -> str:
     """How seqloss_run runs a function: one of the names in the marker seqloss_modes, or "eager" without one."""
-    mode: str = request.param
+    mode: str = parameters.of(request)
     return mode
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def seqloss_run(seqloss_backend: Framework, seqloss_mode: str) -> Callable[..., Any]:
     """seqloss_run(function, arrays, wrt=(0,), cotangent=None): its value and its gradients, in each mode of the marker.
 
