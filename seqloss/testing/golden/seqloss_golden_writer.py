@@ -128,19 +128,19 @@ def write(
 
 def paths(path: Any) -> tuple[Path, Path]:
     """The archive and the manifest that a path stands for: the suffix may be that of either, or left out."""
-    name = os.fspath(path)
+    name = given = os.fspath(path)
     if not isinstance(name, str):
         raise GoldenWriteError(f"the path must be a string or a Path, got {path!r}")
     if name.endswith((".npz", ".json")):
         name = name[: name.rindex(".")]
     if os.path.basename(name) in ("", ".", ".."):
-        raise GoldenWriteError(f"the path {path!r} names no file")
+        raise GoldenWriteError(f"the path {given!r} names no file")
     try:
         if b"\0" not in os.fsencode(name):
             return Path(name + ".npz"), Path(name + ".json")
     except UnicodeEncodeError:
         pass
-    raise GoldenWriteError(f"the path {path!r} has characters that no name of a file can have")
+    raise GoldenWriteError(f"the path {given!r} has characters that no name of a file can have")
 
 
 def check_free(pair: Any, overwrite: bool, how: str = "overwrite=True") -> None:
