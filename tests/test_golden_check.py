@@ -180,6 +180,22 @@ def test_gradients_without_their_loss(tmp_path, framework):
     assert list(found) == ["dlogits"] and found["dlogits"].same
 
 
+def test_what_a_function_writes_into_its_inputs_is_its_own_affair(tmp_path, framework):
+    if framework.writable is None:
+        return
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, computed()))
+
+    def overwriting(logits, targets, weights):
+        loss = seqloss.sequence_loss(logits, targets * 1, weights)
+        targets[...] = 0
+        return loss
+
+    found = golden.check(got, overwriting, backend=framework.name)
+    assert [comparison.report() for comparison in found.values() if not comparison.same] == []
+    for name, array in INPUTS.items():
+        np.testing.assert_array_equal(got.inputs[name], array)
+
+
 def by_position(logits, targets, weights, /):
     return 0.0
 

@@ -88,6 +88,12 @@ def test_a_port_that_cuts_off_its_gradient_is_told(cut):
     assert found["loss"].same
 
 
+def test_bfloat16_has_the_limits_of_all_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(golden.files.seqloss_golden_writer, "RANK", 2)
+    with pytest.raises(GoldenError, match="x has 3 axes, more than 2; reshape it"):
+        golden.write(tmp_path / "x", {"x": torch.zeros((1, 1, 1), dtype=torch.bfloat16)}, {"y": 0.0})
+
+
 def test_tensors_that_require_gradients_are_recorded(tmp_path):
     x = torch.arange(3, dtype=torch.bfloat16, requires_grad=True)
     got = golden.read(golden.write(tmp_path / "x", {"x": x * 0.1}, {"y": (x * 2).sum(), "z": x.reshape(1, 3).T}))

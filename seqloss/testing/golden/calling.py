@@ -15,11 +15,14 @@ LOSS = "loss"
 
 
 def results(
-    function: Callable[..., Any], golden: Golden, given: Mapping[str, Array], backend: str, called: str
+    function: Callable[..., Any], golden: Golden, inputs: Callable[[], dict[str, Array]], backend: str, called: str
 ) -> dict[str, Array]:
-    """What the function makes of the recorded inputs, by the names of results; ``called`` is what errors call it."""
+    """What the function makes of the recorded inputs, by the names of results.
+
+    ``inputs`` makes arrays of them, anew for each call, and ``called`` is what errors call the function.
+    """
     flags = _flags(function, golden, called)
-    returned = function(**given, **flags)
+    returned = function(**inputs(), **flags)
     if isinstance(returned, Mapping):
         return _named(returned, golden, called)
     if not (isinstance(returned, numbers.Number) or hasattr(returned, "shape")):
@@ -29,7 +32,7 @@ def results(
     found = {LOSS: returned} if LOSS in golden.results else {}
     wrt = _differentiable(golden, backend)
     if wrt:
-        found.update(_gradients(function, given, flags, wrt, backend, called))
+        found.update(_gradients(function, inputs(), flags, wrt, backend, called))
     if not found:
         raise CallError(
             f"{called} returned the loss alone; recorded are {', '.join(golden.results)}: return some of them by name, "

@@ -117,11 +117,10 @@ def check_measured(
     if compute is None:
         _check_known(golden, called is not None)
     with precision(backend, golden.dtypes.values()):
-        given = {name: placed(backend, name, x, golden.dtypes[name]) for name, x in golden.inputs.items()}
         results = (
-            _computed(golden, given)
+            _computed(golden, _given(golden, backend))
             if compute is None
-            else calling.results(compute, golden, given, backend, called or "compute")
+            else calling.results(compute, golden, lambda: _given(golden, backend), backend, called or "compute")
         )
         bounds = _bounds(golden)
         return {
@@ -175,6 +174,11 @@ def precision(backend: str, dtypes: Iterable[Any]) -> AbstractContextManager[Any
     """Within it the backend computes in float64 if one of the dtypes is that, which JAX does not by itself."""
     wide = "float64" in map(str, dtypes) and backend in frameworks.NAMES
     return frameworks.load(backend).precision("float64") if wide else nullcontext()
+
+
+def _given(golden: Golden, backend: str) -> dict[str, Array]:
+    """The inputs as arrays of the backend. Frameworks share memory, and what a function writes is its own affair."""
+    return {name: placed(backend, name, x.copy(), golden.dtypes[name]) for name, x in golden.inputs.items()}
 
 
 def placed(backend: str, name: str, array: Array, dtype: str | None) -> Array:

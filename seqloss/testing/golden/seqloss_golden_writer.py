@@ -220,20 +220,18 @@ def _stored(name: str, value: Any) -> tuple[str, Any]:
     """The name of the dtype of a value, and the array that stands in the file."""
     if isinstance(value, np.ma.MaskedArray):
         raise GoldenWriteError(f"{name} is a masked array; fill it and record the mask as weights")
+    narrow = False
     try:
         if hasattr(value, "detach"):  # PyTorch refuses NumPy's conversion where gradients are required
             value = value.detach().cpu()
-            if str(value.dtype) == "torch.bfloat16":
-                # float32 has the same bits and 16 more, all of them 0.
-                bits = np.asarray(value.float().numpy()).view(np.uint32) >> 16
-                return BFLOAT16, bits.astype(DTYPES[BFLOAT16])
-        array = np.asarray(value)
+            narrow = str(value.dtype) == "torch.bfloat16"
+        array = np.asarray(value.float().numpy() if narrow else value)
     except Exception as error:
         raise GoldenWriteError(
             f"{name} is a {type(value).__name__} that has no values for NumPy to take; in a graph of TensorFlow 1 "
             "record what Session.run returned"
         ) from error
-    kind = array.dtype.name
+    kind = BFLOAT16 if narrow else array.dtype.name
     if kind not in DTYPES:
         raise GoldenWriteError(
             f"{name} is an array of {kind}, which other programs could not read; cast it to one of {', '.join(DTYPES)}"
@@ -248,7 +246,11 @@ def _stored(name: str, value: Any) -> tuple[str, Any]:
             f"{name} has the shape {list(array.shape)}: no entries, and sizes beside the 0 that multiply to more than "
             f"{LARGEST}; record a smaller one"
         )
-    return kind, (array.view(np.uint16) if kind == BFLOAT16 else array).astype(DTYPES[kind], copy=False)
+    if narrow:
+        array = array.view(np.uint32) >> 16  # float32 has the same bits and 16 more, all of them 0
+    elif kind == BFLOAT16:
+        array = array.view(np.uint16)
+    return kind, array.astype(DTYPES[kind], copy=False)
 
 
 def _text(name: str, value: Any) -> str:
