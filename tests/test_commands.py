@@ -353,7 +353,8 @@ def test_the_page_on_golden_files_shows_where_what_differs(numpy_alone, said, ba
     assert (status, error) == (1, "")
     titles = re.findall("<h2>(.*?)</h2>", page)
     assert page.count("<svg ") == len([x for x in titles if ".npz: " in x]) == 6
-    assert "right.npz: the worst errors" in titles and "Nothing diverges. The worst entry of" in page
+    assert "right.npz: the largest errors" in titles and "None of them diverges. The largest error of" in page
+    assert "largest error (ULP at scale)" in page
     assert "wrong.npz: where token_losses of numpy diverges" in titles
     assert "1 of the entries differ; the first is in row 1 at time 1." in page
 
@@ -375,7 +376,7 @@ def test_distances_are_drawn_with_what_is_wrong(batch):
     np.testing.assert_array_equal(heat.values, [[0, 0, 4], [np.inf, 0, 0]])
     found["0.other"] = golden_jobs._distances(*measured(actual[0], expected[0], bound=8))
     *_, heat = golden_figures.draw({"x": one}, [processes.Outcome("b", None, "", {}, found)])
-    assert heat.title == "x: the worst errors"
+    assert (heat.title, heat.scale_label) == ("x: the largest errors", "largest error (ULP)")
     shapes_differ = golden_jobs._distances(*measured(actual, expected[0]))
     assert shapes_differ.size == 0
 

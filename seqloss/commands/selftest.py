@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from seqloss.commands import backends, output
+from seqloss.commands import backends, functions, output
 from seqloss.commands.report import Column, Report, Row, Status
 from seqloss.core.errors import OptionError
 
@@ -41,8 +41,6 @@ _STATUS: dict[str, Status] = {"holds": "good", "violated": "bad"}
 
 OWN = "seqloss:sequence_loss"
 
-# Packages whose losses are of another framework than their name says.
-_FRAMEWORKS = {"optax": "jax", "flax": "jax", "keras": "tensorflow"}
 _CONVENTIONS = ("arguments", "layout", "returns", "ignore_label", "gradient")
 _LONGEST_DETAIL = 72
 
@@ -85,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     backends.need_numpy("the check")
     loss = options.against or OWN
     if options.backends is None:
-        options.backends = _framework(loss)
+        options.backends = functions.framework(loss)
     choice = backends.select(options)
     conventions = _conventions(options)
     from seqloss.commands import processes
@@ -98,20 +96,6 @@ def run(options: argparse.Namespace) -> int:
         if outcome.refusal is not None:
             raise OptionError(outcome.refusal)
     return output.give(_report(loss, outcomes, choice.missing), options)
-
-
-def _framework(loss: str) -> str | None:
-    """The backend that a loss is for, by the name of its package; None for all."""
-    package = loss.partition(":")[0].partition(".")[0]
-    if package == "seqloss":
-        return None
-    from seqloss.core import dispatch
-
-    framework = _FRAMEWORKS.get(package, package)
-    if framework not in dispatch.BUILTIN:
-        known = ", ".join(dispatch.BUILTIN)
-        raise OptionError(f"the framework of {loss} is not known; add --backends with one of {known}")
-    return framework
 
 
 def _conventions(options: argparse.Namespace) -> dict[str, Any] | None:

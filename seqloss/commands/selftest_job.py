@@ -1,10 +1,9 @@
 """What ``selftest`` does in the process of a backend."""
 
 import importlib
-import os
-import sys
 from typing import Any
 
+from seqloss.commands import functions
 from seqloss.testing import check as checking
 from seqloss.testing.check.text import numbers, plain
 
@@ -14,12 +13,10 @@ Facts = dict[str, Any]
 def check(framework: str, inputs: dict[str, Any], options: dict[str, Any]) -> tuple[Facts, dict[str, Any]]:
     """Import the loss and ask it; the findings."""
     module = importlib.import_module(framework)
-    # The script "seqloss", unlike "python -m seqloss", does not look for modules here. At the end, where it hides none.
-    sys.path.append(os.getcwd())
     conventions = options["conventions"] or {}
     if "arguments" in conventions:
         conventions["arguments"] = tuple(conventions["arguments"])
-    loss = checking.resolve(options["loss"])
+    loss = functions.imported(options["loss"])
     asked = (options["modes"], options["invariants"], options["seed"])
     found = checking.run(loss, framework, conventions, *asked, shell=True)
     facts = found.as_dict()
