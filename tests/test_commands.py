@@ -20,6 +20,7 @@ from seqloss.__main__ import main
 from seqloss.commands import backends, golden_figures, golden_jobs, processes
 from seqloss.testing import golden
 from seqloss.testing.comparison import measured
+from seqloss.testing.explain import causes
 
 HERE = Path(__file__).parent
 ROOT = Path(seqloss.__file__).parents[1]
@@ -252,6 +253,12 @@ def test_explain_prints_what_the_page_says(said, monkeypatch):
         r"\$ python -m seqloss (explain .*)\n```\n\n```text\n(.*?)```", explain_page(), re.DOTALL
     ).groups()
     assert said(*line.split())[1] == printed
+
+
+def test_the_page_lists_every_cause():
+    rows = re.findall(r"^\| (.*?) \|", explain_page().partition("### What it knows")[2], re.MULTILINE)
+    names = {choice.name.partition(" (")[0] for axis in causes.AXES for choice in axis.choices if choice.name}
+    assert {name for row in rows for name in row.split("; ")} == names | {"cause"}
 
 
 @pytest.mark.parametrize(
