@@ -20,6 +20,7 @@ from seqloss.__main__ import main
 from seqloss.commands import backends, golden_figures, golden_jobs, processes
 from seqloss.testing import golden
 from seqloss.testing.comparison import measured
+from seqloss.testing.explain import causes
 
 HERE = Path(__file__).parent
 ROOT = Path(seqloss.__file__).parents[1]
@@ -233,12 +234,46 @@ def test_explain_names_the_cause(numpy_alone, said, batch):
 
 def test_explain_what_is_the_same(numpy_alone, said, batch):
     status, out, _ = said("explain", "2.5", "2.5", "--inputs", "batch.npz")
-    assert status == 0 and "The same." in out
+    assert status == 0 and "The same: the numbers agree within their tolerance." in out
 
 
 def test_explain_what_nothing_explains(numpy_alone, said, batch):
     status, out, _ = said("explain", "2.512345678901", "-2.1", "--inputs", "batch.npz")
-    assert status == 1 and "None of these." in out
+    assert status == 1 and "None of these: no known cause, nor a pair of them, reconciles the two (" in out
+
+
+def explain_page():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    return page.partition("\n## explain\n")[2]
+
+
+def test_explain_prints_what_the_page_says(said, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    line, printed = re.search(
+        r"\$ python -m seqloss (explain .*)\n```\n\n```text\n(.*?)```", explain_page(), re.DOTALL
+    ).groups()
+    assert said(*line.split())[1] == printed
+
+
+def test_the_page_lists_every_cause():
+    rows = re.findall(r"^\| (.*?) \|", explain_page().partition("### What it knows")[2], re.MULTILINE)
+    names = {choice.name.partition(" (")[0] for axis in causes.AXES for choice in axis.choices if choice.name}
+    assert {name for row in rows for name in row.split("; ")} == names | {"cause"}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "listed", "concluded"),
+    [
+        ("inf", "overflow of exp(logits) (float64)", "Likely: a zero, a NaN or an infinity has no digits to compare"),
+        ("1.4", "undecided", "Undecided: unrelated numbers of so few digits would fit as well "),
+    ],
+)
+def test_explain_has_one_verdict(numpy_alone, said, batch, theirs, listed, concluded):
+    mine = losses(batch).sum() / batch["weights"].sum()
+    np.savez("large.npz", **batch | {"logits": batch["logits"] + 1000 * (theirs == "inf")})
+    status, out, _ = said("explain", f"{mine:.2g}", theirs, "--inputs", "large.npz")
+    assert status == 1 and f"\n{listed} " in out and f"\n{concluded}" in out
+    assert "reconcile" not in out and "none of these" not in out.lower()
 
 
 def test_explain_passes_on_what_is_known(numpy_alone, said, batch):
