@@ -550,7 +550,7 @@ ARGUMENTS = "--arguments=logits,labels=targets,mask=weights"
         (["--against=nobody.has:this", "--backends=numpy"], "cannot be imported: ModuleNotFoundError"),
         (["--against=optax:loss"], "jax is not installed"),
         (["--arguments=logits"], "arguments must name logits, targets"),
-        (["--returns=average"], "returns must be one of 'tokens', 'mean', 'sum', got 'average'"),
+        (["--returns=average"], "returns must be one of 'tokens', 'mean', 'sum', 'sum_and_count', got 'average'"),
         (["--invariants=beauty"], "invariants must be names out of"),
         (["--seed=-1"], "seed must be an integer of at least 0"),
         # What is proposed can be typed here.
