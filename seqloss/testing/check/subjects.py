@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from seqloss.core.errors import OptionError
+from seqloss.testing.check.answers import PlainCall
 from seqloss.testing.check.conventions import ROLES, Conventions
-from seqloss.testing.check.text import option, spelled
 from seqloss.testing.invariants import Answer, Loss, NotApplicable, Subject
 from seqloss.testing.invariants.probe import draw
 
@@ -46,32 +46,13 @@ class Adapted:
         """
         batch = draw(np.random.default_rng(0))
         arrays = self._arrays(batch.logits, batch.targets, np.ones_like(batch.weights))
+        call = PlainCall(name, self.loss, self.conventions, self.driver, arrays, shell)
         try:
             with np.errstate(all="ignore"):
                 said = self.called(*arrays)
         except (Exception, SystemExit) as error:  # whatever a loss makes of arrays that it does not expect
-            raise OptionError(
-                f"{name} raised {type(error).__name__} for plain arrays of the shapes "
-                f"{', '.join(str(tuple(x.shape)) for x in arrays)}: {error}; are these its conventions? "
-                f"{spelled(self.conventions, shell)}"
-            ) from error
-        if self.returned and not (isinstance(said, (tuple, list)) and len(said) == 2):
-            raise OptionError(
-                f"{name} must return (loss, gradient) by its conventions, {option('gradient', 'returned', shell)}, "
-                f"got {type(said).__name__}"
-            )
-        shape, tokens = tuple(np.shape(said[0]) if self.returned else said.shape), tuple(arrays[1].shape)
-        layout, returns = self.conventions.layout, self.conventions.returns
-        expected = tokens if returns == "tokens" else ()
-        if shape != expected:
-            others = {(): ("mean", "sum"), tokens: ("tokens",)}.get(shape)
-            mend = "no convention has this shape, wrap the loss in a function that returns one number"
-            if others is not None:
-                mend = f"pass what it is, {' or '.join(option('returns', other, shell) for other in others)}"
-            raise OptionError(
-                f"{name} returned a loss of shape {shape}, expected {expected} for {option('returns', returns, shell)} "
-                f"and {option('layout', layout, shell)}; {mend}"
-            )
+            raise OptionError(call.failed(error)) from error
+        call.check(said)
 
     # --- from NumPy to the framework and back
 
