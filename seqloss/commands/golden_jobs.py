@@ -8,7 +8,7 @@ import numpy as np
 
 import seqloss
 from seqloss.core import dispatch
-from seqloss.core.errors import DTypeError
+from seqloss.core.errors import DTypeError, OptionError
 from seqloss.testing import frameworks, golden
 from seqloss.testing.golden.checking import check_measured
 
@@ -65,7 +65,7 @@ def check(framework: str, inputs: dict[str, Array], options: dict[str, Any]) -> 
     for number, path in enumerate(options["files"]):
         try:
             found = check_measured(golden.read(path), None, framework, options["bound"])
-        except golden.GoldenError as error:
+        except (golden.GoldenError, OptionError) as error:
             files[path] = {"refused": str(error)}
         else:
             files[path] = {"results": {name: {**c.as_dict(), "report": c.report()} for name, (c, _) in found.items()}}
