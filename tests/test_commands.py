@@ -510,6 +510,13 @@ def of_sequences(logits, targets, weights):
 
 def of_nothing(logits, targets, weights):
     return np.float64(1)
+
+def of_numbers(logits, targets, weights):
+    return 1.5, None
+
+class Criterion:
+    def __call__(self, logits, targets, weights):
+        return 1.5, np.ones(logits.shape)
 """
 
 
@@ -561,7 +568,9 @@ ARGUMENTS = "--arguments=logits,labels=targets,mask=weights"
             "pass what it is, --returns mean or --returns sum",
         ),
         ([*MINE, "--against=mine:of_sequences"], "(2,), expected () for --returns mean and --layout batch; no conv"),
-        ([*MINE, "--against=mine:of_nothing"], "by its conventions, --gradient returned, got float64"),
+        ([*MINE, "--against=mine:of_nothing"], "by its conventions, --gradient returned, got numpy.float64; write"),
+        ([*MINE, "--against=mine:of_numbers"], "mine:of_numbers returned None as the gradient, expected an array of"),
+        ([*MINE, "--against=mine:Criterion"], "write loss = Criterion(), and pass --against MODULE:loss, with --arg"),
         ([*MINE, "--against=mine:of_nothing", "--gradient=autodiff"], "(loss, gradient), and --gradient returned"),
         (
             [*MINE, "--against=mine:mean_over_padding", "--ignore-label=-1"],

@@ -2,13 +2,15 @@
 
 import json
 import sys
+import types
 
 import numpy as np
 import pytest
 
 from seqloss.__main__ import main
 from seqloss.commands import golden_jobs, probe, selftest_job
-from seqloss.testing import GoldenError, golden
+from seqloss.core.errors import OptionError
+from seqloss.testing import Conventions, GoldenError, check_loss, golden
 
 
 @pytest.fixture
@@ -64,6 +66,15 @@ def test_golden_in_bfloat16(framework_name, batch, tmp_path):
         return
     facts, _ = golden_jobs.record(framework_name, single, options)
     assert golden.read(facts["path"]).dtypes["dlogits"] == "bfloat16"
+
+
+FOREIGN = types.SimpleNamespace(shape=(), dtype="float32")
+
+
+@pytest.mark.parametrize("pair, what", [((FOREIGN, None), "loss"), ((1.5, FOREIGN), "gradient")])
+def test_what_is_no_array_of_the_framework_is_refused(framework_name, pair, what):
+    with pytest.raises(OptionError, match=f"SimpleNamespace as the {what}, expected an array of {framework_name};"):
+        check_loss(lambda *arrays: pair, backend=framework_name, conventions=Conventions(gradient="returned"))
 
 
 def test_what_selftest_does_in_a_framework(framework_name, monkeypatch):

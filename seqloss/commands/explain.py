@@ -1,6 +1,7 @@
 """The command ``explain``: why two losses of the same inputs differ."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
     from seqloss.testing import explain_mismatch
 
     inputs, theirs = _given(options)
+    if not math.isfinite(options.mine) and str(options.mine) == str(float(theirs)):
+        raise OptionError(f"both losses are {options.mine}, which has no digits to compare")
     known = ("pad_id", "world_size", "accumulation_steps", "micro_batches", "label_smoothing", "rtol")
     found = explain_mismatch(options.mine, theirs, inputs, **{name: getattr(options, name) for name in known})
     return output.give(_report(found, inputs), options)

@@ -12,6 +12,7 @@ from seqloss.commands import functions
 from seqloss.commands.golden_paths import check_free
 from seqloss.commands.worker import describe
 from seqloss.core import dispatch
+from seqloss.core.errors import OptionError
 from seqloss.testing import golden
 from seqloss.testing.golden.checking import AVERAGES, check_measured, placed, precision
 from seqloss.testing.golden.errors import CallError
@@ -61,7 +62,7 @@ def check(framework: str, inputs: dict[str, Array], options: dict[str, Any]) -> 
             found = check_measured(golden.read(path), compute, framework, options["bound"], called or "")
         except CallError:
             raise  # which concerns the function, not the file
-        except golden.GoldenError as error:
+        except (golden.GoldenError, OptionError) as error:
             files[path] = {"refused": str(error)}
         except _RaisedError as error:
             files[path] = {"raised": str(error)}

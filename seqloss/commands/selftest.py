@@ -26,7 +26,8 @@ A violation is a fact about the loss, not always a mistake in it. The module of 
 
 exit status  0: everything that applies holds
              1: something is violated, or a backend crashed or timed out
-             2: the request cannot be fulfilled: bad options, a loss that does not exist or cannot be called as was said
+             2: the request cannot be fulfilled: bad options, nothing that applies, or a loss that does not exist, or is
+                not called or does not return as was said
 """
 
 _COLUMNS = (
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--layout", metavar="NAME", help="batch [B, T, V] (default), packed [B * T, V] or time [T, B, V]")
     add("--returns", metavar="NAME", help="mean (default), sum, or tokens: the losses, not reduced")
-    add("--ignore-label", type=int, metavar="N", help="the label that leaves a token out")
+    add("--ignore-label", type=_label, metavar="N", help="the label that leaves a token out")
     add(
         "--gradient", metavar="NAME", help="autodiff, or returned: (loss, gradient) (default: returned for NumPy alone)"
     )
@@ -71,6 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="N", help="of all random arrays (default: 0)")
     backends.add_arguments(parser)
     output.add_arguments(parser)
+
+
+def _label(value: str) -> int:
+    """A label, of at most 32 bits: those of JAX have no more."""
+    try:
+        label = int(value)
+    except ValueError:
+        label = 2**31
+    if not -(2**31) <= label < 2**31:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number of 32 bits")
+    return label
 
 
 def _names(value: str) -> list[str]:
@@ -95,7 +107,18 @@ def run(options: argparse.Namespace) -> int:
     for outcome in outcomes:
         if outcome.refusal is not None:
             raise OptionError(outcome.refusal)
+    _check_that_something_was_asked(outcomes)
     return output.give(_report(loss, outcomes, choice.missing), options)
+
+
+def _check_that_something_was_asked(outcomes: list[Any]) -> None:
+    """Refuse a choice of which nothing applies: such a check holds whatever the loss is."""
+    if any(outcome.failure for outcome in outcomes):
+        return
+    found = [finding for outcome in outcomes for finding in outcome.facts["check"]["findings"]]
+    if all(finding["verdict"] not in _STATUS for finding in found):
+        reasons = dict.fromkeys(f"{f['invariant']}: {f['detail']}" for f in found)
+        raise OptionError(f"nothing of what was chosen applies to this loss ({'; '.join(reasons)})")
 
 
 def _conventions(options: argparse.Namespace) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import seqloss
+from seqloss.commands import signals
 from seqloss.core.errors import SeqlossError
 
 Array = Any
@@ -79,4 +80,5 @@ def describe(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with signals.obeyed():  # so that a job that is asked to end removes what it has made
+        main(sys.argv[1:])

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -68,3 +69,23 @@ def refuses(framework, inputs, options):
 
 def reads_stdin(framework, inputs, options):
     return {"stdin": sys.stdin.read()}, {}
+
+
+def holds_much(framework, inputs, options):
+    """Has a child, a temporary folder and a file that is not whole yet; says when all are there, and hangs."""
+    part = Path(options["part"])
+    child = subprocess.Popen([sys.executable, "-S", "-c", HEART, options["heart"]])
+    try:
+        part.write_text("half of it")
+        kept = tempfile.mkdtemp()
+        while not os.path.exists(options["heart"]):
+            time.sleep(0.01)
+        Path(options["ready"]).write_text(f"{kept} {child.pid}")
+        time.sleep(3600)
+    finally:
+        part.unlink()
+
+
+def hears_nothing(framework, inputs, options):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(3600)

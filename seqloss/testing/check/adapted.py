@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from seqloss.testing.check.arrays import Arrays
 from seqloss.testing.check.conventions import Conventions
 
@@ -42,7 +44,8 @@ class Adapted:
         if returns == "mean":
             return self.called(*arrays)
         if returns == "sum_and_count":
-            return driver.over(*self.called(*arrays))
+            total, count = self.called(*arrays)
+            return driver.over(total, count if driver.is_array(count) else driver.array(np.float32(count)))
         if returns == "sum":
             return driver.over(self.called(*arrays), arrays[-1])
         return driver.over(driver.total(self.weighted(*arrays)), arrays[-1])

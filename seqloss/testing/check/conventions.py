@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from seqloss.core.errors import ArgumentTypeError, OptionError
 
 THIRD = ("weights", "mask", "float_mask", "lengths")
+ROLES = ("logits", "targets", *THIRD)
 CHOICES = {
     "layout": ("batch", "packed", "time"),
     "returns": ("tokens", "mean", "sum", "sum_and_count"),
