@@ -81,6 +81,7 @@ def test_whoever_does_not_heed_the_request_is_killed(tmp_path, monkeypatch):
 def test_what_a_compiler_may_keep_is_not_thrown_away(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("LOGNAME", "somebody")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     found = processes._environment(tmp_path / "folder")
     assert found["TMPDIR"] == str(tmp_path / "folder")
     assert found["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "torchinductor_somebody")

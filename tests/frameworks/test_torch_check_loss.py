@@ -105,6 +105,24 @@ def test_keywords_of_a_partial_change_its_conventions(keywords, said):
     assert check.holds, check.report()
 
 
+@pytest.mark.parametrize("said", [1.0, (1.0,), (1.0, 2.0, 3.0)])
+def test_sum_and_count_that_is_none(said):
+    with pytest.raises(seqloss.OptionError, match=r"must return \(sum, count\)"):
+        check_loss(lambda *arrays: said, backend="torch", conventions={"returns": "sum_and_count"})
+
+
+@pytest.mark.parametrize("count", [float, int, torch.tensor])
+def test_a_count_may_be_a_number(count):
+    def loss(logits, targets):
+        losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=-100)
+        return losses, count((targets != -100).sum().item())
+
+    conventions = {"arguments": ("logits", "targets"), "returns": "sum_and_count", "ignore_label": -100}
+    names = ("padding", "one_hot", "empty", "split_batches")
+    check = check_loss(loss, backend="torch", conventions=conventions, modes=(), invariants=names)
+    assert check.holds, check.report()
+
+
 def test_mapping_changes_the_conventions_of_a_known_loss():
     check = check_loss(F.cross_entropy, conventions={"ignore_label": -100}, modes=(), invariants=["padding"])
     assert (check.conventions, check.holds) == (IGNORING, True)
