@@ -24,7 +24,7 @@ class Choice(NamedTuple):
     registered: dict[str, str]
 
 
-def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0) -> None:
+def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0, each: str = "backend") -> None:
     """``--backends``, ``--register`` and ``--timeout``."""
     add = parser.add_argument
     add("--backends", metavar="A,B", help="only these (default: all that are installed)")
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0) -> No
         type=seconds,
         default=timeout,
         metavar="SECONDS",
-        help=f"for each backend (default: {timeout:g})",
+        help=f"for each {each} (default: {timeout:g})",
     )
 
 

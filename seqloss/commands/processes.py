@@ -12,11 +12,11 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seqloss.commands import signals
+from seqloss.commands import signals, steps
 from seqloss.commands.backends import Choice, progress
 
 Array = Any
@@ -25,6 +25,9 @@ CRASHED, TIMED_OUT = "crashed", "timed out"
 
 GRACE = 2.0
 """So many seconds a worker has to remove what it has made, before it is killed."""
+
+_LOOK = 1.0
+"""Every so many seconds a worker is looked after."""
 
 _LAST_WORDS = 64 * 1024
 """So many bytes at the end of what a worker printed are read, which may be anything and of any length."""
@@ -53,6 +56,8 @@ class Outcome:
     arrays: dict[str, Array]
     refusal: str | None = None
     """The text alone where the job ended with an error of seqloss or of the operating system."""
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """What the job told before it was done, or failed."""
 
 
 @contextmanager
@@ -97,7 +102,10 @@ def run_each(
 
 
 def run(folder: Path, job: Job, registered: Mapping[str, str], timeout: float) -> Outcome:
-    """Do a job and wait for it. Never two at once: each is to be timed alone."""
+    """Do a job and wait for it, as long as it tells something within the limit. Never two at once.
+
+    Each is to be timed alone.
+    """
     place = Path(tempfile.mkdtemp(prefix="job-", dir=folder))
     content = {
         "framework": job.framework,
@@ -116,12 +124,28 @@ def run(folder: Path, job: Job, registered: Mapping[str, str], timeout: float) -
         )
         try:
             with signals.allowed():
-                status = process.wait(timeout)
+                status = _waited(process, steps.file(place), timeout)
         except subprocess.TimeoutExpired:
-            return Outcome(job.framework, TIMED_OUT, f"no result after {timeout:g} seconds", {}, {})
+            detail = f"no result after {timeout:g} seconds"
+            return Outcome(job.framework, TIMED_OUT, detail, {}, {}, steps=steps.told(place))
         finally:
             _end(process)
-    return _collect(place, job.framework, status)
+    return replace(_collect(place, job.framework, status), steps=steps.told(place))
+
+
+def _waited(process: "subprocess.Popen[bytes]", told: Path, timeout: float) -> int:
+    """The status of a process that ends; a TimeoutExpired for one that has told nothing for so many seconds."""
+    size, since = 0, time.monotonic()
+    while True:
+        left = since + timeout - time.monotonic()
+        try:
+            return process.wait(min(max(left, 0.0), _LOOK))
+        except subprocess.TimeoutExpired:
+            grown = told.stat().st_size if told.exists() else 0
+            if grown > size:
+                size, since = grown, time.monotonic()
+            elif time.monotonic() >= since + timeout:
+                raise
 
 
 # A group, so that the children of a worker can be killed with it.

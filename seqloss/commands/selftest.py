@@ -19,13 +19,13 @@ their name: torch.nn.functional:cross_entropy and linear_cross_entropy,
 optax:softmax_cross_entropy_with_integer_labels, tensorflow.nn:sparse_softmax_cross_entropy_with_logits,
 keras.losses:SparseCategoricalCrossentropy. For your own say how it is called and what it returns:
 
-  seqloss selftest --against mine.losses:masked --backends torch --arguments logits,labels=targets,mask=weights
+  seqloss selftest --against mine.losses:masked --backends torch --arguments logits,labels=targets,keep=mask
   seqloss selftest --against mine.losses:nll --backends jax --arguments logits,targets --returns tokens
 
 A violation is a fact about the loss, not always a mistake in it. The module of the loss is imported, and its code runs.
 
 exit status  0: everything that applies holds
-             1: something is violated, or a backend crashed or timed out
+             1: something is violated, or crashed or timed out
              2: the request cannot be fulfilled: bad options, nothing that applies, or a loss that does not exist, or is
                 not called or does not return as was said
 """
@@ -38,7 +38,7 @@ _COLUMNS = (
     Column("verdict"),
     Column("detail"),
 )
-_STATUS: dict[str, Status] = {"holds": "good", "violated": "bad"}
+_STATUS: dict[str, Status] = {"holds": "good", "violated": "bad", "crashed": "bad", "timed out": "bad"}
 
 OWN = "seqloss:sequence_loss"
 
@@ -54,10 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arguments",
         type=_names,
         metavar="A,B,C",
-        help="its arguments: logits, targets, weights; by keyword: y=targets",
+        help="its arguments: logits, targets, and weights, mask, float_mask or lengths; by keyword: y=targets",
     )
     add("--layout", metavar="NAME", help="batch [B, T, V] (default), packed [B * T, V] or time [T, B, V]")
-    add("--returns", metavar="NAME", help="mean (default), sum, or tokens: the losses, not reduced")
+    add("--returns", metavar="NAME", help="mean (default), sum, sum_and_count, or tokens: the losses, not reduced")
     add("--ignore-label", type=_label, metavar="N", help="the label that leaves a token out")
     add(
         "--gradient", metavar="NAME", help="autodiff, or returned: (loss, gradient) (default: returned for NumPy alone)"
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compiled forms to compare: inductor, function, xla, jit (default: all)",
     )
     add("--seed", type=int, default=0, metavar="N", help="of all random arrays (default: 0)")
-    backends.add_arguments(parser)
+    backends.add_arguments(parser, timeout=300.0, each="invariant")
     output.add_arguments(parser)
 
 
@@ -98,12 +98,11 @@ def run(options: argparse.Namespace) -> int:
         options.backends = functions.framework(loss)
     choice = backends.select(options)
     conventions = _conventions(options)
-    from seqloss.commands import processes
+    from seqloss.commands import selftest_run
 
     how = {name: getattr(options, name) for name in ("invariants", "modes", "seed")}
     how |= {"loss": loss, "conventions": conventions}
-    entry = "seqloss.commands.selftest_job:check"
-    outcomes = list(processes.run_each(choice, entry, how, options.timeout, "loading and checking"))
+    outcomes = list(selftest_run.run_each(choice, how, options.timeout))
     for outcome in outcomes:
         if outcome.refusal is not None:
             raise OptionError(outcome.refusal)
@@ -168,10 +167,12 @@ def _row(backend: str, finding: dict[str, Any]) -> Row:
     detail = " ".join(detail.split())
     if len(detail) > _LONGEST_DETAIL:
         detail = f"{detail[: _LONGEST_DETAIL - 4]} ..."
-    shown = text.verdict(verdict, finding["kind"])
+    lost = verdict in ("crashed", "timed out")
+    shown = verdict.upper() if lost else text.verdict(verdict, finding["kind"])
     name = f"{backend} {invariant} {mode} {dtype}"
-    problems = [finding["shown"]] if verdict == "violated" else []
-    return Row(name, (backend, invariant, mode, dtype, shown, detail or "-"), _STATUS.get(verdict, "neutral"), problems)
+    problems = [finding["shown"]] if lost or verdict == "violated" else []
+    cells = (backend, invariant, mode, dtype, shown, detail or "-")
+    return Row(name, cells, _STATUS.get(verdict, "neutral"), problems, lost)
 
 
 def _data(outcome: Any) -> dict[str, Any]:

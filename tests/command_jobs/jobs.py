@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seqloss.commands import steps
 from seqloss.core.errors import OptionError
 
 HEART = "import sys, time\nwhile True:\n    open(sys.argv[1], 'a').write('.')\n    time.sleep(0.02)"
@@ -41,6 +42,18 @@ def hangs(framework, inputs, options):
     """With a child that hangs too, and is not waited for."""
     subprocess.Popen([sys.executable, "-S", "-c", HEART, options["heart"]])
     time.sleep(3600)
+
+
+def tells(framework, inputs, options):
+    """Steps that take half the limit each, and then nothing more."""
+    for number in range(options["steps"]):
+        time.sleep(options["seconds"])
+        steps.tell({"number": number})
+    if options["end"] == "hangs":
+        time.sleep(3600)
+    if options["end"] == "exits":
+        os._exit(3)
+    return {}, {}
 
 
 def writes_garbage(framework, inputs, options):

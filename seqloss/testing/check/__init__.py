@@ -1,7 +1,7 @@
 """Whether a loss of somebody else is right: the invariants of the suite, asked of any callable."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
@@ -120,8 +120,13 @@ def run(
     invariants: Iterable[str] | None,
     seed: int,
     shell: bool = False,
+    told: Callable[[LossCheck, Sequence[str]], None] = lambda check, names: None,
 ) -> LossCheck:
-    """:func:`check_loss`. ``shell``: errors speak of options of the command line."""
+    """:func:`check_loss`. ``shell``: errors speak of options of the command line.
+
+    ``told`` is called before the first invariant with a check that has no findings and the names of all, and after each
+    with a check of its findings and its name.
+    """
     entry = known(fn)
     beyond, reason = entry[1].beyond if entry else ("", "")
     name, fn, backend, conventions = _completed(fn, backend, conventions, shell)
@@ -133,14 +138,14 @@ def run(
         raise ArgumentTypeError(f"seed must be an integer of at least 0, got {seed!r}")
     with _quiet(), driver.many_shapes():
         try_out(adapted, name, shell)
-        found = tuple(
-            finding
-            for invariant in chosen
-            for finding in (
-                findings(asked, invariant, seed) if invariant.name != beyond else [not_asked(invariant, reason)]
-            )
-        )
-    return LossCheck(name, backend, conventions, seed, found)
+        whole = LossCheck(name, backend, conventions, seed, ())
+        told(whole, [invariant.name for invariant in chosen])
+        for invariant in chosen:
+            is_beyond = invariant.name == beyond
+            found = (not_asked(invariant, reason),) if is_beyond else tuple(findings(asked, invariant, seed))
+            told(replace(whole, findings=found), [invariant.name])
+            whole = replace(whole, findings=(*whole.findings, *found))
+    return whole
 
 
 def _completed(
