@@ -7,7 +7,7 @@ import pytest
 import right_loss
 
 import seqloss
-from seqloss.testing import Conventions, check_loss
+from seqloss.testing import Conventions, check_loss, frameworks
 from seqloss.testing.invariants import INVARIANTS
 
 CHEAP = ("padding", "unsafe_masks", "empty", "split_batches", "permutation", "one_hot", "repeated_calls")
@@ -39,32 +39,48 @@ def all_but_the_mask(framework):
     return lambda logits, targets, mask: of_weights(framework)(logits, targets)
 
 
-FORMS = {
-    "mask": (with_mask, "mask", set()),
-    "float_mask": (with_mask, "float_mask", set()),
-    "lengths": (with_lengths, "lengths", set()),
-    "a length too long": (one_too_many, "lengths", {"padding", "unsafe_masks", "empty", "one_hot", "split_batches"}),
-    "no mask": (all_but_the_mask, "mask", {"padding", "unsafe_masks", "empty", "one_hot", "split_batches"}),
-}
+FORMS = {"mask": with_mask, "float_mask": with_mask, "lengths": with_lengths}
+WRONG = {"lengths": one_too_many, "mask": all_but_the_mask}
 
 
 def violated(check):
     return {finding.invariant for finding in check.findings if finding.verdict == "violated"}
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_masks_and_lengths(framework, form):
-    made, third, expected = FORMS[form]
-    conventions = {"arguments": ("logits", "targets", third)}
+def checked(framework, loss, *invariants, **conventions):
     given = {"backend": framework.name, "conventions": conventions, "modes": ()}
-    check = check_loss(made(framework), **given, invariants=[*CHEAP, "weight_scaling"])
-    assert violated(check) == expected, check.report()
+    return check_loss(loss, **given, invariants=invariants)
+
+
+@pytest.mark.parametrize("third", FORMS)
+def test_masks_and_lengths(framework, third):
+    """Few questions, because each is compiled somewhere."""
+    loss = FORMS[third](framework)
+    check = checked(framework, loss, "padding", "one_hot", "weight_scaling", arguments=("logits", "targets", third))
+    assert check.holds, check.report()
     absent = {f.invariant: f.detail for f in check.findings if f.verdict == "not applicable"}
     which = "1 up to an end and 0 behind it" if third == "lengths" else "0 and 1"
     assert absent == {"weight_scaling": f"the loss takes no weights but {which}"}
 
 
-@pytest.mark.parametrize("count, expected", [("weights", set()), ("tokens", {"padding", "one_hot", "split_batches"})])
+@pytest.mark.parametrize("third", FORMS)
+def test_masks_and_lengths_are_asked_everything(third):
+    conventions = {"arguments": ("logits", "targets", third), "gradient": "returned"}
+    check = check_loss(FORMS[third](frameworks.load("numpy")), backend="numpy", conventions=conventions)
+    assert check.holds, check.report()
+    weighted = {"weight_scaling", "negative_weights", "bool_weights"}
+    absent = {f.invariant for f in check.findings if f.verdict == "not applicable"}
+    assert absent == weighted | {n for n in INVARIANTS if INVARIANTS[n].needs not in ("", "layouts", "cast")}
+
+
+@pytest.mark.parametrize("third", WRONG)
+def test_masks_and_lengths_that_are_wrong(third):
+    numpy = frameworks.load("numpy")
+    check = checked(numpy, WRONG[third](numpy), *CHEAP, arguments=("logits", "targets", third))
+    assert violated(check) == {"padding", "unsafe_masks", "empty", "one_hot", "split_batches"}, check.report()
+
+
+@pytest.mark.parametrize("count, expected", [("weights", set()), ("tokens", {"padding", "one_hot"})])
 def test_sum_and_count(framework, count, expected):
     def loss(logits, targets, weights):
         total = framework.total(seqloss.sequence_loss(logits, targets, weights, **UNREDUCED))
@@ -75,7 +91,7 @@ def test_sum_and_count(framework, count, expected):
         with pytest.raises(seqloss.OptionError, match="returns no gradient with it"):
             check_loss(loss, **given)
         return
-    check = check_loss(loss, **given, modes=(), invariants=CHEAP)
+    check = check_loss(loss, **given, modes=(), invariants=["padding", "one_hot"])
     assert violated(check) == expected, check.report()
 
 

@@ -31,7 +31,7 @@ def findings(monkeypatch, tmp_path, capsys):
         command = ["selftest", "--against=mine:loss", "--backends=numpy", f"--invariants={','.join(ASKED)}"]
         status = main([*command, "--json=found.json", *options])
         printed = capsys.readouterr().out
-        (found,) = json.loads(Path("found.json").read_text())["data"]["backends"]
+        (found,) = json.loads(Path("found.json").read_text())["backends"]
         verdicts = [(f["invariant"], f["verdict"]) for f in found["check"]["findings"] if f["dtype"] != "float16"]
         return status, verdicts, found, printed
 

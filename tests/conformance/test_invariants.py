@@ -21,8 +21,11 @@ ASKED_OF_COMPILERS = ("unsafe_masks", "empty", "label_policy", "confident_tokens
 COMPILERS = {
     "torch": ("compile", "export", "explicit-compile"),
     "tensorflow": ("function", "function-unknown-sizes", "xla", "explicit-function"),
-    "jax": ("jit", "explicit-jit"),
+    "jax": ("jit", "explicit-jit", "explicit"),
 }
+
+# Each size is a compilation in JAX, eagerly too, and the case table has the numbers.
+OF_MANY_SIZES = ("every_class", "sizes_of_one")
 
 # The same graphs as a mode above, compiled in another setting.
 LEFT_OUT = {
@@ -51,9 +54,11 @@ def asked(name, mode):
         "vmapped": driver.mapped,
         "cast": driver,
     }
+    left_out = OF_MANY_SIZES if name == "jax" else ()
     return [
         invariant
         for invariant in INVARIANTS
+        if invariant not in left_out
         if (needs := INVARIANTS[invariant].needs) not in once or (mode == "eager" and once[needs])
     ]
 

@@ -32,12 +32,6 @@ def in_the_default_dtype(logits, targets):
     return nll(logits, targets) + 2**23 * jnp.finfo(jnp.result_type(float)).eps - 1
 
 
-def int16_wraps(logits, targets):
-    """The number of classes in the dtype of the labels."""
-    classes = jnp.asarray(logits.shape[-1]).astype(targets.dtype)
-    return jnp.where(targets < classes, nll(logits, jnp.clip(targets, 0)), 0)
-
-
 def in_float32(logits, targets):
     return nll(logits.astype(jnp.float32), targets).astype(logits.dtype)
 
@@ -45,7 +39,6 @@ def in_float32(logits, targets):
 WRONG = {
     only_with_gradients: {"without_gradients"},
     in_the_default_dtype: {"other_settings"},
-    int16_wraps: {"label_dtypes"},
     in_float32: {"double_precision"},
 }
 
