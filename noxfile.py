@@ -7,6 +7,7 @@ sessions that need them ask for them to be made first.
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import nox
@@ -171,31 +172,56 @@ def docs(session: nox.Session) -> None:
     session.run("python", "-m", "sphinx", "-W", "-b", "doctest", "docs", "docs/_build/doctest")
 
 
-@nox.session(venv_backend="none", requires=["install(jax)"])
+def lowest(requirement: str) -> str:
+    """A requirement of pyproject.toml at its lower bound."""
+    return requirement.replace(">=", "==")
+
+
+@nox.session(requires=["install(jax)"])
 def plugin(session: nox.Session) -> None:
-    """A project of its own tests its losses with the pytest plugin, out of another directory."""
-    copy = Path(session.create_tmp()).resolve() / "project"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(HERE / "tests" / "sample_project", copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    golden = copy / "tests" / "golden"
+    """Projects of their own, one that uses the pytest plugin and one that does not; on the oldest pytest too."""
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder)
+    sample, unrelated = folder / "sample", folder / "unrelated"
+    shutil.copytree(HERE / "tests" / "sample_project", sample, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    unrelated.mkdir()
+    (unrelated / "test_it.py").write_text("def test_it(): pass\n")
+    (unrelated / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+
+    def run(project: Path, *arguments: str, python: str = python_of(session, "jax"), status: int = 0) -> None:
+        with session.chdir(project):
+            session.run(python, "-m", "pytest", "-q", *arguments, success_codes=[status], external=True)
+
+    run(unrelated)
+    run(sample)
+    golden = sample / "tests" / "golden"
     before = {path.name: path.read_bytes() for path in golden.iterdir()}
-    session.chdir(copy)
-
-    def run(*arguments: str, status: int = 0) -> None:
-        command = (python_of(session, "jax"), "-m", "pytest", "-q", *arguments)
-        session.run(*command, success_codes=[status], external=True)
-
-    run()
-    run("--seqloss-golden-update")
+    run(sample, "--seqloss-golden-update")
     if {path.name: path.read_bytes() for path in golden.iterdir()} != before:
         session.error("what agrees with the golden files must leave them as they are")
     shutil.rmtree(golden)
-    run("--seqloss-backends", "numpy", status=1)
-    run("--seqloss-backends", "numpy", "--seqloss-golden-update")
+    run(sample, "--seqloss-backends", "numpy", status=1)
+    run(sample, "--seqloss-backends", "numpy", "--seqloss-golden-update")
     if {path.name for path in golden.iterdir()} != set(before):
         session.error("golden files that are not there must be recorded, and nothing else be left")
     # Only NumPy and JAX are installed here, and the others must be an error, not a skip.
-    run("--seqloss-backends", "numpy,torch", status=4)
+    run(sample, "--seqloss-backends", "numpy,torch", status=4)
+
+    if sys.version_info >= (3, 14):
+        session.log("the oldest pytest is left out: it does not run on this Python")
+        return
+    (wheel,) = built(session).glob("*.whl")
+    session.install("--no-deps", str(wheel))
+    (requirement,) = PROJECT["project"]["optional-dependencies"]["pytest"]
+    # Plugins that are made for a newer pytest stay out: an environment that is reused sees them from the start.
+    alone = ("-p", "no:xdist", "-p", "no:xdist.looponfail", "-p", "no:hypothesispytest")
+    # Below it, too, what has nothing to do with seqloss runs.
+    for version in (requirement.replace(">=", "<"), lowest(requirement)):
+        session.install(version)
+        run(unrelated, *alone, python="python")
+    on(session, "numpy")
+    run(sample, "--seqloss-backends", "numpy", *alone, python="python")
+    run(HERE, "tests/plugin/test_plugin_own.py", "--backends", "numpy", *alone, python="python")
 
 
 # --- on demand
@@ -225,11 +251,6 @@ def bench(session: nox.Session) -> None:
     on(session, *BACKENDS)
     install(session, *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
-
-
-def lowest(requirement: str) -> str:
-    """A requirement of pyproject.toml at its lower bound."""
-    return requirement.replace(">=", "==")
 
 
 @nox.session

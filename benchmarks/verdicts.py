@@ -5,7 +5,8 @@ from typing import Any
 from benchmarks import processes, tables
 from examples import peers
 
-_SHOWN = {"holds": "yes", "violated": "**no**", "not applicable": ""}
+_SHOWN = {"holds": "yes", "numbers": "**no**", "refusal": "not refused", "digits": "digits lost", "not applicable": ""}
+_WORST = ("not applicable", "holds", "digits", "refusal", "numbers")
 
 
 def collect(quick: bool, cores: int | None) -> dict[str, Any]:
@@ -41,12 +42,12 @@ def report(result: dict[str, Any]) -> str:
 
 
 def _verdicts(found: dict[str, Any]) -> dict[tuple[str, str], str]:
-    """The verdict for each invariant and dtype; violated if it is in one of several modes."""
+    """The verdict for each invariant and dtype, or the kind of its violation; the worst of several modes."""
     verdicts: dict[tuple[str, str], str] = {}
     for finding in found["findings"]:
         key = finding["invariant"], finding["dtype"]
-        if verdicts.get(key) != "violated":
-            verdicts[key] = finding["verdict"]
+        verdict = finding["kind"] if finding["verdict"] == "violated" else finding["verdict"]
+        verdicts[key] = max(verdicts.get(key, verdict), verdict, key=_WORST.index)
     return verdicts
 
 

@@ -45,3 +45,8 @@ def setup(app):
     from benchmarks import pages
 
     pages.write(HERE / "measured", HERE / "_drawn")
+
+    from seqloss.testing.invariants import INVARIANTS
+
+    rows = [f"| `{name}` | {invariant.summary} |" for name, invariant in INVARIANTS.items()]
+    (HERE / "_drawn" / "invariants.md").write_text("\n".join(["| name | what must hold |", "|---|---|", *rows, ""]))

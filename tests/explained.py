@@ -73,10 +73,15 @@ TOKENS = {
     "labels shifted backward, weights not": lambda z, y, w: (z[:, 1:], y[:, :-1], w[:, 1:]),
     "labels shifted backward, round": lambda z, y, w: (z, np.roll(y, 1, axis=1), w),
     "doubled shift": lambda z, y, w: (z[:, :-2], y[:, 2:], w[:, 2:]),
+    "first token dropped": lambda z, y, w: (z[:, 1:], y[:, 1:], w[:, 1:]),
+    "last token dropped": lambda z, y, w: (z[:, :-1], y[:, :-1], w[:, :-1]),
+    "first token dropped, of those that count": lambda z, y, w: (z, y, w * (np.cumsum(w != 0, 1) > 1)),
+    "last token dropped, of those that count": lambda z, y, w: (z, y, w * (np.cumsum(w[:, ::-1] != 0, 1) > 1)[:, ::-1]),
     "ignored pad id": lambda z, y, w: (z, y, w * (y != PAD)),
     "ignored pad id, no weights": lambda z, y, w: (z, y, (y != PAD).astype(w.dtype)),
     "weights not used": lambda z, y, w: (z, y, np.ones_like(w)),
     "weights taken as a mask": lambda z, y, w: (z, y, (w > 0).astype(w.dtype)),
+    "ids from 1": lambda z, y, w: (z, (y - 1) % z.shape[-1], w),
 }
 
 
@@ -99,10 +104,15 @@ def cost(label, other, entropy=0.0):
     return nll
 
 
+def gather(x, y):
+    return np.take_along_axis(x, y[..., None], -1)[..., 0]
+
+
 K = 11
 SPREAD = EPS / (K - 1)
 COSTS = {
-    "no smoothing": lambda z, y: -np.take_along_axis(log_softmax(z), y[..., None], -1)[..., 0],
+    "no smoothing": lambda z, y: -gather(log_softmax(z), y),
+    "double softmax": lambda z, y: -gather(log_softmax(np.exp(log_softmax(z))), y),
     "label smoothing eps/K": cost(1 - EPS + EPS / K, EPS / K),
     "label smoothing eps/(K-1)": cost(1 - EPS, SPREAD),
     "label smoothing minus the entropy": cost(1 - EPS, SPREAD, -(1 - EPS) * np.log(1 - EPS) - EPS * np.log(SPREAD)),
@@ -142,6 +152,7 @@ SUMS = {
     "count of non-zero weights": lambda n, w: (n * w).sum() / np.count_nonzero(w),
     "batch-size division": lambda n, w: (n * w).sum() / len(n),
     "division by time steps": lambda n, w: (n * w).sum() / n.shape[1],
+    "weights in the denominator only": lambda n, w: n.sum() / w.sum(),
     "mean of per-sequence means": mean_of_means(range),
     "mean of micro-batch means": mean_of_means(lambda rows: np.array_split(np.arange(rows), ACCUMULATION)),
     "mean of per-rank means": mean_of_means(lambda rows: np.array_split(np.arange(rows), WORLD)),
@@ -163,12 +174,16 @@ for name, rounded in (("bfloat16", bfloat16), ("float16", float16)):
 # The number at the end.
 
 ENDS = {
-    "as it is": 1.0,
-    "base-2 logarithms": 1 / np.log(2),
-    "times world_size": WORLD,
-    "divided by world_size": 1 / WORLD,
-    "times accumulation_steps": ACCUMULATION,
-    "divided by accumulation_steps": 1 / ACCUMULATION,
+    "as it is": lambda x: x,
+    "base-2 logarithms": lambda x: x / np.log(2),
+    "base-10 logarithms": lambda x: x / np.log(10),
+    "times world_size": lambda x: x * WORLD,
+    "divided by world_size": lambda x: x / WORLD,
+    "times accumulation_steps": lambda x: x * ACCUMULATION,
+    "divided by accumulation_steps": lambda x: x / ACCUMULATION,
+    "sign": lambda x: -x,
+    "perplexity": np.exp,
+    "perplexity, base 2": np.exp2,
 }
 
 STEPS = (TOKENS, COSTS, SUMS, ENDS)
@@ -180,7 +195,8 @@ def loss(batch, names=RIGHT):
     tokens, costs, sums, ends = (step[name] for step, name in zip(STEPS, names, strict=True))
     z, y, w = tokens(*batch)
     value = sums(costs(z, y), w)
-    return value.dtype.type(value * value.dtype.type(ends))
+    with np.errstate(over="ignore"):
+        return value.dtype.type(ends(value))
 
 
 def mistakes(names):
@@ -197,11 +213,15 @@ def singles():
 RARE = (",", "of targets", "of weights", "sum and count", "token losses", "(K-2)")
 """Forms of a mistake that are looked for alone."""
 
+SELDOM = ("half", "ids from 1", "double softmax", "base-10")
+"""Mistakes of which two are not looked for together."""
+
 
 def pairs():
     usual = [names for names in singles() if not any(part in mistakes(names)[0] for part in RARE)]
     for i, a in enumerate(usual):
         for b in usual[i + 1 :]:
             both = tuple(y if x == right else x for x, y, right in zip(a, b, RIGHT, strict=True))
-            if mistakes(both) == [*mistakes(a), *mistakes(b)]:
+            seldom = sum(any(part in name for part in SELDOM) for name in mistakes(both))
+            if mistakes(both) == [*mistakes(a), *mistakes(b)] and seldom < 2:
                 yield both

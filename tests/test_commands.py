@@ -20,6 +20,7 @@ from seqloss.__main__ import main
 from seqloss.commands import backends, golden_figures, golden_jobs, processes
 from seqloss.testing import golden
 from seqloss.testing.comparison import measured
+from seqloss.testing.explain import causes
 
 HERE = Path(__file__).parent
 ROOT = Path(seqloss.__file__).parents[1]
@@ -233,12 +234,46 @@ def test_explain_names_the_cause(numpy_alone, said, batch):
 
 def test_explain_what_is_the_same(numpy_alone, said, batch):
     status, out, _ = said("explain", "2.5", "2.5", "--inputs", "batch.npz")
-    assert status == 0 and "The same." in out
+    assert status == 0 and "The same: the numbers agree within their tolerance." in out
 
 
 def test_explain_what_nothing_explains(numpy_alone, said, batch):
     status, out, _ = said("explain", "2.512345678901", "-2.1", "--inputs", "batch.npz")
-    assert status == 1 and "None of these." in out
+    assert status == 1 and "None of these: no known cause, nor a pair of them, reconciles the two (" in out
+
+
+def explain_page():
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    return page.partition("\n## explain\n")[2]
+
+
+def test_explain_prints_what_the_page_says(said, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    line, printed = re.search(
+        r"\$ python -m seqloss (explain .*)\n```\n\n```text\n(.*?)```", explain_page(), re.DOTALL
+    ).groups()
+    assert said(*line.split())[1] == printed
+
+
+def test_the_page_lists_every_cause():
+    rows = re.findall(r"^\| (.*?) \|", explain_page().partition("### What it knows")[2], re.MULTILINE)
+    names = {choice.name.partition(" (")[0] for axis in causes.AXES for choice in axis.choices if choice.name}
+    assert {name for row in rows for name in row.split("; ")} == names | {"cause"}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "listed", "concluded"),
+    [
+        ("inf", "overflow of exp(logits) (float64)", "Likely: a zero, a NaN or an infinity has no digits to compare"),
+        ("1.4", "undecided", "Undecided: unrelated numbers of so few digits would fit as well "),
+    ],
+)
+def test_explain_has_one_verdict(numpy_alone, said, batch, theirs, listed, concluded):
+    mine = losses(batch).sum() / batch["weights"].sum()
+    np.savez("large.npz", **batch | {"logits": batch["logits"] + 1000 * (theirs == "inf")})
+    status, out, _ = said("explain", f"{mine:.2g}", theirs, "--inputs", "large.npz")
+    assert status == 1 and f"\n{listed} " in out and f"\n{concluded}" in out
+    assert "reconcile" not in out and "none of these" not in out.lower()
 
 
 def test_explain_passes_on_what_is_known(numpy_alone, said, batch):
@@ -353,7 +388,8 @@ def test_the_page_on_golden_files_shows_where_what_differs(numpy_alone, said, ba
     assert (status, error) == (1, "")
     titles = re.findall("<h2>(.*?)</h2>", page)
     assert page.count("<svg ") == len([x for x in titles if ".npz: " in x]) == 6
-    assert "right.npz: the worst errors" in titles and "Nothing diverges. The worst entry of" in page
+    assert "right.npz: the largest errors" in titles and "None of them diverges. The largest error of" in page
+    assert "largest error (ULP at scale)" in page
     assert "wrong.npz: where token_losses of numpy diverges" in titles
     assert "1 of the entries differ; the first is in row 1 at time 1." in page
 
@@ -375,7 +411,7 @@ def test_distances_are_drawn_with_what_is_wrong(batch):
     np.testing.assert_array_equal(heat.values, [[0, 0, 4], [np.inf, 0, 0]])
     found["0.other"] = golden_jobs._distances(*measured(actual[0], expected[0], bound=8))
     *_, heat = golden_figures.draw({"x": one}, [processes.Outcome("b", None, "", {}, found)])
-    assert heat.title == "x: the worst errors"
+    assert (heat.title, heat.scale_label) == ("x: the largest errors", "largest error (ULP)")
     shapes_differ = golden_jobs._distances(*measured(actual, expected[0]))
     assert shapes_differ.size == 0
 
@@ -474,6 +510,13 @@ def of_sequences(logits, targets, weights):
 
 def of_nothing(logits, targets, weights):
     return np.float64(1)
+
+def of_numbers(logits, targets, weights):
+    return 1.5, None
+
+class Criterion:
+    def __call__(self, logits, targets, weights):
+        return 1.5, np.ones(logits.shape)
 """
 
 
@@ -514,7 +557,7 @@ ARGUMENTS = "--arguments=logits,labels=targets,mask=weights"
         (["--against=nobody.has:this", "--backends=numpy"], "cannot be imported: ModuleNotFoundError"),
         (["--against=optax:loss"], "jax is not installed"),
         (["--arguments=logits"], "arguments must name logits, targets"),
-        (["--returns=average"], "returns must be one of 'tokens', 'mean', 'sum', got 'average'"),
+        (["--returns=average"], "returns must be one of 'tokens', 'mean', 'sum', 'sum_and_count', got 'average'"),
         (["--invariants=beauty"], "invariants must be names out of"),
         (["--seed=-1"], "seed must be an integer of at least 0"),
         # What is proposed can be typed here.
@@ -525,7 +568,9 @@ ARGUMENTS = "--arguments=logits,labels=targets,mask=weights"
             "pass what it is, --returns mean or --returns sum",
         ),
         ([*MINE, "--against=mine:of_sequences"], "(2,), expected () for --returns mean and --layout batch; no conv"),
-        ([*MINE, "--against=mine:of_nothing"], "by its conventions, --gradient returned, got float64"),
+        ([*MINE, "--against=mine:of_nothing"], "by its conventions, --gradient returned, got numpy.float64; write"),
+        ([*MINE, "--against=mine:of_numbers"], "mine:of_numbers returned None as the gradient, expected an array of"),
+        ([*MINE, "--against=mine:Criterion"], "write loss = Criterion(), and pass --against MODULE:loss, with --arg"),
         ([*MINE, "--against=mine:of_nothing", "--gradient=autodiff"], "(loss, gradient), and --gradient returned"),
         (
             [*MINE, "--against=mine:mean_over_padding", "--ignore-label=-1"],

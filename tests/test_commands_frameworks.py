@@ -2,14 +2,15 @@
 
 import json
 import sys
+import types
 
 import numpy as np
 import pytest
 
 from seqloss.__main__ import main
 from seqloss.commands import golden_jobs, probe, selftest_job
-from seqloss.core.errors import DTypeError
-from seqloss.testing import golden
+from seqloss.core.errors import OptionError
+from seqloss.testing import Conventions, GoldenError, check_loss, golden
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def test_golden_there_and_back(framework_name, batch, tmp_path):
     assert recorded.results["loss"].dtype == "float64"
     assert recorded.results["loss"] == pytest.approx(loss, rel=1e-12)
     assert (recorded.note, recorded.flags, framework_name in recorded.versions) == ("a|b", {}, True)
-    found, _ = golden_jobs.check(framework_name, {}, {"files": [facts["path"]], "bound": None, "figures": False})
+    how = {"files": [facts["path"]], "bound": None, "figures": False, "compute": None}
+    found, _ = golden_jobs.check(framework_name, {}, how)
     assert all(result["same"] for result in found["files"][facts["path"]]["results"].values())
 
 
@@ -57,11 +59,22 @@ def test_golden_in_bfloat16(framework_name, batch, tmp_path):
     options = {"path": str(tmp_path / "half"), "flags": {}, "note": None, "dtypes": dtypes, "overwrite": False}
     single = {name: x.astype("float32") if x.dtype == "float64" else x for name, x in batch[0].items()}
     if framework_name == "numpy":
-        with pytest.raises(DTypeError, match="which NumPy lacks; choose another --backend"):
+        with pytest.raises(
+            GoldenError, match="logits was recorded in bfloat16, which NumPy lacks; choose another backend"
+        ):
             golden_jobs.record(framework_name, single, options)
         return
     facts, _ = golden_jobs.record(framework_name, single, options)
     assert golden.read(facts["path"]).dtypes["dlogits"] == "bfloat16"
+
+
+FOREIGN = types.SimpleNamespace(shape=(), dtype="float32")
+
+
+@pytest.mark.parametrize("pair, what", [((FOREIGN, None), "loss"), ((1.5, FOREIGN), "gradient")])
+def test_what_is_no_array_of_the_framework_is_refused(framework_name, pair, what):
+    with pytest.raises(OptionError, match=f"SimpleNamespace as the {what}, expected an array of {framework_name};"):
+        check_loss(lambda *arrays: pair, backend=framework_name, conventions=Conventions(gradient="returned"))
 
 
 def test_what_selftest_does_in_a_framework(framework_name, monkeypatch):

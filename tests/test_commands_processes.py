@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import seqloss
-from seqloss.commands import processes
+from seqloss.commands import processes, steps
 
 JOBS = Path(__file__).with_name("command_jobs")
 ROOT = Path(seqloss.__file__).parents[1]
@@ -27,6 +27,18 @@ def do(monkeypatch):
             return processes.run(folder, processes.Job("fake", f"jobs:{name}", options), {}, timeout)
 
     return run
+
+
+@pytest.mark.parametrize("end, failure", [("hangs", "timed out"), ("exits", "crashed"), ("returns", None)])
+def test_each_step_has_the_whole_time_and_is_kept(do, end, failure):
+    outcome = do("tells", timeout=2.0, steps=3, seconds=1.0, end=end)
+    assert outcome.failure == failure
+    assert [step["number"] for step in outcome.steps] == [0, 1, 2]
+
+
+def test_half_a_step_is_none(tmp_path):
+    steps.file(tmp_path).write_text('{"number": 0}\n{"num')
+    assert steps.told(tmp_path) == [{"number": 0}]
 
 
 def test_facts_and_arrays_come_back(do):

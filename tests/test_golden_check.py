@@ -1,5 +1,6 @@
 """What was recorded is computed again: by seqloss on every backend, or by somebody's own function."""
 
+import functools
 import re
 import tracemalloc
 from pathlib import Path
@@ -157,10 +158,80 @@ def test_own_computations_get_arrays_of_the_backend(tmp_path, framework):
     assert found["sum"].actual.framework == framework.name
 
 
+def test_gradients_of_a_loss_are_those_of_its_framework(tmp_path, framework):
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, computed()))
+    found = golden.check(got, seqloss.sequence_loss, backend=framework.name)
+    gradients = [] if framework.name == "numpy" else ["dlogits", "dweights"]
+    assert sorted(found) == [*gradients, "loss"]
+    assert [comparison.report() for comparison in found.values() if not comparison.same] == []
+    wrong = golden.check(got, lambda **inputs: 2 * seqloss.sequence_loss(**inputs), backend=framework.name)
+    assert sorted(wrong) == [*gradients, "loss"] and not any(wrong.values())
+
+
+def test_gradients_without_their_loss(tmp_path, framework):
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, {"dlogits": computed()["dlogits"]}))
+    if framework.name == "numpy":
+        with pytest.raises(
+            GoldenError, match="compute returned the loss alone; recorded are dlogits: return some of them"
+        ):
+            golden.check(got, seqloss.sequence_loss)
+        return
+    found = golden.check(got, seqloss.sequence_loss, backend=framework.name)
+    assert list(found) == ["dlogits"] and found["dlogits"].same
+
+
+def test_what_a_function_writes_into_its_inputs_is_its_own_affair(tmp_path, framework):
+    if framework.writable is None:
+        return
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, computed()))
+
+    def overwriting(logits, targets, weights):
+        loss = seqloss.sequence_loss(logits, targets * 1, weights)
+        targets[...] = 0
+        return loss
+
+    found = golden.check(got, overwriting, backend=framework.name)
+    assert [comparison.report() for comparison in found.values() if not comparison.same] == []
+    for name, array in INPUTS.items():
+        np.testing.assert_array_equal(got.inputs[name], array)
+
+
+def by_position(logits, targets, weights, /):
+    return 0.0
+
+
+def keyword(logits, *, targets, weights, times=1):
+    return seqloss.sequence_loss(logits, targets, weights) * np.float32(times)
+
+
+class Port:
+    """A callable with a state, as a module is."""
+
+    def __call__(self, logits, targets, weights, times=1):
+        return keyword(logits, targets=targets, weights=weights, times=times)
+
+
+@pytest.mark.parametrize("function", [keyword, Port(), functools.partial(keyword), Port().__call__])
+def test_functions_get_the_flags_that_they_name(tmp_path, function):
+    results = {"loss": 3 * computed()["loss"]}
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, results, flags={"times": 3, "logits": 7, "other": None}))
+    assert golden.check(got, function)["loss"].same
+
+
+@pytest.mark.parametrize("function", [by_position, lambda logits: 0.0, lambda a, **inputs: 0.0])
+def test_functions_that_cannot_be_called(tmp_path, function):
+    got = golden.read(golden.write(tmp_path / "x", INPUTS, {"loss": 1.0}))
+    message = "compute cannot be called with what was recorded: .*; wrap it in a function that takes logits, targets, w"
+    with pytest.raises(GoldenError, match=message):
+        golden.check(got, function)
+
+
 @pytest.mark.parametrize(
     "returned, message",
     [
-        (None, "compute returned a NoneType; expected results by name, as in a dict"),
+        (None, "compute returned a NoneType; expected the loss, or results by name as in a dict"),
+        ("1.0", "compute returned a str; expected the loss, or results by name as in a dict"),
+        ((1.0, 2.0), "compute returned a tuple; expected the loss, or results by name as in a dict"),
         ({}, "compute returned the results []; recorded are loss"),
         ({"loss": 1.0, "other": 1.0}, "compute returned the results ['other']; recorded are loss"),
     ],

@@ -261,7 +261,7 @@ def test_paths_that_name_no_file(path):
         (b'{"format": NaN}', "NaN is no number in JSON"),
         (b'{"format": -Infinity}', "-Infinity is no number in JSON"),
         (b'{"format": "seqloss-golden", "version": ' + b"9" * 5000 + b"}", "is not JSON"),
-        (b" " * (2**20 + 1), "has more than the 1048576 bytes that it may have"),
+        (b" " * (2**21 + 2**20), "has more than the"),
     ],
     ids=lambda x: str(x)[:40],
 )
@@ -275,7 +275,7 @@ def test_a_huge_manifest_is_not_read(recorded):
     with open(recorded.with_suffix(".json"), "r+b") as file:
         file.truncate(100 * 2**20)
     tracemalloc.start()
-    with pytest.raises(GoldenError, match="has more than the 1048576 bytes"):
+    with pytest.raises(GoldenError, match=r"has more than the 21\d{5} bytes that it may have; it is damaged"):
         golden.read(recorded)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from seqloss.commands import streams
 from seqloss.core import dispatch
 from seqloss.core.errors import BackendError, OptionError
 
@@ -23,7 +24,7 @@ class Choice(NamedTuple):
     registered: dict[str, str]
 
 
-def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0) -> None:
+def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0, each: str = "backend") -> None:
     """``--backends``, ``--register`` and ``--timeout``."""
     add = parser.add_argument
     add("--backends", metavar="A,B", help="only these (default: all that are installed)")
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0) -> No
         type=seconds,
         default=timeout,
         metavar="SECONDS",
-        help=f"for each backend (default: {timeout:g})",
+        help=f"for each {each} (default: {timeout:g})",
     )
 
 
@@ -100,8 +101,8 @@ def install(framework: str) -> str:
 @contextmanager
 def progress(message: str) -> Iterator[None]:
     """What is going on, on stderr: on a terminal for as long as it goes on, else a line."""
-    if not sys.stderr.isatty():
-        print(message, file=sys.stderr, flush=True)
+    if not streams.is_terminal(sys.stderr):
+        streams.note(message)
         yield
     elif find_spec("rich") is not None:
         from rich.console import Console
@@ -109,11 +110,11 @@ def progress(message: str) -> Iterator[None]:
         with Console(stderr=True, markup=False, highlight=False).status(message):
             yield
     else:
-        print(f"\r\x1b[K{message}", end="", file=sys.stderr, flush=True)
+        streams.note(f"\r\x1b[K{message}", end="")
         try:
             yield
         finally:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            streams.note("\r\x1b[K", end="")
 
 
 def seconds(value: str) -> float:

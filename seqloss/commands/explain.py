@@ -1,6 +1,7 @@
 """The command ``explain``: why two losses of the same inputs differ."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ HELP = "name the convention by which two losses of the same inputs differ"
 
 DESCRIPTION = """\
 Looks both numbers up among the losses of the inputs under some hundreds of conventions, and names what the two sides do
-not have in common: a mean over padding, a sum, another denominator, shifted labels, a mean of means, bits instead of
-nats, and so on, up to two causes on each side. It says how sure it is, and "none of these" where nothing fits.
+not have in common: a mean over padding, a sum, another denominator, shifted labels, a mean of means, bits or perplexity
+instead of nats, and so on, up to two causes on each side. A cause is tried if what it is about is there in the inputs
+and if it changes their loss. Where a number is infinite it says what becomes too large for a dtype.
+
+It says how sure it is: certain, likely, "undecided" where numbers of so few digits fit something anyway, and "none of
+these" where nothing fits.
 
 The inputs are a file of numpy.savez with the arrays logits [batch, time, classes], targets [batch, time] and, if there
 are any, weights [batch, time]; or a golden file, whose recorded loss is THEIRS if it is left out. Give the numbers with
@@ -59,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
     from seqloss.testing import explain_mismatch
 
     inputs, theirs = _given(options)
+    if not math.isfinite(options.mine) and str(options.mine) == str(float(theirs)):
+        raise OptionError(f"both losses are {options.mine}, which has no digits to compare")
     known = ("pad_id", "world_size", "accumulation_steps", "micro_batches", "label_smoothing", "rtol")
     found = explain_mismatch(options.mine, theirs, inputs, **{name: getattr(options, name) for name in known})
     return output.give(_report(found, inputs), options)
@@ -87,14 +94,15 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Any]:
 
 
 def _report(found: Any, inputs: dict[str, Any]) -> Report:
+    from seqloss.testing.explain.result import conclusion
+
     same = found.verdict == "same"
     rows = [Row(str(cause), (cause.name, cause.side, cause.does), "bad", [_mend(cause)]) for cause in found.causes]
-    if same:
-        rows = [Row("the same", ("none", "-", "the numbers agree within their tolerance"), "good")]
-    elif not rows:
-        tried = f"no known cause, nor a pair of them, reconciles the two ({found.tried} tried)"
-        rows = [Row("none of these", ("none of these", "-", tried), "bad")]
-    notes = [f"Or {' and '.join(map(str, causes))}, just as well." for causes in found.alternatives]
+    if not rows:
+        name = str(found.certainty)
+        rows = [Row(name, (name, "-", "-"), "good" if same else "bad")]
+    or_this = "Or {}, just as well." if found.causes else "It may be {}."
+    notes = [or_this.format(" and ".join(map(str, causes))) for causes in found.alternatives]
     notes += [f"Note: {note}." for note in found.notes]
     shapes = ", ".join(f"{name} {list(x.shape)} {x.dtype}" for name, x in inputs.items())
     return Report(
@@ -103,7 +111,7 @@ def _report(found: Any, inputs: dict[str, Any]) -> Report:
         [("mine", repr(found.mine)), ("theirs", repr(found.theirs)), ("inputs", shapes)],
         _COLUMNS,
         rows,
-        _conclusion(found),
+        conclusion(found),
         same,
         found.as_dict(),
         notes,
@@ -112,11 +120,3 @@ def _report(found: Any, inputs: dict[str, Any]) -> Report:
 
 def _mend(cause: Any) -> str:
     return f"in {cause.side}: {cause.mend}"
-
-
-def _conclusion(found: Any) -> str:
-    said = f"{found.certainty[:1].upper()}{found.certainty[1:]}."
-    if not found.causes:
-        return said
-    once = f"{1 / max(found.chance, 1e-12):.0e}"
-    return f"{said} Of {found.tried} conventions unrelated numbers would fit one this closely once in {once} cases."

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from seqloss.commands import archives, backends, output
+from seqloss.commands.golden_paths import check_free
 from seqloss.commands.report import Column, Report, Row
 from seqloss.core.errors import OptionError
 
@@ -20,13 +21,29 @@ writer  copy the one file that records in a program without seqloss: it needs Nu
         beside TensorFlow 1.15
 
 exit status  0: done, and all that was compared is the same
-             1: something differs, or a backend crashed or timed out
+             1: something differs, a function of yours raised an error, or a backend crashed or timed out
              2: the request cannot be fulfilled: bad options, or a file that is damaged, edited, too large or missing
 """
 
 _WRITE = "Computes loss, token losses and gradients of the arrays in one backend, and records all of it."
-_CHECK = "Computes what was recorded again in each backend, each in a process of its own, and compares."
+_CHECK = """\
+Computes what was recorded again in each backend, each in a process of its own, and compares.
+
+worst ULP  how far off the worst entry is, in units of the last place: the one that takes most of what it is allowed
+allowed    how far off that entry may be; where nothing is off, the bound
+
+With --compute a function of yours is asked in place of seqloss. It is called with the recorded inputs by their names,
+as arrays of the backend, and with those of the recorded flags that it has parameters for. It returns the loss, of which
+the framework then takes the gradients that were recorded, or a dict of results by name, as in {"loss": loss}. The
+module of the function is imported, and its code runs:
+
+  seqloss golden check model.npz --compute port.losses:masked --backends torch
+
+Where the losses differ, the command that says why stands at the end.
+"""
 _WRITER = "Copies the writer, one file that needs NumPy alone, to a file or folder, so that an old program can record."
+
+_AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 
 FLAGS = ("sum_over_timesteps", "sum_over_batch", "exact")
 AVERAGES = ("average_across_timesteps", "average_across_batch")
@@ -37,8 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, prog=parser.prog)
     _add_write(actions.add_parser("write", help="record", description=_WRITE))
-    check = actions.add_parser("check", help="compare", description=_CHECK)
+    check = actions.add_parser("check", help="compare", description=_CHECK, formatter_class=_AS_WRITTEN)
     check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="NAME.npz or NAME.json; both must be there")
+    check.add_argument("--compute", metavar="MODULE:FUNCTION", help="your own function, in place of seqloss")
     check.add_argument("--bound", type=float, metavar="ULP", help="what results may be off, instead of what is known")
     backends.add_arguments(check)
     output.add_arguments(check)
@@ -83,9 +101,11 @@ def run(options: argparse.Namespace) -> int:
 def _write(options: argparse.Namespace) -> Report:
     from seqloss.commands import processes
 
-    _check_free(options)
+    check_free(options.out, options.overwrite)
     options.backends, options.register = options.backend, []
-    backend = backends.select(options).chosen[0]
+    backend, *others = backends.select(options).chosen
+    if others:
+        raise OptionError(f"--backend takes one backend, got {options.backend!r}")
     # Only what departs from the defaults, so that the manifest says what is special.
     flags = {name: True for name in FLAGS if getattr(options, name)}
     # A sum goes with no average, over whichever axis.
@@ -108,7 +128,7 @@ def _recorded(options: argparse.Namespace, outcome: Any, flags: dict[str, bool])
     backend, arrays = outcome.framework, outcome.facts["arrays"]
     rows = [Row(name, (name, x["role"], x["dtype"], str(x["shape"])), "good") for name, x in arrays.items()]
     facts = [("file", str(options.out)), ("backend", f"{backend} {outcome.facts['version']}")]
-    facts += [("flags", ", ".join(f"{name}={value}" for name, value in flags.items()) or "the defaults")]
+    facts += [("flags", told_flags(flags))]
     return Report(
         "golden write",
         "Recorded",
@@ -121,21 +141,15 @@ def _recorded(options: argparse.Namespace, outcome: Any, flags: dict[str, bool])
     )
 
 
+def told_flags(flags: dict[str, Any]) -> str:
+    """What was recorded of the flags, in a line."""
+    return ", ".join(f"{name}={value}" for name, value in sorted(flags.items())) or "default flags"
+
+
 def _not_recorded(outcome: Any) -> Report:
     problem = f"{outcome.framework} {outcome.failure}: {outcome.detail}"
     row = Row(outcome.framework, (outcome.framework, outcome.failure.upper(), "-", "-"), "bad", [problem], True)
     return Report("golden write", "Not recorded", [], _ARRAYS, [row], "Nothing was written.", False, {"file": None})
-
-
-def _check_free(options: argparse.Namespace) -> None:
-    """Refuse to write over a recording, before anything is computed."""
-    from seqloss.testing.golden import seqloss_golden_writer
-
-    if not options.out.parent.is_dir():
-        raise OptionError(f"{options.out} cannot be written: there is no folder {str(options.out.parent)!r}")
-    there = [path for path in seqloss_golden_writer.paths(options.out) if path.exists()]
-    if there and not options.overwrite:
-        raise OptionError(f"{there[0]} exists; pass --overwrite to record anew")
 
 
 def _inputs(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
@@ -143,8 +157,15 @@ def _inputs(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]
     if options.inputs is not None:
         return archives.read(options.inputs), {}
     from seqloss.testing import golden
+    from seqloss.testing.golden.checking import INPUTS
 
     recorded = golden.read(options.recorded)
+    others = [*(recorded.inputs.keys() - set(INPUTS)), *({"logits", "targets"} - recorded.inputs.keys())]
+    if others:
+        raise OptionError(
+            f"{options.recorded} has the inputs {', '.join(recorded.inputs)}; the loss is computed of logits, targets "
+            "and, if there are any, weights: pass these with --inputs"
+        )
     return recorded.inputs, {name: recorded.dtypes[name] for name in recorded.inputs}
 
 
@@ -162,12 +183,12 @@ def _copy_writer(options: argparse.Namespace) -> Report:
     if target.exists() and not options.overwrite and target.read_bytes() != content:
         raise OptionError(f"{target} exists and is another file; pass --overwrite to replace it")
     target.write_bytes(content)
-    row = Row(str(target), (str(target), f"{len(content):,} bytes"), "good")
+    row = Row(str(target), (str(target), f"{len(content)}"), "good")
     return Report(
         "golden writer",
         "The writer by itself",
         [],
-        (Column("file"), Column("size", True)),
+        (Column("file"), Column("bytes", True)),
         [row],
         "Beside an old program: import seqloss_golden_writer, then seqloss_golden_writer.write(path, inputs, results).",
         True,

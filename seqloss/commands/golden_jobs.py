@@ -1,16 +1,21 @@
 """What ``golden`` does in the process of a backend."""
 
+import functools
 import importlib
-from contextlib import nullcontext
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import seqloss
+from seqloss.commands import functions
+from seqloss.commands.golden_paths import check_free
+from seqloss.commands.worker import describe
 from seqloss.core import dispatch
-from seqloss.core.errors import DTypeError
-from seqloss.testing import frameworks, golden
-from seqloss.testing.golden.checking import check_measured
+from seqloss.core.errors import OptionError
+from seqloss.testing import golden
+from seqloss.testing.golden.checking import AVERAGES, check_measured, placed, precision
+from seqloss.testing.golden.errors import CallError
 
 Array = Any
 Facts = dict[str, Any]
@@ -19,19 +24,17 @@ Facts = dict[str, Any]
 def record(framework: str, inputs: dict[str, Array], options: dict[str, Any]) -> tuple[Facts, dict[str, Array]]:
     """Compute and write a golden file."""
     module = importlib.import_module(framework)
-    wide = any(array.dtype == "float64" for array in inputs.values()) and framework in frameworks.NAMES
-    with frameworks.load(framework).precision("float64") if wide else nullcontext():
-        given = {name: _placed(framework, name, x, options["dtypes"].get(name)) for name, x in inputs.items()}
+    with precision(framework, [x.dtype for x in inputs.values()]):
+        given = {name: placed(framework, name, x, options["dtypes"].get(name)) for name, x in inputs.items()}
         results = _computed(given, options["flags"])
-        path = golden.write(
-            options["path"],
-            given,
-            results,
-            flags=options["flags"],
-            note=options["note"],
-            device=str(dispatch.load(framework).device(given["logits"]) or "cpu"),
-            overwrite=options["overwrite"],
-        )
+        facts = {name: options[name] for name in ("flags", "note", "overwrite")}
+        device = str(dispatch.load(framework).device(given["logits"]) or "cpu")
+        try:
+            path = golden.write(options["path"], given, results, device=device, **facts)
+        except golden.GoldenError:
+            # Another program may have recorded meanwhile, and then this has the words of the command line.
+            check_free(options["path"], options["overwrite"])
+            raise
     written = golden.read(path)
     roles = {**dict.fromkeys(written.inputs, "input"), **dict.fromkeys(written.results, "result")}
     shapes = {name: list(x.shape) for name, x in {**written.inputs, **written.results}.items()}
@@ -39,20 +42,10 @@ def record(framework: str, inputs: dict[str, Array], options: dict[str, Any]) ->
     return {"path": str(path), "version": str(getattr(module, "__version__", "unknown")), "arrays": arrays}, {}
 
 
-def _placed(framework: str, name: str, x: Array, dtype: str | None) -> Array:
-    backend = dispatch.load(framework)
-    if dtype != "bfloat16":
-        return backend.asarray(x)
-    if framework == "numpy":
-        raise DTypeError(f"{name} was recorded in bfloat16, which NumPy lacks; choose another --backend")
-    return backend.astype(backend.asarray(x), dtype)
-
-
 def _computed(given: dict[str, Array], flags: dict[str, Any]) -> dict[str, Array]:
     wrt = tuple(name for name in ("logits", "weights") if name in given)
     loss, gradients = seqloss.sequence_loss_and_grad(**given, **flags, wrt=wrt)
-    names = ("average_across_timesteps", "average_across_batch", "sum_over_timesteps", "sum_over_batch")
-    unreduced: dict[str, Any] = {**flags, **dict.fromkeys(names, False)}
+    unreduced: dict[str, Any] = {**flags, **dict.fromkeys(AVERAGES, False)}
     losses = seqloss.sequence_loss(**given, **unreduced)
     return {"loss": loss, "token_losses": losses, **{f"d{name}": x for name, x in zip(wrt, gradients, strict=True)}}
 
@@ -60,18 +53,39 @@ def _computed(given: dict[str, Array], flags: dict[str, Any]) -> dict[str, Array
 def check(framework: str, inputs: dict[str, Array], options: dict[str, Any]) -> tuple[Facts, dict[str, Array]]:
     """Compare each golden file; one that says no more than that it cannot be compared hides no other."""
     module = importlib.import_module(framework)
+    called = options["compute"]
+    compute = None if called is None else _caught(functions.imported(called))
     files: dict[str, Any] = {}
     distances: dict[str, Array] = {}
     for number, path in enumerate(options["files"]):
         try:
-            found = check_measured(golden.read(path), None, framework, options["bound"])
-        except golden.GoldenError as error:
+            found = check_measured(golden.read(path), compute, framework, options["bound"], called or "")
+        except CallError:
+            raise  # which concerns the function, not the file
+        except (golden.GoldenError, OptionError) as error:
             files[path] = {"refused": str(error)}
+        except _RaisedError as error:
+            files[path] = {"raised": str(error)}
         else:
             files[path] = {"results": {name: {**c.as_dict(), "report": c.report()} for name, (c, _) in found.items()}}
             if options["figures"]:
                 distances |= {f"{number}.{name}": _distances(*both) for name, both in found.items()}
     return {"version": str(getattr(module, "__version__", "unknown")), "files": files}, distances
+
+
+class _RaisedError(Exception):
+    """What somebody's function has raised."""
+
+
+def _caught(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(**given: Any) -> Any:
+        try:
+            return function(**given)
+        except (Exception, SystemExit) as error:
+            raise _RaisedError(describe(error)) from error
+
+    return call
 
 
 def _distances(found: Any, measured: Any) -> Array:

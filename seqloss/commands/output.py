@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from seqloss.commands import files, streams, worker
 from seqloss.commands.render import text
 from seqloss.commands.report import Report
 from seqloss.core.errors import OptionError
@@ -68,9 +69,18 @@ def _check(name: str, target: str) -> None:
             f"for stdout write --{name}=-, or put it after the other arguments"
         )
     path = Path(target)
-    if path.is_dir() or not path.parent.is_dir():
-        what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {str(path.parent)!r}"
-        raise OptionError(f"--{name} {target!r} {what}")
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {str(path.parent)!r}"
+            raise OptionError(f"--{name} {target!r} {what}")
+        files.check(path)
+    except OSError as error:
+        raise OptionError(_unwritten(name, target, error)) from None
+
+
+def _unwritten(name: str, target: str, error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) and error.strerror else worker.describe(error)
+    return f"--{name} {target!r} cannot be written: {said}"
 
 
 def _targets(options: argparse.Namespace) -> dict[str, str]:
@@ -83,15 +93,34 @@ def has_figures(options: argparse.Namespace) -> bool:
 
 
 def give(report: Report, options: argparse.Namespace) -> int:
-    """Write and print what was asked for; the exit status."""
-    targets = _targets(options)
-    for name, target in targets.items():
-        rendered = importlib.import_module(f"seqloss.commands.render.{name}").render(report)
-        if target == STDOUT:
+    """Write and print what was asked for; the exit status. What cannot be written takes nothing else with it."""
+    shown, lost = None, []
+    for name, target in _targets(options).items():
+        try:
+            rendered: str = importlib.import_module(f"seqloss.commands.render.{name}").render(report)
+            if target == STDOUT:
+                shown = rendered
+            else:
+                files.write(Path(target), f"{rendered}\n".encode())
+        except Exception as error:  # whatever the packages do that draw and fill in pages
+            lost.append(_unwritten(name, target, error))
+    try:
+        _show(report, shown)
+    except OptionError as error:
+        lost.append(str(error))
+    except streams.ReaderGone:
+        if not lost:
+            raise
+    if lost:
+        raise OptionError("; ".join(lost))
+    return report.status
+
+
+def _show(report: Report, rendered: str | None) -> None:
+    """Print another form, or else the table."""
+    with streams.stdout():
+        if rendered is None:
+            text.show(report)
+        else:
             encoding = sys.stdout.encoding or "utf-8"
             print(rendered.encode(encoding, "backslashreplace").decode(encoding))
-        else:
-            Path(target).write_text(f"{rendered}\n", encoding="utf-8", newline="\n")
-    if STDOUT not in targets.values():
-        text.show(report)
-    return report.status

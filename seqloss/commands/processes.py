@@ -1,23 +1,33 @@
 """Runs each job in a process of its own, so that one that crashes or hangs hides no other."""
 
+import getpass
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from seqloss.commands import signals, steps
 from seqloss.commands.backends import Choice, progress
 
 Array = Any
 
 CRASHED, TIMED_OUT = "crashed", "timed out"
+
+GRACE = 2.0
+"""So many seconds a worker has to remove what it has made, before it is killed."""
+
+_LOOK = 1.0
+"""Every so many seconds a worker is looked after."""
 
 _LAST_WORDS = 64 * 1024
 """So many bytes at the end of what a worker printed are read, which may be anything and of any length."""
@@ -46,17 +56,33 @@ class Outcome:
     arrays: dict[str, Array]
     refusal: str | None = None
     """The text alone where the job ended with an error of seqloss or of the operating system."""
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """What the job told before it was done, or failed."""
 
 
 @contextmanager
 def workplace(inputs: Mapping[str, Array] | None = None) -> Iterator[Path]:
     """A folder with the inputs of the workers, for as long as they work."""
-    with tempfile.TemporaryDirectory(prefix="seqloss-", ignore_cleanup_errors=True) as folder:
-        if inputs is not None:
-            import numpy as np
+    with signals.held():
+        folder = Path(tempfile.mkdtemp(prefix="seqloss-"))
+        try:
+            with signals.allowed():
+                if inputs is not None:
+                    import numpy as np
 
-            np.savez(Path(folder, "inputs.npz"), **inputs)
-        yield Path(folder)
+                    np.savez(folder / "inputs.npz", **inputs)
+                yield folder
+        finally:
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove it for good: what has been killed may write into it for a moment longer."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            break
+        time.sleep(0.05)
 
 
 def run_each(
@@ -76,7 +102,10 @@ def run_each(
 
 
 def run(folder: Path, job: Job, registered: Mapping[str, str], timeout: float) -> Outcome:
-    """Do a job and wait for it. Never two at once: each is to be timed alone."""
+    """Do a job and wait for it, as long as it tells something within the limit. Never two at once.
+
+    Each is to be timed alone.
+    """
     place = Path(tempfile.mkdtemp(prefix="job-", dir=folder))
     content = {
         "framework": job.framework,
@@ -88,18 +117,35 @@ def run(folder: Path, job: Job, registered: Mapping[str, str], timeout: float) -
     # -P and the path of this process: the worker must find the very modules that were found here.
     command = [sys.executable, "-P", "-m", "seqloss.commands.worker", str(place)]
     # Into a file: a pipe would stay open, and be waited for, if a killed worker leaves children.
-    with open(place / "log", "wb") as log:
+    with open(place / "log", "wb") as log, signals.held():
         # The other end of stdin tells the worker that this process is still there.
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(), **_OWN_GROUP
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(folder), **_OWN_GROUP
         )
         try:
-            status = process.wait(timeout)
+            with signals.allowed():
+                status = _waited(process, steps.file(place), timeout)
         except subprocess.TimeoutExpired:
-            return Outcome(job.framework, TIMED_OUT, f"no result after {timeout:g} seconds", {}, {})
+            detail = f"no result after {timeout:g} seconds"
+            return Outcome(job.framework, TIMED_OUT, detail, {}, {}, steps=steps.told(place))
         finally:
             _end(process)
-    return _collect(place, job.framework, status)
+    return replace(_collect(place, job.framework, status), steps=steps.told(place))
+
+
+def _waited(process: "subprocess.Popen[bytes]", told: Path, timeout: float) -> int:
+    """The status of a process that ends; a TimeoutExpired for one that has told nothing for so many seconds."""
+    size, since = 0, time.monotonic()
+    while True:
+        left = since + timeout - time.monotonic()
+        try:
+            return process.wait(min(max(left, 0.0), _LOOK))
+        except subprocess.TimeoutExpired:
+            grown = told.stat().st_size if told.exists() else 0
+            if grown > size:
+                size, since = grown, time.monotonic()
+            elif time.monotonic() >= since + timeout:
+                raise
 
 
 # A group, so that the children of a worker can be killed with it.
@@ -107,7 +153,10 @@ _OWN_GROUP: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill what is left of a worker and its children."""
+    """Ask a worker to end, then kill what is left of it and its children."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)
     if _OWN_GROUP:
         with suppress(ProcessLookupError, PermissionError):  # macOS forbids it where only the dead are left
             os.killpg(process.pid, signal.SIGKILL)
@@ -117,9 +166,19 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _environment() -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
+    """That of a worker. What it, or a compiler that it starts, leaves in the temporary folder goes with ``folder``."""
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-    return {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": path}
+    return {"TF_CPP_MIN_LOG_LEVEL": "3", **_caches(), **os.environ, "PYTHONPATH": path, "TMPDIR": str(folder)}
+
+
+def _caches() -> dict[str, str]:
+    """What PyTorch keeps in the temporary folder for the next program stays where it is."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, ImportError, OSError):  # a user without a name
+        return {}
+    return {"TORCHINDUCTOR_CACHE_DIR": os.path.join(tempfile.gettempdir(), f"torchinductor_{user}")}
 
 
 def _collect(place: Path, framework: str, status: int) -> Outcome:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from seqloss.commands import backends, output
+from seqloss.commands import backends, functions, output
 from seqloss.commands.report import Column, Report, Row, Status
 from seqloss.core.errors import OptionError
 
@@ -19,14 +19,15 @@ their name: torch.nn.functional:cross_entropy and linear_cross_entropy,
 optax:softmax_cross_entropy_with_integer_labels, tensorflow.nn:sparse_softmax_cross_entropy_with_logits,
 keras.losses:SparseCategoricalCrossentropy. For your own say how it is called and what it returns:
 
-  seqloss selftest --against mine.losses:masked --backends torch --arguments logits,labels=targets,mask=weights
+  seqloss selftest --against mine.losses:masked --backends torch --arguments logits,labels=targets,keep=mask
   seqloss selftest --against mine.losses:nll --backends jax --arguments logits,targets --returns tokens
 
 A violation is a fact about the loss, not always a mistake in it. The module of the loss is imported, and its code runs.
 
 exit status  0: everything that applies holds
-             1: something is violated, or a backend crashed or timed out
-             2: the request cannot be fulfilled: bad options, a loss that does not exist or cannot be called as was said
+             1: something is violated, or crashed or timed out
+             2: the request cannot be fulfilled: bad options, nothing that applies, or a loss that does not exist, or is
+                not called or does not return as was said
 """
 
 _COLUMNS = (
@@ -37,12 +38,10 @@ _COLUMNS = (
     Column("verdict"),
     Column("detail"),
 )
-_STATUS: dict[str, Status] = {"holds": "good", "violated": "bad"}
+_STATUS: dict[str, Status] = {"holds": "good", "violated": "bad", "crashed": "bad", "timed out": "bad"}
 
 OWN = "seqloss:sequence_loss"
 
-# Packages whose losses are of another framework than their name says.
-_FRAMEWORKS = {"optax": "jax", "flax": "jax", "keras": "tensorflow"}
 _CONVENTIONS = ("arguments", "layout", "returns", "ignore_label", "gradient")
 _LONGEST_DETAIL = 72
 
@@ -55,11 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arguments",
         type=_names,
         metavar="A,B,C",
-        help="its arguments: logits, targets, weights; by keyword: y=targets",
+        help="its arguments: logits, targets, and weights, mask, float_mask or lengths; by keyword: y=targets",
     )
     add("--layout", metavar="NAME", help="batch [B, T, V] (default), packed [B * T, V] or time [T, B, V]")
-    add("--returns", metavar="NAME", help="mean (default), sum, or tokens: the losses, not reduced")
-    add("--ignore-label", type=int, metavar="N", help="the label that leaves a token out")
+    add("--returns", metavar="NAME", help="mean (default), sum, sum_and_count, or tokens: the losses, not reduced")
+    add("--ignore-label", type=_label, metavar="N", help="the label that leaves a token out")
     add(
         "--gradient", metavar="NAME", help="autodiff, or returned: (loss, gradient) (default: returned for NumPy alone)"
     )
@@ -71,8 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compiled forms to compare: inductor, function, xla, jit (default: all)",
     )
     add("--seed", type=int, default=0, metavar="N", help="of all random arrays (default: 0)")
-    backends.add_arguments(parser)
+    backends.add_arguments(parser, timeout=300.0, each="invariant")
     output.add_arguments(parser)
+
+
+def _label(value: str) -> int:
+    """A label, of at most 32 bits: those of JAX have no more."""
+    try:
+        label = int(value)
+    except ValueError:
+        label = 2**31
+    if not -(2**31) <= label < 2**31:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number of 32 bits")
+    return label
 
 
 def _names(value: str) -> list[str]:
@@ -85,33 +95,29 @@ def run(options: argparse.Namespace) -> int:
     backends.need_numpy("the check")
     loss = options.against or OWN
     if options.backends is None:
-        options.backends = _framework(loss)
+        options.backends = functions.framework(loss)
     choice = backends.select(options)
     conventions = _conventions(options)
-    from seqloss.commands import processes
+    from seqloss.commands import selftest_run
 
     how = {name: getattr(options, name) for name in ("invariants", "modes", "seed")}
     how |= {"loss": loss, "conventions": conventions}
-    entry = "seqloss.commands.selftest_job:check"
-    outcomes = list(processes.run_each(choice, entry, how, options.timeout, "loading and checking"))
+    outcomes = list(selftest_run.run_each(choice, how, options.timeout))
     for outcome in outcomes:
         if outcome.refusal is not None:
             raise OptionError(outcome.refusal)
+    _check_that_something_was_asked(outcomes)
     return output.give(_report(loss, outcomes, choice.missing), options)
 
 
-def _framework(loss: str) -> str | None:
-    """The backend that a loss is for, by the name of its package; None for all."""
-    package = loss.partition(":")[0].partition(".")[0]
-    if package == "seqloss":
-        return None
-    from seqloss.core import dispatch
-
-    framework = _FRAMEWORKS.get(package, package)
-    if framework not in dispatch.BUILTIN:
-        known = ", ".join(dispatch.BUILTIN)
-        raise OptionError(f"the framework of {loss} is not known; add --backends with one of {known}")
-    return framework
+def _check_that_something_was_asked(outcomes: list[Any]) -> None:
+    """Refuse a choice of which nothing applies: such a check holds whatever the loss is."""
+    if any(outcome.failure for outcome in outcomes):
+        return
+    found = [finding for outcome in outcomes for finding in outcome.facts["check"]["findings"]]
+    if all(finding["verdict"] not in _STATUS for finding in found):
+        reasons = dict.fromkeys(f"{f['invariant']}: {f['detail']}" for f in found)
+        raise OptionError(f"nothing of what was chosen applies to this loss ({'; '.join(reasons)})")
 
 
 def _conventions(options: argparse.Namespace) -> dict[str, Any] | None:
@@ -156,13 +162,17 @@ def _row(backend: str, finding: dict[str, Any]) -> Row:
     invariant, mode, dtype, verdict, detail = (
         finding[name] for name in ("invariant", "mode", "dtype", "verdict", "detail")
     )
+    from seqloss.testing.check import text
+
     detail = " ".join(detail.split())
     if len(detail) > _LONGEST_DETAIL:
         detail = f"{detail[: _LONGEST_DETAIL - 4]} ..."
-    shown = "VIOLATED" if verdict == "violated" else verdict
+    lost = verdict in ("crashed", "timed out")
+    shown = verdict.upper() if lost else text.verdict(verdict, finding["kind"])
     name = f"{backend} {invariant} {mode} {dtype}"
-    problems = [finding["shown"]] if verdict == "violated" else []
-    return Row(name, (backend, invariant, mode, dtype, shown, detail or "-"), _STATUS.get(verdict, "neutral"), problems)
+    problems = [finding["shown"]] if lost or verdict == "violated" else []
+    cells = (backend, invariant, mode, dtype, shown, detail or "-")
+    return Row(name, cells, _STATUS.get(verdict, "neutral"), problems, lost)
 
 
 def _data(outcome: Any) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """What ``selftest`` does in the process of a backend."""
 
 import importlib
-import os
-import sys
+from collections.abc import Sequence
 from typing import Any
 
+from seqloss.commands import functions, steps
 from seqloss.testing import check as checking
 from seqloss.testing.check.text import numbers, plain
 
@@ -12,24 +12,27 @@ Facts = dict[str, Any]
 
 
 def check(framework: str, inputs: dict[str, Any], options: dict[str, Any]) -> tuple[Facts, dict[str, Any]]:
-    """Import the loss and ask it; the findings."""
+    """Import the loss and ask it; the findings, of which each invariant's are told at once."""
     module = importlib.import_module(framework)
-    # The script "seqloss", unlike "python -m seqloss", does not look for modules here. At the end, where it hides none.
-    sys.path.append(os.getcwd())
-    conventions = options["conventions"]
-    if conventions is not None:
-        if "arguments" in conventions:
-            conventions["arguments"] = tuple(conventions["arguments"])
-        if framework == "numpy":
-            conventions.setdefault("gradient", "returned")
-        conventions = checking.Conventions(**conventions)
-    loss = checking.resolve(options["loss"])
+    version = str(getattr(module, "__version__", "unknown"))
+    conventions = options["conventions"] or {}
+    if "arguments" in conventions:
+        conventions["arguments"] = tuple(conventions["arguments"])
+    loss = functions.imported(options["loss"])
     asked = (options["modes"], options["invariants"], options["seed"])
-    found = checking.run(loss, framework, conventions, *asked, shell=True)
+
+    def told(found: checking.LossCheck, names: Sequence[str]) -> None:
+        steps.tell({"version": version, "check": _facts(framework, found), "names": list(names)})
+
+    found = checking.run(loss, framework, conventions, *asked, shell=True, told=told)
+    return {"version": version, "check": _facts(framework, found)}, {}
+
+
+def _facts(framework: str, found: checking.LossCheck) -> Facts:
     facts = found.as_dict()
     for finding in facts["findings"]:
         finding["shown"] = _shown(framework, finding)
-    return {"version": str(getattr(module, "__version__", "unknown")), "check": facts}, {}
+    return facts
 
 
 def _shown(framework: str, finding: Facts) -> str:

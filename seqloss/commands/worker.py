@@ -2,7 +2,8 @@
 
 One process each, because TensorFlow loaded before parts of torch aborts the process, and because a backend that
 crashes must not take the others with it. Reads PLACE/job.json and PLACE/../inputs.npz; writes PLACE/arrays.npz and,
-when all is done, PLACE/result.json. NumPy is imported only if there are arrays.
+when all is done, PLACE/result.json. A job of several steps tells of each in PLACE/steps.jsonl. NumPy is imported only
+if there are arrays.
 """
 
 import importlib
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import seqloss
+from seqloss.commands import signals, steps
 from seqloss.core.errors import SeqlossError
 
 Array = Any
@@ -26,6 +28,7 @@ def main(arguments: list[str]) -> None:
     _end_with_the_parent()
     place = Path(*arguments)
     job = json.loads((place / "job.json").read_text(encoding="utf-8"))
+    steps.begin(place)
     try:
         for framework, module in job["registered"].items():
             seqloss.register_backend(framework, module)
@@ -79,4 +82,5 @@ def describe(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with signals.obeyed():  # so that a job that is asked to end removes what it has made
+        main(sys.argv[1:])

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
+from seqloss.commands import steps
 from seqloss.core.errors import OptionError
 
 HEART = "import sys, time\nwhile True:\n    open(sys.argv[1], 'a').write('.')\n    time.sleep(0.02)"
@@ -42,6 +44,18 @@ def hangs(framework, inputs, options):
     time.sleep(3600)
 
 
+def tells(framework, inputs, options):
+    """Steps that take half the limit each, and then nothing more."""
+    for number in range(options["steps"]):
+        time.sleep(options["seconds"])
+        steps.tell({"number": number})
+    if options["end"] == "hangs":
+        time.sleep(3600)
+    if options["end"] == "exits":
+        os._exit(3)
+    return {}, {}
+
+
 def writes_garbage(framework, inputs, options):
     Path(sys.argv[1], options["file"]).write_bytes(options["content"].encode())
     if options["file"] == "arrays.npz":
@@ -68,3 +82,23 @@ def refuses(framework, inputs, options):
 
 def reads_stdin(framework, inputs, options):
     return {"stdin": sys.stdin.read()}, {}
+
+
+def holds_much(framework, inputs, options):
+    """Has a child, a temporary folder and a file that is not whole yet; says when all are there, and hangs."""
+    part = Path(options["part"])
+    child = subprocess.Popen([sys.executable, "-S", "-c", HEART, options["heart"]])
+    try:
+        part.write_text("half of it")
+        kept = tempfile.mkdtemp()
+        while not os.path.exists(options["heart"]):
+            time.sleep(0.01)
+        Path(options["ready"]).write_text(f"{kept} {child.pid}")
+        time.sleep(3600)
+    finally:
+        part.unlink()
+
+
+def hears_nothing(framework, inputs, options):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(3600)

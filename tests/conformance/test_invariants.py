@@ -1,5 +1,7 @@
 """The invariants of the testing kit, on the library in every framework and on losses that are wrong on purpose."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import suite
@@ -7,8 +9,9 @@ import wrong_losses
 
 import seqloss
 from seqloss.testing import frameworks
+from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.conventions import Conventions
-from seqloss.testing.check.subjects import Adapted
+from seqloss.testing.check.subjects import subject
 from seqloss.testing.invariants import INVARIANTS, InvariantViolation, NotApplicable, Subject
 
 # Every question to a mode of this table is a compilation of its own, of 0.2 to 2 seconds. Such a mode is asked what a
@@ -18,8 +21,11 @@ ASKED_OF_COMPILERS = ("unsafe_masks", "empty", "label_policy", "confident_tokens
 COMPILERS = {
     "torch": ("compile", "export", "explicit-compile"),
     "tensorflow": ("function", "function-unknown-sizes", "xla", "explicit-function"),
-    "jax": ("jit", "explicit-jit"),
+    "jax": ("jit", "explicit-jit", "explicit"),
 }
+
+# Each size is a compilation in JAX, eagerly too, and the case table has the numbers.
+OF_MANY_SIZES = ("every_class", "sizes_of_one")
 
 # The same graphs as a mode above, compiled in another setting.
 LEFT_OUT = {
@@ -37,10 +43,22 @@ def asked(name, mode):
         return ASKED_OF_COMPILERS
     driver = frameworks.load(name)
     # Asked once, beside eager mode, of what the framework has.
-    once = {"modes": driver.COMPILERS, "second": driver.hessian_product}
+    once = {
+        "modes": driver.COMPILERS,
+        "layouts": driver.LAYOUTS,
+        "surroundings": driver.SURROUNDINGS,
+        "unrecorded": driver.UNRECORDED,
+        "second": driver.hessian_product,
+        "dweights": driver.pullback,
+        "pullback": driver.pullback,
+        "vmapped": driver.mapped,
+        "cast": driver,
+    }
+    left_out = OF_MANY_SIZES if name == "jax" else ()
     return [
         invariant
         for invariant in INVARIANTS
+        if invariant not in left_out
         if (needs := INVARIANTS[invariant].needs) not in once or (mode == "eager" and once[needs])
     ]
 
@@ -95,8 +113,11 @@ def adapted(name, mode, dtype):
         flags = {"average_across_timesteps": False, "average_across_batch": False}
         return tuple(map(driver.to_numpy, asked(arrays, given, **flags)))
 
-    autodiff = Adapted(seqloss.sequence_loss, Conventions(), driver).subject(tuple(driver.COMPILERS))
-    return Subject(loss, upstream=upstream, modes=autodiff.modes, second=autodiff.second)
+    function, gradient = (seqloss.sequence_loss, "autodiff")
+    if name == "numpy":
+        function, gradient = (seqloss.sequence_loss_and_grad, "returned")
+    whole = subject(Adapted(function, Conventions(gradient=gradient), driver), tuple(driver.COMPILERS))
+    return replace(whole, loss=loss, upstream=upstream, scalar=False)
 
 
 def test_every_framework(name, mode, dtype, invariant):

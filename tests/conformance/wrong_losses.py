@@ -1,99 +1,27 @@
 """Losses with one mistake each, as they are met in the wild, and the invariants that must notice it.
 
-All are NumPy functions ``loss(logits, targets, weights) -> (value, dlogits)``, or subjects that have one. The mistakes
-are in the pieces: how a token's loss and gradient are computed, and how they are put together. ``right`` is the same
-without a mistake.
+All are NumPy functions ``loss(logits, targets, weights) -> (value, dlogits)``, or subjects that have one, made of the
+pieces of ``right_loss``. ``right`` is the same without a mistake.
 """
 
 import numpy as np
+from right_loss import (
+    accurate,
+    made,
+    masked,
+    onehot_of,
+    over,
+    plain,
+    right,
+    second,
+    softmax,
+    subject,
+    upstream,
+    with_nan,
+)
+from wrong_corners import CORNERS
 
 from seqloss.testing.invariants import INVARIANTS, Subject
-
-
-def accurate(z, y):
-    """nll and the gradient of each token, in the form that keeps its relative accuracy."""
-    onehot = onehot_of(z, y) > 0
-    highest = z.max(-1, keepdims=True)
-    t = np.take_along_axis(z, y[..., None], -1)
-    e = np.exp(z - highest)
-    rest = np.where(onehot, 0, e).sum(-1, keepdims=True)
-    total = rest + np.exp(t - highest)
-    nll = np.where(t == highest, np.log1p(rest), highest - t + np.log(total))[..., 0]
-    return nll, np.where(onehot, np.expm1(-nll)[..., None], e / total)
-
-
-def plain(z, y):
-    """Everyone's formulas: the largest logit is subtracted, the rest is as in the textbook."""
-    z = z - z.max(-1, keepdims=True)
-    lse = np.log(np.exp(z).sum(-1))
-    nll = lse - np.take_along_axis(z, y[..., None], -1)[..., 0]
-    return nll, softmax(z) - onehot_of(z, y)
-
-
-def softmax(z):
-    e = np.exp(z - z.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-def onehot_of(z, y):
-    return (np.arange(z.shape[-1]) == y[..., None]).astype(z.dtype)
-
-
-def masked(w, x):
-    """``x`` where the weight is not 0."""
-    return np.where(w.reshape(w.shape + (1,) * (x.ndim - w.ndim)) != 0, x, 0)
-
-
-def over(numerator, denominator):
-    return numerator / denominator if denominator else 0 * numerator
-
-
-def with_nan(tokens, z, y):
-    """The tokens of a formula that knows good labels only."""
-    legal = (y >= 0) & (y < z.shape[-1])
-    nll, slope = tokens(z, np.where(legal, y, 0))
-    return np.where(legal, nll, np.nan), np.where(legal[..., None], slope, np.nan)
-
-
-def made(tokens=accurate, denominator=lambda w: w.sum(), divide=over, hide=masked, label=with_nan):
-    """A loss from its pieces; each default is right."""
-
-    def loss(z, y, w):
-        with np.errstate(all="ignore"):
-            nll, slope = label(tokens, z, y)
-            d = denominator(w)
-            value = divide((hide(w, nll) * w).sum(), d)
-            return value, hide(w, slope) * divide(w, d)[..., None]
-
-    return loss
-
-
-PIECES = made()
-
-
-def upstream(z, y, w, cotangent):
-    nll, slope = with_nan(accurate, z, y)
-    return masked(w, nll) * w, masked(w, slope) * (w * cotangent)[..., None]
-
-
-def second(z, y, w, direction):
-    """Of half the square of the loss."""
-    value, slope = PIECES(z, y, w)
-    return slope * (slope * direction).sum() + value * hessian_product(z, w, direction)
-
-
-def hessian_product(z, w, direction):
-    p = softmax(z)
-    return over(w, w.sum())[..., None] * p * (direction - (p * direction).sum(-1, keepdims=True))
-
-
-def subject(loss=PIECES, upstream=upstream, compiled=PIECES, second=second):
-    """A loss with all that an invariant can ask for; each default is right."""
-    return Subject(loss, upstream=upstream, modes={"compiled": compiled}, second=second)
-
-
-right = subject()
-
 
 # --- the loss of a token -------------------------------------------------------------------------------------------
 
@@ -234,39 +162,53 @@ PLAIN = {name for name, invariant in INVARIANTS.items() if not invariant.needs}
 WRONG = {
     "lse_minus_t": (made(plain), {"confident_tokens"}),
     "lse_minus_t_without_the_shift": (made(shifted_back), {"confident_tokens", "shift"}),
-    "exponential_without_the_shift": (made(unshifted), {"confident_tokens", "shift"}),
+    "exponential_without_the_shift": (made(unshifted), {"confident_tokens", "far_from_0", "shift"}),
     "p_minus_1": (made(p_minus_1), {"confident_tokens"}),
     "gradient_without_the_target": (
         made(no_onehot),
         {
             "confident_tokens",
-            "count_of_1001",
-            "count_of_70000",
+            "every_class",
             "gradient_rows",
             "gradient_sign",
+            "hopeless_tokens",
             "many_classes",
             "one_hot",
         },
     ),
-    "log_of_p_plus_epsilon": (made(log_of_p_plus_epsilon), {"confident_tokens", "many_classes", "non_negative"}),
+    "log_of_p_plus_epsilon": (
+        made(log_of_p_plus_epsilon),
+        {"confident_tokens", "every_class", "hopeless_tokens", "many_classes", "non_negative"},
+    ),
     "base_2_logarithm": (
         made(base_2),
-        {"confident_tokens", "count_of_1001", "count_of_70000", "many_classes", "one_hot"},
+        {"confident_tokens", "every_class", "hopeless_tokens", "many_classes", "one_hot"},
     ),
     "smoothed_labels": (
         made(smoothed),
-        {"confident_tokens", "count_of_1001", "count_of_70000", "gradient_sign", "many_classes", "one_hot", "shift"},
+        {
+            "confident_tokens",
+            "every_class",
+            "gradient_sign",
+            "hopeless_tokens",
+            "impossible_classes",
+            "many_classes",
+            "one_hot",
+            "shift",
+        },
     ),
     "labels_of_the_step_before": (
         made(previous_label),
         {
             "count_of_1001",
             "count_of_70000",
+            "every_class",
             "gradient_sign",
             "many_classes",
             "one_hot",
             "padding",
             "permutation",
+            "sizes_of_one",
             "split_batches",
             "unsafe_masks",
         },
@@ -278,29 +220,50 @@ WRONG = {
     "labels_checked_under_the_mask": (made(label=checked_under_the_mask), {"unsafe_masks"}),
     "mean_over_padding": (
         made(denominator=lambda w: w.size),
-        {"one_hot", "padding", "split_batches", "weight_scaling"},
+        {"negative_weights", "one_hot", "padding", "split_batches", "weight_scaling"},
     ),
     "divided_by_the_batch_size": (
         made(denominator=len),
-        {"count_of_1001", "count_of_70000", "many_classes", "one_hot", "padding", "split_batches", "weight_scaling"},
+        {
+            "count_of_1001",
+            "count_of_70000",
+            "every_class",
+            "many_classes",
+            "negative_weights",
+            "one_hot",
+            "padding",
+            "sizes_of_one",
+            "split_batches",
+            "weight_scaling",
+        },
     ),
     "divided_by_the_number_of_tokens": (
         made(denominator=np.count_nonzero),
-        {"one_hot", "split_batches", "weight_scaling"},
+        {"negative_weights", "one_hot", "split_batches", "weight_scaling"},
     ),
     "sum": (
         made(denominator=lambda w: 1),
-        {"count_of_1001", "count_of_70000", "many_classes", "one_hot", "split_batches", "weight_scaling"},
+        {
+            "count_of_1001",
+            "count_of_70000",
+            "every_class",
+            "many_classes",
+            "negative_weights",
+            "one_hot",
+            "sizes_of_one",
+            "split_batches",
+            "weight_scaling",
+        },
     ),
-    "mean_of_row_means": (mean_of_row_means, {"one_hot", "split_batches"}),
+    "mean_of_row_means": (mean_of_row_means, {"negative_weights", "one_hot", "split_batches"}),
     "epsilon_in_the_denominator": (made(denominator=lambda w: w.sum() + np.float32(1e-6)), {"weight_scaling"}),
     "0_by_0": (made(divide=np.divide), {"empty"}),
     "weight_times_NaN": (UNSAFE, {"unsafe_masks"}),
     "gradient_times_NaN": (lambda z, y, w: (right(z, y, w)[0], UNSAFE(z, y, w)[1]), {"unsafe_masks"}),
-    "gradient_without_weights": (unweighted_gradient, {"one_hot", "weight_scaling"}),
+    "gradient_without_weights": (unweighted_gradient, {"negative_weights", "one_hot", "weight_scaling"}),
     "weights_of_the_first_row": (
         first_row_of_weights,
-        {"label_policy", "one_hot", "padding", "permutation", "split_batches"},
+        {"label_policy", "negative_weights", "one_hot", "padding", "permutation", "split_batches"},
     ),
     "count_in_bfloat16": (made(denominator=lambda w: to_8_bits(w.sum())), {"count_of_1001", "count_of_70000"}),
     "sum_in_float16": (made(denominator=lambda w: w.sum(dtype=np.float16)), {"count_of_70000"}),
@@ -310,12 +273,12 @@ WRONG = {
     "gradient_of_some_classes": (made(slope_of_1024), {"many_classes"}),
     "gradient_of_the_opposite_sign": (
         made(opposite),
-        {"confident_tokens", "count_of_1001", "count_of_70000", "gradient_sign", "many_classes", "one_hot"},
+        {"confident_tokens", "every_class", "gradient_sign", "hopeless_tokens", "many_classes", "one_hot"},
     ),
     "value_of_one_entry": (one_entry, PLAIN),
     "upstream_averaged": (
         subject(upstream=lambda z, y, w, c: upstream(z, y, w, c.mean())),
-        {"upstream_gradients"},
+        {"upstream_gradients", "zero_upstream"},
     ),
     "upstream_of_the_first_step": (
         subject(upstream=lambda z, y, w, c: upstream(z, y, w, c[:, :1])),
@@ -323,7 +286,7 @@ WRONG = {
     ),
     "upstream_ignored": (
         Subject(right.loss, upstream=lambda z, y, w, c: right.loss(z, y, w), scalar=True),
-        {"upstream_gradients"},
+        {"upstream_gradients", "zero_upstream"},
     ),
     "mask_lost_in_compiled_code": (subject(compiled=made(hide=lambda w, x: x)), {"compiled_is_eager"}),
     "another_denominator_in_compiled_code": (subject(compiled=made(denominator=len)), {"compiled_is_eager"}),
@@ -341,4 +304,5 @@ WRONG = {
         subject(second=lambda z, y, w, v: second(z, y, w, v * w.sum())),
         {"double_backward"},
     ),
+    **CORNERS,
 }

@@ -2,6 +2,7 @@
 
 import pathlib
 import runpy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -15,7 +16,17 @@ from seqloss.testing.check import judging
 IGNORING = Conventions(("logits", "targets"), layout="packed", ignore_label=-100)
 TOKENS = Conventions(("logits", "targets"), returns="tokens")
 UNREDUCED = {"average_across_timesteps": False, "average_across_batch": False}
-CHEAP = ("padding", "unsafe_masks", "empty", "label_policy", "shift", "one_hot", "confident_tokens", "double_backward")
+CHEAP = (
+    "impossible_classes",
+    "padding",
+    "unsafe_masks",
+    "empty",
+    "label_policy",
+    "shift",
+    "one_hot",
+    "confident_tokens",
+    "double_backward",
+)
 PEERS = {
     "cross_entropy": F.cross_entropy,
     "linear_cross_entropy": getattr(F, "linear_cross_entropy", None),  # since torch 2.13
@@ -33,6 +44,7 @@ def test_known_losses(name):
     assert violated(check) == {"unsafe_masks", "empty", "confident_tokens"}, check.report()
     details = {finding.invariant: finding.detail for finding in check.findings}
     assert details["label_policy"] == "raises IndexError"
+    assert ("none is -inf" in details["impossible_classes"]) == (name == "linear_cross_entropy")
     # The mean of no tokens is 0 / 0.
     assert details["empty"] == "the value where all weights are 0: nan"
 
@@ -75,8 +87,45 @@ def test_kit_counts_in_the_dtype_of_the_losses():
 def test_partial_is_recognised():
     check = check_loss(partial(F.cross_entropy, label_smoothing=0.0), modes=(), invariants=["padding"])
     assert (check.name, check.conventions, check.holds) == ("torch.nn.functional.cross_entropy", IGNORING, True)
-    with pytest.raises(seqloss.OptionError, match="are these its conventions"):
-        check_loss(partial(F.cross_entropy, reduction="none"), modes=(), invariants=["padding"])
+
+
+@pytest.mark.parametrize(
+    "keywords, said",
+    [
+        ({"reduction": "none"}, {"returns": "tokens"}),
+        ({"reduction": "sum"}, {"returns": "sum"}),
+        ({"ignore_index": 0}, {"ignore_label": 0}),
+        ({"ignore_index": 1, "reduction": "none"}, {"ignore_label": 1, "returns": "tokens"}),
+    ],
+)
+def test_keywords_of_a_partial_change_its_conventions(keywords, said):
+    names = ("padding", "permutation", "one_hot", "split_batches", "gradient_sign", "sizes_of_one", "label_policy")
+    check = check_loss(partial(F.cross_entropy, **keywords), modes=(), invariants=names)
+    assert check.conventions == replace(IGNORING, **said)
+    assert check.holds, check.report()
+
+
+@pytest.mark.parametrize("said", [1.0, (1.0,), (1.0, 2.0, 3.0)])
+def test_sum_and_count_that_is_none(said):
+    with pytest.raises(seqloss.OptionError, match=r"must return \(sum, count\)"):
+        check_loss(lambda *arrays: said, backend="torch", conventions={"returns": "sum_and_count"})
+
+
+@pytest.mark.parametrize("count", [float, int, torch.tensor])
+def test_a_count_may_be_a_number(count):
+    def loss(logits, targets):
+        losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=-100)
+        return losses, count((targets != -100).sum().item())
+
+    conventions = {"arguments": ("logits", "targets"), "returns": "sum_and_count", "ignore_label": -100}
+    names = ("padding", "one_hot", "empty", "split_batches")
+    check = check_loss(loss, backend="torch", conventions=conventions, modes=(), invariants=names)
+    assert check.holds, check.report()
+
+
+def test_mapping_changes_the_conventions_of_a_known_loss():
+    check = check_loss(F.cross_entropy, conventions={"ignore_label": -100}, modes=(), invariants=["padding"])
+    assert (check.conventions, check.holds) == (IGNORING, True)
 
 
 @pytest.mark.parametrize("written", ["forward", "backward", "labels"])

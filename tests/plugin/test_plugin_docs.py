@@ -3,9 +3,12 @@
 import re
 import shutil
 import sys
+import tomllib
 
 import pytest
 from plugged import PLUGIN, ROOT
+
+from seqloss.testing.plugin import choice
 
 PAGE = (ROOT / "docs" / "pytest.md").read_text(encoding="utf-8")
 
@@ -62,3 +65,10 @@ def test_the_page_names_everything(pytester, run):
     names = set(re.findall(r"--seqloss-[a-z-]+|\bseqloss_[a-z]+", shown))
     assert {"--seqloss-backends", "seqloss_golden", "seqloss_modes"} <= names
     assert {name for name in names if name not in PAGE} == set()
+
+
+def test_the_oldest_pytest_is_the_same_everywhere():
+    oldest = ".".join(map(str, choice.OLDEST_PYTEST))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert extras["pytest"] == [f"pytest>={oldest}"]
+    assert f"pytest {oldest} and newer" in words(PAGE)

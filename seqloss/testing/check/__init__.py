@@ -1,19 +1,22 @@
 """Whether a loss of somebody else is right: the invariants of the suite, asked of any callable."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from typing import Any
 
 from seqloss.core.errors import ArgumentTypeError, BackendError, OptionError
 from seqloss.testing import frameworks
+from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.conventions import Conventions
-from seqloss.testing.check.judging import findings
+from seqloss.testing.check.judging import findings, not_asked
 from seqloss.testing.check.known import known, whole
 from seqloss.testing.check.resolving import resolve
 from seqloss.testing.check.result import Finding, LossCheck
-from seqloss.testing.check.subjects import Adapted
+from seqloss.testing.check.subjects import subject
 from seqloss.testing.check.text import option
+from seqloss.testing.check.trying import try_out
 from seqloss.testing.invariants import INVARIANTS, Invariant
 
 __all__ = ["Conventions", "Finding", "LossCheck", "check_loss", "resolve"]
@@ -23,7 +26,7 @@ def check_loss(
     fn: Callable[..., Any],
     *,
     backend: str | None = None,
-    conventions: Conventions | None = None,
+    conventions: Conventions | Mapping[str, Any] | None = None,
     modes: Iterable[str] | None = None,
     invariants: Iterable[str] | None = None,
     seed: int = 0,
@@ -45,13 +48,14 @@ def check_loss(
         The loss: a function of arrays of one framework that is called and returns as the conventions say.
     backend : {"numpy", "torch", "tensorflow", "jax"}, optional
         Its framework, which must be installed. None: that of a known loss, or of the package that has the function.
-    conventions : Conventions, optional
-        How it is called and what it returns. None: those of a known loss, else ``Conventions()``, with
-        ``gradient="returned"`` for NumPy. Known are ``torch.nn.functional.cross_entropy`` and
+    conventions : Conventions or mapping of str to object, optional
+        How it is called and what it returns; as a mapping, what is different from the usual. The usual, and that of
+        None, are the conventions of a known loss, else ``Conventions()``, with ``gradient="returned"`` for NumPy. Known
+        are ``torch.nn.functional.cross_entropy`` and
         ``linear_cross_entropy`` (with the identity as its weight), ``optax.softmax_cross_entropy_with_integer_labels``,
         ``tf.nn.sparse_softmax_cross_entropy_with_logits``, the class ``keras.losses.SparseCategoricalCrossentropy``
         (from logits, with its weighted mean), and :func:`seqloss.sequence_loss`; each also as a ``functools.partial``
-        of keywords that leave its conventions as they are.
+        of keywords, of which ``ignore_index``, ``ignore_class`` and ``reduction`` change its conventions.
     modes : iterable of str, optional
         The compiled forms to compare with eager code: "inductor" for torch, "function" and "xla" for TensorFlow,
         "jit" for JAX, or another mode of ``seqloss.testing.frameworks``. None: all of the former.
@@ -111,39 +115,53 @@ def check_loss(
 def run(
     fn: Callable[..., Any],
     backend: str | None,
-    conventions: Conventions | None,
+    conventions: Conventions | Mapping[str, Any] | None,
     modes: Iterable[str] | None,
     invariants: Iterable[str] | None,
     seed: int,
     shell: bool = False,
+    told: Callable[[LossCheck, Sequence[str]], None] = lambda check, names: None,
 ) -> LossCheck:
-    """:func:`check_loss`. ``shell``: errors speak of options of the command line."""
+    """:func:`check_loss`. ``shell``: errors speak of options of the command line.
+
+    ``told`` is called before the first invariant with a check that has no findings and the names of all, and after each
+    with a check of its findings and its name.
+    """
+    entry = known(fn)
+    beyond, reason = entry[1].beyond if entry else ("", "")
     name, fn, backend, conventions = _completed(fn, backend, conventions, shell)
     driver = _driver(backend)
     chosen = _chosen(invariants)
     adapted = Adapted(fn, conventions, driver)
-    subject = adapted.subject(_modes(modes, driver, conventions))
+    asked = subject(adapted, _modes(modes, driver, conventions))
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ArgumentTypeError(f"seed must be an integer of at least 0, got {seed!r}")
-    with _quiet():
-        adapted.try_out(name, shell)
-        found = tuple(finding for invariant in chosen for finding in findings(subject, invariant, seed))
-    return LossCheck(name, backend, conventions, seed, found)
+    with _quiet(), driver.many_shapes():
+        try_out(adapted, name, shell)
+        whole = LossCheck(name, backend, conventions, seed, ())
+        told(whole, [invariant.name for invariant in chosen])
+        for invariant in chosen:
+            is_beyond = invariant.name == beyond
+            found = (not_asked(invariant, reason),) if is_beyond else tuple(findings(asked, invariant, seed))
+            told(replace(whole, findings=found), [invariant.name])
+            whole = replace(whole, findings=(*whole.findings, *found))
+    return whole
 
 
 def _completed(
-    fn: Any, backend: str | None, conventions: Conventions | None, shell: bool
+    fn: Any, backend: str | None, conventions: Conventions | Mapping[str, Any] | None, shell: bool
 ) -> tuple[str, Callable[..., Any], str, Conventions]:
     """Name, function, framework and conventions, where they are known."""
     if not callable(fn):
         raise ArgumentTypeError(f"fn must be a callable, got {fn!r}; seqloss.testing.check.resolve imports a named one")
-    if conventions is not None and not isinstance(conventions, Conventions):
-        raise ArgumentTypeError(f"conventions must be a seqloss.testing.Conventions or None, got {conventions!r}")
+    if conventions is not None and not isinstance(conventions, (Conventions, Mapping)):
+        raise ArgumentTypeError(
+            f"conventions must be a seqloss.testing.Conventions, a mapping or None, got {conventions!r}"
+        )
     entry = known(fn)
     function = whole(fn)
     module = getattr(function, "__module__", None) or ""
-    qualified = getattr(function, "__qualname__", type(function).__qualname__)
-    name = f"{module}:{qualified}" if entry is None else entry[0]
+    name = entry[0] if entry else _name(function)
     if backend is None:
         package = module.partition(".")[0]
         backend = entry[1].backend if entry else package if package in frameworks.NAMES else None
@@ -152,16 +170,34 @@ def _completed(
             f"the framework of {name} is not known; pass backend=, one of {', '.join(map(repr, frameworks.NAMES))}, "
             "and conventions="
         )
-    if conventions is None and entry is not None:
-        return name, entry[1].adapted(fn, backend), backend, entry[1].of(backend)
-    if conventions is None:
-        conventions = Conventions(gradient="returned" if backend == "numpy" else "autodiff")
+    if not isinstance(conventions, Conventions):
+        usual = Conventions(gradient="returned" if backend == "numpy" else "autodiff")
+        if entry is not None:
+            fn, usual = entry[1].adapted(fn, backend), entry[1].of(backend)
+        conventions = _changed(usual, conventions or {})
     if backend == "numpy" and conventions.gradient == "autodiff":
         raise OptionError(
             "NumPy differentiates nothing; pass a function that returns (loss, gradient), and "
             + option("gradient", "returned", shell)
         )
     return name, fn, backend, conventions
+
+
+def _name(function: Any) -> str:
+    """``module:function``; of a method with the class that it was taken from, which may have inherited it."""
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, type):
+        return f"{owner.__module__}:{owner.__qualname__}.{function.__name__}"
+    qualified = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', None) or ''}:{qualified}"
+
+
+def _changed(usual: Conventions, said: Mapping[str, Any]) -> Conventions:
+    names = [field.name for field in fields(Conventions)]
+    unknown = [name for name in said if name not in names]
+    if unknown:
+        raise OptionError(f"conventions are {', '.join(names)}, got {', '.join(map(str, unknown))}")
+    return replace(usual, **said)
 
 
 def _driver(backend: str) -> Any:

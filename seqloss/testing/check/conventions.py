@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from seqloss.core.errors import ArgumentTypeError, OptionError
 
-ROLES = ("logits", "targets", "weights")
+THIRD = ("weights", "mask", "float_mask", "lengths")
+ROLES = ("logits", "targets", *THIRD)
 CHOICES = {
     "layout": ("batch", "packed", "time"),
-    "returns": ("tokens", "mean", "sum"),
+    "returns": ("tokens", "mean", "sum", "sum_and_count"),
     "gradient": ("autodiff", "returned"),
 }
 
@@ -19,26 +20,31 @@ class Conventions:
     Parameters
     ----------
     arguments : tuple of str, default ("logits", "targets", "weights")
-        What it takes, in its order. ``"labels=targets"`` passes the targets by the keyword ``labels``. Without
-        "weights" it takes none.
+        What it takes, in its order. ``"labels=targets"`` passes the targets by the keyword ``labels``. In the place of
+        "weights" may be "mask", which is True where a token counts, "float_mask", the same in zeros and ones, or
+        "lengths" [batch], the number of tokens that count in each sequence. Without one of these it takes none.
     layout : {"batch", "packed", "time"}, default "batch"
         The shape of the logits: [batch, time, classes], [batch * time, classes], or [time, batch, classes]. Targets,
         weights and the losses of tokens have the same without the last axis.
-    returns : {"tokens", "mean", "sum"}, default "mean"
+    returns : {"tokens", "mean", "sum", "sum_and_count"}, default "mean"
         The loss of each token, which is then multiplied by the weights (unless the function takes them itself), added
         up, and divided by the sum of the weights, as users do; or the weighted mean; or the weighted sum, which is then
-        divided. All division by a sum of 0 gives 0.
+        divided; or the weighted sum and what it is divided by. All division by a sum of 0 gives 0.
     ignore_label : int, optional
-        A label that leaves a token out. It takes the place of the targets where the weight is 0. A function that takes
+        A label that leaves a token out, which may be a class. It takes the place of the targets where the weight is 0,
+        and no other token gets it. A function that takes
         no weights and returns no tokens is asked with weights of 0 and 1 alone, and without such a label with none.
     gradient : {"autodiff", "returned"}, default "autodiff"
         Whether the framework differentiates, or the function returns ``(loss, gradient)``: the gradient of the logits,
         in their layout, of the loss or of the sum of the losses of the tokens. NumPy differentiates nothing.
+    weight_gradient : bool, default True
+        Whether a function that takes weights has a gradient with respect to them.
 
     Raises
     ------
     OptionError
-        If an option has a value that does not exist, or logits or targets are missing.
+        If an option has a value that does not exist, if logits or targets are missing, or if options contradict each
+        other.
     ArgumentTypeError
         If an option is not of its type.
 
@@ -55,14 +61,16 @@ class Conventions:
     >>> Conventions(returns="average")
     Traceback (most recent call last):
         ...
-    seqloss.core.errors.OptionError: returns must be one of 'tokens', 'mean', 'sum', got 'average'
+    seqloss.core.errors.OptionError: returns must be one of 'tokens', 'mean', 'sum',
+    'sum_and_count', got 'average'
     """
 
-    arguments: tuple[str, ...] = ROLES
+    arguments: tuple[str, ...] = ("logits", "targets", "weights")
     layout: str = "batch"
     returns: str = "mean"
     ignore_label: int | None = None
     gradient: str = "autodiff"
+    weight_gradient: bool = True
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -70,12 +78,16 @@ class Conventions:
                 raise OptionError(f"{name} must be one of {', '.join(map(repr, choices))}, got {getattr(self, name)!r}")
         if not isinstance(self.arguments, tuple) or not all(isinstance(x, str) for x in self.arguments):
             raise ArgumentTypeError(f"arguments must be a tuple of strings, got {self.arguments!r}")
-        roles = [role for _, role in self.spelled]
-        if not {"logits", "targets"} <= set(roles) <= set(ROLES) or len(set(roles)) < len(roles):
+        roles = sorted(role for _, role in self.spelled)
+        if roles not in [sorted(["logits", "targets", *third]) for third in ((), *((x,) for x in THIRD))]:
             raise OptionError(
-                "arguments must name logits, targets and at most weights, each once and each by itself or as "
-                f"'keyword=name', got {self.arguments!r}"
+                f"arguments must name logits, targets and at most one of {', '.join(THIRD)}, each once and each by "
+                f"itself or as 'keyword=name', got {self.arguments!r}"
             )
+        if self.third == "lengths" and self.layout == "packed":
+            raise OptionError("lengths need a time axis, and the layout 'packed' has none")
+        if self.returns == "sum_and_count" and self.gradient == "returned":
+            raise OptionError("a function that returns (sum, count) returns no gradient with it")
         keywords = [bool(keyword) for keyword, _ in self.spelled]
         if sorted(keywords) != keywords:
             raise OptionError(f"in arguments a keyword cannot come before a bare name, got {self.arguments!r}")
@@ -83,6 +95,8 @@ class Conventions:
             isinstance(self.ignore_label, bool) or not isinstance(self.ignore_label, int)
         ):
             raise ArgumentTypeError(f"ignore_label must be an integer or None, got {self.ignore_label!r}")
+        if not isinstance(self.weight_gradient, bool):
+            raise ArgumentTypeError(f"weight_gradient must be True or False, got {self.weight_gradient!r}")
 
     @property
     def spelled(self) -> tuple[tuple[str, str], ...]:
@@ -97,15 +111,26 @@ class Conventions:
         return tuple((keyword.strip(), role.strip()) for keyword, _, role in pairs)
 
     @property
+    def third(self) -> str:
+        """What tells the function which tokens count.
+
+        Returns
+        -------
+        str
+            "weights", "mask", "float_mask", "lengths", or "" for nothing.
+        """
+        return next((role for _, role in self.spelled if role in THIRD), "")
+
+    @property
     def takes_weights(self) -> bool:
-        """Whether the function takes weights.
+        """Whether the function takes weights, or what is in their place.
 
         Returns
         -------
         bool
             Whether they are among the arguments.
         """
-        return any(role == "weights" for _, role in self.spelled)
+        return self.third != ""
 
     @property
     def weights(self) -> str:
@@ -114,8 +139,10 @@ class Conventions:
         Returns
         -------
         str
-            "any"; "binary" where a label takes their place; or "ones".
+            "any"; "binary" where a mask or a label takes their place; "prefix" where lengths do; or "ones".
         """
-        if self.takes_weights or self.returns == "tokens":
+        if self.third:
+            return {"weights": "any", "lengths": "prefix"}.get(self.third, "binary")
+        if self.returns == "tokens":
             return "any"
         return "ones" if self.ignore_label is None else "binary"

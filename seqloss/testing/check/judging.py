@@ -12,23 +12,35 @@ from seqloss.testing.check.shrinking import ENTRIES, Smallest, Violating, genera
 from seqloss.testing.invariants import Invariant, InvariantViolation, NotApplicable, Subject
 from seqloss.testing.invariants.probe import Probe, draw
 
+WAYS = ("modes", "layouts", "surroundings", "unrecorded")
+"""The parts of a subject of which each entry has a verdict of its own."""
+
+HALF = ("float16", "bfloat16")
+
 CALLS, COMPILED_CALLS = 300, 20
 """How often a loss is asked at most while an example is made smaller."""
 
 
 def findings(subject: Subject, invariant: Invariant, seed: int) -> Iterator[Finding]:
-    """The verdicts on one invariant: for each compiled form, or for each dtype that it is about."""
-    if invariant.needs == "modes":
-        for mode, loss in subject.modes.items():
-            yield finding(replace(subject, modes={mode: loss}), invariant, seed, mode, "float32", COMPILED_CALLS)
-        if not subject.modes:
-            yield finding(subject, invariant, seed, "-", "float32", COMPILED_CALLS)
+    """The verdicts on one invariant: for each way to ask, or for each dtype that it is about."""
+    if invariant.needs in WAYS:
+        ways = getattr(subject, invariant.needs)
+        calls = COMPILED_CALLS if invariant.needs == "modes" else CALLS
+        for name, way in ways.items():
+            yield finding(replace(subject, **{invariant.needs: {name: way}}), invariant, seed, name, "float32", calls)
+        if not ways:
+            yield finding(subject, invariant, seed, "-", "float32", calls)
         return
     first, found = _judged(subject, invariant, seed)
     yield first
     if invariant.half and subject.cast is not None:
-        for dtype in subject.dtypes:
+        for dtype in filter(HALF.__contains__, subject.dtypes):
             yield _judged(subject.cast(dtype), invariant, seed, dtype=dtype, known=found)[0]
+
+
+def not_asked(invariant: Invariant, reason: str) -> Finding:
+    """What is said of an invariant that is not asked."""
+    return Finding(invariant.name, "-", "float32", "not applicable", reason, invariant.summary)
 
 
 def finding(
@@ -63,22 +75,25 @@ def _judged(
     except NotApplicable as reason:
         return Finding(*told, "not applicable", str(reason), invariant.summary), None
     except InvariantViolation as violation:
-        again = known and Violating(subject, invariant, seed, calls)(known.batch)
+        again = known and Violating(subject, invariant, seed, calls, violation)(known.batch)
         found = Smallest(known.batch, again) if known and again else None
         found = found or _smallest(subject, invariant, seed, calls, Smallest(batch, violation))
         example = _example(found.violation, dtype)
-        return Finding(*told, "violated", f"{example['what']}: {_line(example)}", invariant.summary, example), found
+        detail = f"{example['what']}: {_line(example)}"
+        return Finding(*told, "violated", detail, invariant.summary, example, found.violation.kind), found
     return Finding(*told, "holds", ", ".join(probe.notes), invariant.summary), None
 
 
 def _smallest(subject: Subject, invariant: Invariant, seed: int, calls: int, start: Smallest) -> Smallest:
     """The smallest example, looked for by the quick form of the loss if that finds one."""
     if subject.quick is not None and not invariant.needs:
-        quick = smallest(Violating(replace(subject, loss=subject.quick), invariant, seed, calls), start)
-        violation = None if quick is start else Violating(subject, invariant, seed, calls)(quick.batch)
+        quick = smallest(
+            Violating(replace(subject, loss=subject.quick), invariant, seed, calls, start.violation), start
+        )
+        violation = None if quick is start else Violating(subject, invariant, seed, calls, start.violation)(quick.batch)
         if violation is not None:
             return Smallest(quick.batch, violation)
-    return smallest(Violating(subject, invariant, seed, calls), start)
+    return smallest(Violating(subject, invariant, seed, calls, start.violation), start)
 
 
 def _knows(probe: Probe, dtype: str) -> None:

@@ -15,6 +15,8 @@ class Known(NamedTuple):
     backend: str
     conventions: Conventions
     adapted: Callable[[Any, str], Callable[..., Any]] = lambda loss, backend: loss
+    beyond: tuple[str, str] = ("", "")
+    """An invariant that it cannot be asked for, and why."""
 
     def of(self, backend: str) -> Conventions:
         """The conventions: NumPy differentiates nothing."""
@@ -54,7 +56,12 @@ _IGNORING = Conventions(("logits", "targets"), layout="packed", ignore_label=-10
 _TOKENS = Conventions(("logits", "targets"), returns="tokens")
 KNOWN = {
     "torch.nn.functional.cross_entropy": Known("torch", _IGNORING),
-    "torch.nn.functional.linear_cross_entropy": Known("torch", _IGNORING, _with_identity),
+    "torch.nn.functional.linear_cross_entropy": Known(
+        "torch",
+        _IGNORING,
+        _with_identity,
+        ("impossible_classes", "its logits are products, of which none is -inf without NaN beside it"),
+    ),
     "optax.softmax_cross_entropy_with_integer_labels": Known("jax", _TOKENS),
     "tensorflow.nn.sparse_softmax_cross_entropy_with_logits": Known(
         "tensorflow", Conventions(("labels=targets", "logits=logits"), returns="tokens")
@@ -67,8 +74,15 @@ KNOWN = {
 """By the name under which each is public."""
 
 
-_CONVENTIONAL = {"axis", "from_logits", "ignore_class", "ignore_index", "reduction"}
+_UNKNOWN = {"axis", "from_logits"}
 """With these keywords a known loss has conventions that are not known."""
+
+_SAID = {
+    "ignore_index": lambda value: {"ignore_label": value},
+    "ignore_class": lambda value: {"ignore_label": value},
+    "reduction": lambda value: {"returns": {"none": "tokens"}.get(value, value)},
+}
+"""What other keywords say of its conventions."""
 
 
 def whole(loss: Any) -> Any:
@@ -80,16 +94,19 @@ def whole(loss: Any) -> Any:
 
 def known(loss: Any) -> tuple[str, Known] | None:
     """What is known of a loss, with its public name. The libraries are looked for only where they are imported."""
+    keywords: dict[str, Any] = {}
     # A partial of a partial is one, with all of its arguments.
     if isinstance(loss, partial):
-        if loss.args or _CONVENTIONAL & set(loss.keywords):
+        if loss.args or _UNKNOWN & set(loss.keywords):
             return None
-        loss = whole(loss)
+        keywords, loss = loss.keywords, whole(loss)
     for name, entry in KNOWN.items():
         package, *path = name.split(".")
         found: Any = sys.modules.get(package)
         for part in path:
             found = getattr(found, part, None)
         if found is not None and found is loss:
-            return name, entry
+            said = [_SAID[keyword](value) for keyword, value in keywords.items() if keyword in _SAID]
+            changed = {key: value for each in said for key, value in each.items()}
+            return name, entry._replace(conventions=replace(entry.conventions, **changed))
     return None

@@ -30,6 +30,9 @@ class Finding:
         If it is violated, the smallest batch that was found: "logits" [batch][time][classes], "targets" and "weights"
         [batch][time] as lists (as a text where they are long), "what" was looked at, and what was "expected" and
         "got".
+    kind : {"", "numbers", "refusal", "digits"}
+        If it is violated, how: a result is wrong; what should have been refused got an answer, as a label that is no
+        class, or a second derivative that does not exist; or only digits are lost, which the dtype would have had.
     """
 
     invariant: str
@@ -39,6 +42,7 @@ class Finding:
     detail: str
     summary: str
     example: dict[str, Any] | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The smallest batch for which an invariant is still violated."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,21 +21,33 @@ class Smallest(NamedTuple):
     violation: InvariantViolation
 
 
-class Violating:
-    """Asks again whether an invariant is violated, as long as there are calls left."""
+def sort(violation: InvariantViolation) -> tuple[Any, ...]:
+    """What a smaller example must have in common with the first: what went wrong, and how it looks."""
+    got, expected = violation.got, violation.expected
+    if isinstance(got, str):  # an exception, of which the class matters
+        return violation.kind, got.partition("(")[0]
+    if not all(
+        isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind == "f" for x in map(np.asarray, (got, expected))
+    ):
+        return violation.kind, type(got).__name__
+    return violation.kind, *(bool(np.isfinite(x).all()) for x in (got, expected))
 
-    def __init__(self, subject: Subject, invariant: Invariant, seed: int, calls: int) -> None:
-        self.subject, self.invariant, self.seed, self.calls = subject, invariant, seed, calls
+
+class Violating:
+    """Asks again whether an invariant is violated as it was, as long as there are calls left."""
+
+    def __init__(self, subject: Subject, invariant: Invariant, seed: int, calls: int, like: InvariantViolation) -> None:
+        self.subject, self.invariant, self.seed, self.calls, self.sort = subject, invariant, seed, calls, sort(like)
 
     def __call__(self, batch: Batch) -> InvariantViolation | None:
         # Where nothing counts, a mean of 0 / 0 would be taken for another mistake.
-        if self.calls <= 0 or not batch.weights.any():
+        if self.calls <= 0 or batch.weights.sum() == 0:
             return None
         probe = Probe(self.subject, self.invariant.name)
         try:
             self.invariant.check(probe, batch, generator(self.seed))
         except InvariantViolation as violation:
-            return violation
+            return violation if sort(violation) == self.sort else None
         except NotApplicable:
             return None
         finally:

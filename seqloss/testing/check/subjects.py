@@ -1,206 +1,90 @@
 """From a loss of a framework to the subject of invariants: NumPy arrays go in and come out."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from seqloss.core.errors import OptionError
-from seqloss.testing.check.conventions import ROLES, Conventions
-from seqloss.testing.check.text import option, spelled
+from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.invariants import Answer, Loss, NotApplicable, Subject
-from seqloss.testing.invariants.probe import draw
 
 Array = Any
-Run = Callable[..., tuple[Any, Any]]
+Run = Callable[[list[Any]], tuple[Any, Any]]
+Context = Callable[[], AbstractContextManager[Any]]
 
 
-class Adapted:
-    """A loss, its conventions and the driver of its framework."""
+def subject(adapted: Adapted, modes: tuple[str, ...] = ()) -> Subject:
+    """What the invariants are asked of."""
+    return _Parts(adapted).subject(modes)
 
-    def __init__(self, loss: Callable[..., Any], conventions: Conventions, driver: Any, dtype: str = "float32") -> None:
-        self.loss, self.conventions, self.driver, self.dtype = loss, conventions, driver, dtype
-        self.returned = conventions.gradient == "returned"
+
+class _Parts:
+    """The parts of a subject, each a function of NumPy arrays."""
+
+    def __init__(self, adapted: Adapted) -> None:
+        self.adapted, self.driver, self.arrays = adapted, adapted.driver, adapted.arrays
 
     def subject(self, modes: tuple[str, ...]) -> Subject:
-        """What the invariants are asked of."""
-        differentiable = not self.returned
-        half = tuple(dtype for dtype in ("float16", "bfloat16") if dtype in self.driver.DTYPES)
+        adapted, driver, conventions = self.adapted, self.driver, self.adapted.conventions
+        recorded = not adapted.returned
+        has_weights = conventions.third == "weights" and conventions.weight_gradient
         return Subject(
-            self._asked(self._eager) if self.driver.writable is None else self._watched,
-            upstream=self._upstream if differentiable else None,
-            modes={mode: self._asked(self._in_mode(mode), mode) for mode in modes},
-            second=self._second if differentiable and self.driver.hessian_product is not None else None,
-            cast=lambda dtype: Adapted(self.loss, self.conventions, self.driver, dtype).subject(()),
-            dtypes=half,
-            scalar=self.conventions.returns != "tokens",
-            weights=self.conventions.weights,
-            ignore_label=self.conventions.ignore_label,
-            quick=self._quick(),
+            self.asked(adapted.eager) if driver.writable is None else self.watched,
+            upstream=self.upstream if recorded else None,
+            modes={mode: self.unless_missing(self.asked(adapted.in_mode(mode)), mode) for mode in modes},
+            layouts={name: self.asked(self.changed(change).eager) for name, change in driver.LAYOUTS.items()},
+            surroundings={name: self.asked(adapted.eager, within) for name, within in driver.SURROUNDINGS.items()},
+            unrecorded={name: self.value(within) for name, within in driver.UNRECORDED.items() if recorded},
+            second=self.second if recorded and driver.hessian_product is not None else None,
+            dweights=self.dweights if recorded and has_weights else None,
+            pullback=self.pullback if recorded and driver.pullback is not None else None,
+            vmapped=self.vmapped if recorded and driver.mapped is not None else None,
+            cast=lambda dtype: subject(adapted.but(dtype=dtype)),
+            dtypes=tuple(dtype for dtype in driver.DTYPES if dtype != "float32"),
+            scalar=conventions.returns != "tokens",
+            weights=conventions.weights,
+            ignore_label=conventions.ignore_label,
+            quick=None if driver.QUICK is None else self.asked(driver.COMPILERS[driver.QUICK](adapted.eager)),
         )
 
-    def try_out(self, name: str, shell: bool) -> None:
-        """One plain call: a loss that is not called as the conventions say is no matter of invariants.
+    # --- value and gradient
 
-        ``shell``: errors speak of options of the command line.
-        """
-        batch = draw(np.random.default_rng(0))
-        arrays = self._arrays(batch.logits, batch.targets, np.ones_like(batch.weights))
-        try:
-            with np.errstate(all="ignore"):
-                said = self.called(*arrays)
-        except (Exception, SystemExit) as error:  # whatever a loss makes of arrays that it does not expect
-            raise OptionError(
-                f"{name} raised {type(error).__name__} for plain arrays of the shapes "
-                f"{', '.join(str(tuple(x.shape)) for x in arrays)}: {error}; are these its conventions? "
-                f"{spelled(self.conventions, shell)}"
-            ) from error
-        if self.returned and not (isinstance(said, (tuple, list)) and len(said) == 2):
-            raise OptionError(
-                f"{name} must return (loss, gradient) by its conventions, {option('gradient', 'returned', shell)}, "
-                f"got {type(said).__name__}"
-            )
-        shape, tokens = tuple(np.shape(said[0]) if self.returned else said.shape), tuple(arrays[1].shape)
-        layout, returns = self.conventions.layout, self.conventions.returns
-        expected = tokens if returns == "tokens" else ()
-        if shape != expected:
-            others = {(): ("mean", "sum"), tokens: ("tokens",)}.get(shape)
-            mend = "no convention has this shape, wrap the loss in a function that returns one number"
-            if others is not None:
-                mend = f"pass what it is, {' or '.join(option('returns', other, shell) for other in others)}"
-            raise OptionError(
-                f"{name} returned a loss of shape {shape}, expected {expected} for {option('returns', returns, shell)} "
-                f"and {option('layout', layout, shell)}; {mend}"
-            )
+    def asked(self, run: Run, within: Context = nullcontext) -> Loss:
+        """The loss, run in this way."""
+        wide = self.adapted.dtype == "float64"
 
-    # --- from NumPy to the framework and back
+        def loss(logits: Array, targets: Array, weights: Array) -> Answer:
+            with np.errstate(all="ignore"), self.driver.precision("float64") if wide else nullcontext(), within():
+                answer = self.arrays.answer(*run(self.arrays.given(logits, targets, weights)), weights.shape)
+                return self.divided(answer, weights) if self.adapted.returned else answer
 
-    def _arrays(self, logits: Array, targets: Array, weights: Array) -> list[Any]:
-        """The arrays in the layout, the framework and the dtype of the loss."""
-        kind, label = self.conventions.weights, self.conventions.ignore_label
-        if kind == "ones" and not np.all(weights == 1):
-            raise NotApplicable("the loss takes neither weights nor a label that leaves a token out")
-        if kind == "binary" and not np.all((weights == 0) | (weights == 1)):
-            raise NotApplicable("the loss takes no weights but 0 and 1")
-        if label is not None:
-            targets = np.where(weights == 0, label, targets)
-        logits, targets, weights = map(self._laid_out, (logits, targets, weights))
-        array, writable = self.driver.array, self.driver.writable
-        arrays = [array(logits, self.dtype), array(targets), array(weights, self.dtype)]
-        return arrays if writable is None else [writable(x) for x in arrays]
+        return loss
 
-    def _laid_out(self, x: Array) -> Array:
-        if self.conventions.layout == "packed":
-            return x.reshape(-1, *x.shape[2:])
-        return np.swapaxes(x, 0, 1) if self.conventions.layout == "time" else x
-
-    def _batch_major(self, x: Array, batch: tuple[int, ...]) -> Array:
-        """The layout of the arrays of a batch again, of which ``batch`` are the sizes of the first two axes."""
-        if self.conventions.layout == "packed" and x.ndim:
-            return x.reshape(*batch, *x.shape[1:])
-        return np.swapaxes(x, 0, 1) if self.conventions.layout == "time" and x.ndim > 1 else x
-
-    def _answer(self, value: Any, gradient: Any, batch: tuple[int, ...]) -> Answer:
-        driver = self.driver
-        gradient = driver.dense(gradient)
-        # A function that returns its gradient may compute a Python number.
-        value = np.float64(value) if isinstance(value, (int, float)) else value
-        number = isinstance(value, np.float64)
-        value_array, gradient_array = value if number else driver.to_numpy(value), driver.to_numpy(gradient)
-        return Answer(
-            self._batch_major(value_array, batch),
-            self._batch_major(gradient_array, batch),
-            "float64" if number else driver.dtype(value),
-            driver.dtype(gradient),
-        )
-
-    # --- what the framework runs
-
-    def called(self, *arrays: Any) -> Any:
-        """What the loss returns for arrays of the framework."""
-        given = dict(zip(ROLES, arrays, strict=True))
-        spelled = self.conventions.spelled
-        positional = [given[role] for keyword, role in spelled if not keyword]
-        return self.loss(*positional, **{keyword: given[role] for keyword, role in spelled if keyword})
-
-    def _weighted(self, *arrays: Any) -> Any:
-        """The losses of the tokens times their weights; of a loss that is one number, the mean."""
-        if self.conventions.returns != "tokens":
-            return self._mean(*arrays)
-        losses = self.called(*arrays)
-        return losses if self.conventions.takes_weights else self.driver.weighted(losses, arrays[2])
-
-    def _mean(self, *arrays: Any) -> Any:
-        """The weighted mean, whatever the loss returns."""
-        if self.conventions.returns == "mean":
-            return self.called(*arrays)
-        if self.conventions.returns == "sum":
-            return self.driver.over(self.called(*arrays), arrays[2])
-        return self.driver.over(self.driver.total(self._weighted(*arrays)), arrays[2])
-
-    # --- the ways to run it: each from arrays to value and gradient
-
-    def _eager(self, arrays: list[Any], watch: Callable[[Any], None] | None = None) -> tuple[Any, Any]:
-        def mean(*leaves: Any) -> Any:
-            # The framework may hand over others than it was given.
-            if watch is not None:
-                watch(leaves)
-            return self._mean(*leaves)
-
-        if self.returned:
-            if watch is not None:
-                watch(arrays)
-            value, gradient = self.called(*arrays)
-            return value, gradient
-        value, gradients = self.driver.MODES["eager"](mean, (0,))(arrays, None)
-        return value, gradients[0]
-
-    def _watched(self, logits: Array, targets: Array, weights: Array) -> Answer:
+    def watched(self, logits: Array, targets: Array, weights: Array) -> Answer:
         """Eagerly; what the loss writes into its arrays is written into these."""
         snapshots: list[tuple[Any, Array]] = []
 
         def watch(arrays: Any) -> None:
             snapshots.extend((x, np.array(self.driver.to_numpy(x))) for x in arrays)
 
-        answer: Answer = self._asked(lambda arrays: self._eager(arrays, watch))(logits, targets, weights)
-        for given, (array, before) in zip((logits, targets, weights), snapshots, strict=True):
+        answer: Answer = self.asked(lambda arrays: self.adapted.eager(arrays, watch))(logits, targets, weights)
+        for given, (array, before) in zip((logits, targets, weights), snapshots, strict=False):
             after = self.driver.to_numpy(array)
             if after.tobytes() != before.tobytes():
-                given[...] = self._batch_major(after, weights.shape)
+                # Lengths have another shape than the weights in whose place they are.
+                given[...] = self.arrays.batch_major(after, weights.shape) if after.size == given.size else np.nan
         return answer
 
-    def _quick(self) -> Loss | None:
-        quick = self.driver.QUICK
-        return None if quick is None else self._asked(self.driver.COMPILERS[quick](self._eager))
+    def changed(self, change: Callable[[Any], Any]) -> Adapted:
+        """The same loss, of arrays that are changed before it gets them."""
 
-    def _in_mode(self, mode: str) -> Run:
-        """Another way to run it. What is compiled is kept: a second question of the same shape costs nothing."""
-        driver = self.driver
-        if mode not in driver.COMPILERS:
-            run = driver.MODES[mode](self._mean, (0,))
-            return lambda arrays: self._unpacked(run(arrays, None))
-        if self.returned:
-            explicit = driver.COMPILERS[mode](self.called)
-            return lambda arrays: tuple(explicit(*arrays))
-        compiled = driver.MODES["eager"](driver.COMPILERS[mode](self._mean), (0,))
-        return lambda arrays: self._unpacked(compiled(arrays, None))
+        def loss(*arrays: Any, **named: Any) -> Any:
+            return self.adapted.loss(*map(change, arrays), **{name: change(x) for name, x in named.items()})
 
-    def _unpacked(self, answer: tuple[Any, Any]) -> tuple[Any, Any]:
-        value, (gradient,) = answer
-        return value, gradient
+        return self.adapted.but(loss)
 
-    # --- the parts of a subject
-
-    def _asked(self, run: Run, mode: str = "") -> Loss:
-        def loss(logits: Array, targets: Array, weights: Array) -> Answer:
-            with np.errstate(all="ignore"):
-                arrays = self._arrays(logits, targets, weights)
-                answer = self._answer(*run(arrays), weights.shape)
-                return self._divided(answer, weights) if self.returned else answer
-
-        return self._unless_missing(loss, mode) if mode else loss
-
-    def _unless_missing(self, loss: Loss, mode: str) -> Loss:
+    def unless_missing(self, loss: Loss, mode: str) -> Loss:
         """Not applicable where the compiler itself does not work on this machine."""
         if mode not in self.driver.COMPILERS:
             return loss
@@ -218,33 +102,65 @@ class Adapted:
 
         return asked
 
-    def _divided(self, answer: Answer, weights: Array) -> Answer:
+    def divided(self, answer: Answer, weights: Array) -> Answer:
         """The mean, from what a loss said that returns its gradient."""
-        if self.conventions.returns == "mean":
+        conventions = self.adapted.conventions
+        if conventions.returns == "mean":
             return answer
         value, dlogits, weights = (np.asarray(x, np.float64) for x in (answer.value, answer.dlogits, weights))
-        if self.conventions.returns == "tokens":
-            scale = np.ones_like(weights) if self.conventions.takes_weights else weights
+        if conventions.returns == "tokens":
+            scale = np.ones_like(weights) if conventions.takes_weights else weights
             value, dlogits = (value * scale).sum(), dlogits * scale[..., None]
         count = weights.sum()
         return answer._replace(
             value=np.where(count == 0, 0, value / (count or 1)), dlogits=np.where(count == 0, 0, dlogits / (count or 1))
         )
 
-    def _upstream(self, logits: Array, targets: Array, weights: Array, cotangent: Array) -> Answer:
-        driver, arrays = self.driver, self._arrays(logits, targets, weights)
-        dtype = driver.dtype(self._weighted(*arrays))
-        given = driver.array(self._laid_out(cotangent) if cotangent.ndim else cotangent, dtype)
-        value, gradients = driver.MODES["eager"](self._weighted, (0,))(arrays, given)
-        return self._answer(value, gradients[0], weights.shape)
+    # --- what frameworks have beside them
 
-    def _second(self, logits: Array, targets: Array, weights: Array, direction: Array) -> Array:
-        driver, arrays = self.driver, self._arrays(logits, targets, weights)
-        along = driver.array(self._laid_out(direction), self.dtype)
+    def upstream(self, logits: Array, targets: Array, weights: Array, cotangent: Array) -> Answer:
+        driver, given, weighted = self.driver, self.arrays.given(logits, targets, weights), self.adapted.weighted
+        dtype = driver.dtype(weighted(*given))
+        upstream = driver.array(self.arrays.laid_out(cotangent) if cotangent.ndim else cotangent, dtype)
+        value, gradients = driver.MODES["eager"](weighted, (0,))(given, upstream)
+        return self.arrays.answer(value, gradients[0], weights.shape)
+
+    def second(self, logits: Array, targets: Array, weights: Array, direction: Array) -> Array:
+        driver, given = self.driver, self.arrays.given(logits, targets, weights)
+        along = driver.array(self.arrays.laid_out(direction), self.adapted.dtype)
 
         def half_square(*arrays: Any) -> Any:
-            value = self._mean(*arrays)
+            value = self.adapted.mean(*arrays)
             return value * value / 2
 
-        product = driver.hessian_product(half_square, arrays, along)
-        return None if product is None else self._batch_major(driver.to_numpy(driver.dense(product)), weights.shape)
+        product = driver.hessian_product(half_square, given, along)
+        return None if product is None else self.numbers(product, weights)
+
+    def dweights(self, logits: Array, targets: Array, weights: Array) -> Array:
+        _, gradients = self.driver.MODES["eager"](self.adapted.mean, (2,))(
+            self.arrays.given(logits, targets, weights), None
+        )
+        return self.numbers(gradients[0], weights)
+
+    def pullback(self, logits: Array, targets: Array, weights: Array) -> Callable[[], Array]:
+        backward = self.driver.pullback(self.adapted.mean, self.arrays.given(logits, targets, weights))
+        return lambda: self.numbers(backward(), weights)
+
+    def vmapped(self, logits: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
+        batches = [self.arrays.given(*batch) for batch in zip(logits, targets, weights, strict=True)]
+        values, slopes = self.driver.mapped(self.adapted.mean, batches)
+        return self.driver.to_numpy(values), [self.numbers(slope, weights[0]) for slope in slopes]
+
+    def value(self, within: Context) -> Callable[[Array, Array, Array], Array]:
+        """The value alone, where no gradient is recorded."""
+
+        def value(logits: Array, targets: Array, weights: Array) -> Array:
+            given = self.arrays.given(logits, targets, weights)
+            with np.errstate(all="ignore"), within():
+                return self.driver.to_numpy(self.adapted.mean(*given))
+
+        return value
+
+    def numbers(self, gradient: Any, weights: Array) -> Array:
+        """A gradient in the layout of the batch."""
+        return self.arrays.batch_major(self.driver.to_numpy(self.driver.dense(gradient)), weights.shape)

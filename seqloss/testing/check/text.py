@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from seqloss.testing.check.result import Finding, LossCheck
 
 WIDTH = 120
+KINDS = {
+    "numbers": ("wrong result", "wrong results"),
+    "refusal": ("missing refusal", "missing refusals"),
+    "digits": ("loss of digits", "losses of digits"),
+}
+"""How an invariant can be violated, in words: one, and several."""
+_SHOWN = {"numbers": "VIOLATED", "refusal": "NOT REFUSED", "digits": "DIGITS LOST"}
 _HEADS = ("invariant", "mode", "dtype", "verdict", "")
 
 
@@ -26,11 +33,14 @@ def _count(check: LossCheck, violated: list[Finding]) -> str:
     applicable = [finding for finding in check.findings if finding.verdict != "not applicable"]
     if not violated:
         return f"all {len(applicable)} checks that apply hold"
-    return f"{len(violated)} of {len(applicable)} checks that apply {'is' if len(violated) == 1 else 'are'} VIOLATED"
+    kinds = [(kind, sum(finding.kind == kind for finding in violated)) for kind in KINDS]
+    told = ", ".join(f"{count} {KINDS[kind][count != 1]}" for kind, count in kinds if count)
+    are = "is" if len(violated) == 1 else "are"
+    return f"{len(violated)} of {len(applicable)} checks that apply {are} VIOLATED: {told}"
 
 
 def _table(findings: tuple[Finding, ...]) -> list[str]:
-    rows = [_HEADS, *((f.invariant, f.mode, f.dtype, _verdict(f), f.detail) for f in findings)]
+    rows = [_HEADS, *((f.invariant, f.mode, f.dtype, verdict(f.verdict, f.kind), f.detail) for f in findings)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADS) - 1)]
     left = sum(widths) + 2 * len(widths)
     lines = []
@@ -40,8 +50,9 @@ def _table(findings: tuple[Finding, ...]) -> list[str]:
     return lines
 
 
-def _verdict(finding: Finding) -> str:
-    return "VIOLATED" if finding.verdict == "violated" else finding.verdict
+def verdict(name: str, kind: str) -> str:
+    """A verdict in a word or two."""
+    return _SHOWN[kind] if name == "violated" else name
 
 
 def _violation(finding: Finding) -> list[str]:

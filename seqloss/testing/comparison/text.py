@@ -35,6 +35,11 @@ def report(c: Comparison) -> str:
     return "\n".join(" ".join(line.splitlines()).encode("ascii", "backslashreplace").decode() for line in lines)
 
 
+def ulps(x: Any) -> str:
+    """A distance in units of the last place, in a report and in every table."""
+    return f"{x:.4g}"
+
+
 def _same(c: Comparison) -> str:
     if not c.size:
         return "there are no entries to compare"
@@ -43,7 +48,7 @@ def _same(c: Comparison) -> str:
 
 
 def _bound(c: Comparison) -> str:
-    text = f"{c.bound:.4g} ULP of {c.compute}"
+    text = f"{ulps(c.bound)} ULP of {c.compute}"
     return f"{text} and one rounding to {c.dtype}" if c.dtype != c.compute and c.bound else text
 
 
@@ -104,7 +109,7 @@ def _entry(c: Comparison, entry: Entry) -> str:
     place = f"{list(entry.index)}" if entry.index else "it"
     text = f"{place} is {_number(c.actual, entry.actual)}, expected {_number(c.expected, entry.expected)}"
     if entry.ulp is not None:
-        text += f": {entry.ulp:.4g} ULP, {entry.allowed:.4g} allowed"
+        text += f": {ulps(entry.ulp)} ULP, {ulps(entry.allowed)} allowed"
     at = [
         f"{what} {value:.9g}" for what, value in (("label", entry.label), ("weight", entry.weight)) if value is not None
     ]
@@ -122,7 +127,7 @@ def _values(c: Comparison) -> str:
 
 
 def _spread(spread: Spread) -> str:
-    return f"max {spread.max:.4g}, p99 {spread.p99:.4g}, median {spread.median:.4g}"
+    return f"max {ulps(spread.max)}, p99 {ulps(spread.p99)}, median {ulps(spread.median)}"
 
 
 def _at_weight_0(c: Comparison) -> str:

@@ -23,8 +23,31 @@ class Grid(NamedTuple):
     """The logarithm of the sum of the exponentials."""
     total: Array
     """The sum of the losses of all classes."""
+    twice: Array
+    """What ``lse`` is where softmax of the logits is taken for logits."""
+    mass: Array
+    """The sum of the logits, if none is negative; else NaN."""
     targets: Array
     weights: Array
+
+
+class Scored(NamedTuple):
+    """A loss and a weight for each token, [batch, time], and its label."""
+
+    nll: Array
+    weights: Array
+    targets: Array
+    total: Array
+    """The sum of the losses of all classes."""
+    classes: int
+
+
+class Fraction(NamedTuple):
+    """Rows of summands above and below the line; the loss is the mean of the quotients of the rows."""
+
+    above: Array
+    below: Array
+    skip_empty: bool = False
 
 
 class Situation(NamedTuple):
@@ -61,8 +84,7 @@ def read(inputs: Mapping[str, Any] | Sequence[Any]) -> tuple[Grid, str]:
                 f"{name} have the shape {list(array.shape)}; expected {list(logits.shape[:2])}, that of the logits "
                 "without the classes"
             )
-    lse, total = _statistics(logits)
-    return Grid(logits, lse, total, targets.astype(np.int64), weights.astype(oracle.WIDE)), dtype
+    return Grid(logits, *_statistics(logits), targets.astype(np.int64), weights.astype(oracle.WIDE)), dtype
 
 
 def situation(
@@ -115,18 +137,24 @@ def _named(inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     return found
 
 
-def _statistics(logits: Array) -> tuple[Array, Array]:
+def _statistics(logits: Array) -> tuple[Array, Array, Array, Array]:
     classes = logits.shape[-1]
     rows = logits.reshape(-1, classes)
-    lse, total = (np.empty(len(rows), oracle.WIDE) for _ in range(2))
+    lse, total, twice, mass = (np.empty(len(rows), oracle.WIDE) for _ in range(4))
     step = max(1, BLOCK // classes)
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
         place = slice(start, start + len(block))
         with np.errstate(all="ignore"):
             lse[place] = oracle.tokens(block, block.argmax(-1)).nll + block.max(-1).astype(oracle.WIDE)
-            total[place] = classes * lse[place] - block.astype(oracle.WIDE).sum(-1)
-    return lse.reshape(logits.shape[:2]), total.reshape(logits.shape[:2])
+            added = block.astype(oracle.WIDE).sum(-1)
+            total[place] = classes * lse[place] - added
+            # The probabilities add up to 1, so that float64 loses nothing here.
+            softmax = np.exp(block - lse[place, None].astype(np.float64))
+            twice[place] = np.log(np.exp(softmax).sum(-1))
+            mass[place] = np.where(block.min(-1) < 0, np.nan, added)
+    shape = logits.shape[:2]
+    return lse.reshape(shape), total.reshape(shape), twice.reshape(shape), mass.reshape(shape)
 
 
 def _whole(value: Any) -> bool:

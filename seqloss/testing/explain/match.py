@@ -1,11 +1,13 @@
 """Which conventions a number fits, and how easily it would fit one by chance.
 
 A number fits a convention if they differ by less than ``tolerance``. What that is worth says ``chance``, which is at
-least the probability that a number which has nothing to do with any convention comes as close to one of them. Such a
-number is somewhere around the other loss: no nearer than it is seen to be, and beyond that at the distance at which
-conventions lie most densely, but for those that give the other loss too: there the two would be the same. Many causes
-change a loss by little, and so does any small mistake. Each convention is allowed a part of the accidents by its
-weight: rare causes and pairs of causes have to fit more closely.
+least the probability that a number which has nothing to do with any convention comes as close to one of them. Nobody
+knows where such a number lies, so that the worse of two guesses counts. It is somewhere around the other loss, by any
+factor up to any limit that is not below what is seen; many causes change a loss by little, and so does any small
+mistake. Or it is somewhere in a range of a factor e to either side, wherever conventions are most dense. Its sign is
+what it is: positive numbers meet positive losses. Those that give the other loss too are left out, since there the two
+would be the same, and around it those that are as large, which is no accident either. Each convention is allowed a part
+of the accidents by its weight: rare causes and pairs of causes have to fit more closely.
 """
 
 from typing import Any, NamedTuple
@@ -18,10 +20,8 @@ from seqloss.testing.tolerances import PRECISION
 
 Array = Any
 
-WINDOWS = 2.0 ** np.arange(0, 24)
-"""How far around the other loss an unrelated number may lie, in distances at which this one lies."""
-
-SMALLEST_WINDOW = 1e-6
+NEAREST = 1e-6
+"""No unrelated number is expected to lie closer than this, relatively, to the other loss."""
 
 COARSE = 0.01
 """How likely it is, beforehand, that a number which fits nothing has been through half precision all the same.
@@ -31,6 +31,13 @@ Such numbers are few, so that they agree by chance."""
 WIDEST = 1e-2
 RIVAL, RIVAL_UNITS = 10.0, 4.0
 """A worse fit is a rival of the best one within so many times its distance, or so many units of the number's digits."""
+
+
+LIKELY = 2.5e-4
+"""The largest chance of an agreement by accident at which a cause is named."""
+
+MANY = 24
+"""A number that fits more has so few digits that the likely and the simple ones say it all."""
 
 
 class Reading(NamedTuple):
@@ -58,39 +65,54 @@ def tolerance(number: Number, values: Values, dtype: str, rtol: float | None) ->
 def readings(number: Number, other: Number, values: Values, allowed: float) -> list[Reading]:
     """The conventions that a number fits, but for those that fit far worse than another one."""
     if not number.telling:
-        return []
+        return _alike(number.value, values)
     floor = max(number.resolution, PRECISION["float64"].epsilon)
     with np.errstate(all="ignore"):
         distances = np.abs(values.losses / number.value - 1)
-    near = np.flatnonzero(distances <= allowed)
+    near = np.flatnonzero(distances <= np.minimum(allowed * values.gains, max(allowed, WIDEST)))
     if not near.size:
         return []
     rival = max(RIVAL * distances[near].min(), RIVAL_UNITS * floor)
-    centre = other.value if other.telling else number.value
-    with np.errstate(all="ignore"):
-        elsewhere = np.abs(values.losses / centre - 1) > allowed
-    around = density(number.value, centre, values.losses[elsewhere], values.weights[elsewhere])
+    around = density(number.value, other.value, values.losses, values.weights, allowed)
     found = []
     for i in near[distances[near] <= rival]:
         distance = max(float(distances[i]), floor)
         by_chance = distance * around / float(values.weights[i]) + COARSE * float(values.grains[i])
         found.append(Reading(values.conventions[i], int(values.costs[i]), distance, by_chance))
-    return found
+    return sorted(found, key=lambda reading: (reading.chance > LIKELY, reading.cost))[:MANY]
 
 
-def density(value: float, centre: float, pool: Array, weights: Array) -> float:
-    """The weight of the pool in an interval around the centre, by its width: in the worst interval with the value."""
-    usable = np.isfinite(pool) & (pool * centre > 0)
-    gaps = np.abs(np.log(pool[usable] / centre))
-    least = abs(np.log(value / centre)) if value * centre > 0 else 1.0
-    windows = max(least, SMALLEST_WINDOW) * WINDOWS
+def density(value: float, other: float, pool: Array, weights: Array, allowed: float) -> float:
+    """The weight of what an unrelated number may meet in an interval, by half its width: in the worst one there is."""
+    with np.errstate(all="ignore"):
+        places = np.log(np.abs(pool))
+        met = np.isfinite(places) & (np.sign(pool) == np.sign(value))
+        as_large = np.abs(np.abs(pool / other) - 1) <= allowed
+    apart = met & ~as_large
+    if np.sign(value) == np.sign(other):
+        met = apart
+    return max(_somewhere(places[met], weights[met]), _around(np.log(abs(value)), other, places[apart], weights[apart]))
+
+
+def _somewhere(places: Array, weights: Array) -> float:
+    order = np.argsort(places)
+    places, upto = places[order], np.concatenate([[0.0], np.cumsum(weights[order])])
+    ends = np.searchsorted(places, places + 2, side="right")
+    return float((upto[ends] - upto[:-1]).max(initial=0.0))
+
+
+def _around(value: float, other: float, places: Array, weights: Array) -> float:
+    if not (np.isfinite(other) and other):
+        return 0.0
+    centre = np.log(abs(other))
+    gaps = np.abs(places - centre)
     order = np.argsort(gaps)
-    inside = np.searchsorted(gaps[order], windows, side="right")
-    totals = np.concatenate([[0.0], np.cumsum(weights[usable][order])])
-    return float((totals[inside] / windows).max())
+    widths = np.maximum(gaps[order], max(abs(value - centre), NEAREST))
+    return float((np.cumsum(weights[order]) / widths).max(initial=0.0))
 
 
-def alike(value: float, values: Values) -> list[Convention]:
-    """The conventions of at most one cause that give a zero, a NaN or an infinity as well."""
+def _alike(value: float, values: Values) -> list[Reading]:
+    """The conventions of at most one cause that give a zero, a NaN or an infinity as well, which is worth nothing."""
     same = (values.losses == value) | (np.isnan(values.losses) & np.isnan(value))
-    return [values.conventions[i] for i in np.flatnonzero(same & (values.costs <= 1))]
+    simple = np.flatnonzero(same & (values.costs <= 1))
+    return [Reading(values.conventions[i], int(values.costs[i]), 0.0, 1.0) for i in simple]

@@ -32,8 +32,8 @@ def explain_mismatch(
     Parameters
     ----------
     mine, theirs : float or array of one element
-        The two losses, in nats or bits, of any float dtype and any framework. Pass them as they were computed: the
-        dtype and the digits say how closely they are compared.
+        The two losses, or what was made of them, as bits or perplexity, of any float dtype and any framework. Pass them
+        as they were computed: the dtype and the digits say how closely they are compared.
     inputs : mapping or sequence
         ``logits`` [batch, time, classes], ``targets`` [batch, time] of any integer dtype, and ``weights`` [batch,
         time] of any real dtype, by name or in this order; without weights every token counts 1. Any framework's
@@ -57,8 +57,8 @@ def explain_mismatch(
     Returns
     -------
     Explanation
-        The causes, how sure they are, and ``report()``, which says what to change. If no cause fits, or one fits that
-        unrelated numbers of so few digits would fit as well, it says "none of these".
+        The causes, how sure they are, and ``report()``, which says what to change. If causes fit that unrelated numbers
+        of so few digits would fit as well, it is "undecided"; if none fits, it is "none of these".
 
     Raises
     ------
@@ -77,14 +77,21 @@ def explain_mismatch(
 
     Notes
     -----
-    A convention of two causes is tried for each side, so that up to four causes can be found, two on each. A cause of
-    which nothing can be seen in these inputs, as that of padding where there is none, is never named.
+    A convention of two causes is tried for each side, so that up to four causes can be found, two on each. A cause is
+    tried only if what it is about is there in these inputs, as padding, or a label that is the pad id, and if it
+    changes their loss.
 
     A number that fits is no proof: with enough conventions one fits by chance. ``chance`` is an upper estimate of how
-    often numbers that have nothing to do with the conventions would fit one as closely, and causes are named only if
-    it is at most 1 in 4,000. Half-precision losses have too few digits for that, and float32 losses have too few for
-    many pairs of causes and for causes that change the loss by less than a percent. ``notes`` say what would fit.
-    Several factors that are the whole difference, as ``world_size`` by ``accumulation_steps``, are never certain.
+    often numbers of its sign that have nothing to do with the conventions would fit one as closely, and causes are
+    named only if it is at most 1 in 4,000. Half-precision losses have too few digits for that, and float32 losses have
+    too few for many pairs of causes and for causes that change the loss by less than a percent. Then ``alternatives``
+    are what fits.
+
+    A difference that is a bare factor is never certain: several factors, as ``world_size`` by ``accumulation_steps``,
+    one of them alone, a whole number up to 16, or a power of two.
+
+    A number that is infinite, NaN or zero has no digits. If these inputs make something on the way to a loss too large
+    for float16, float32 or float64, as exp of a large logit, the verdict is "overflow" and the causes are of what.
 
     All values are read, so nothing here can be traced.
 

@@ -1,9 +1,11 @@
 """What came out, as data and as text."""
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from seqloss.testing.explain.values import Convention, choices
+Side = Literal["mine", "theirs"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Cause:
     """
 
     name: str
-    side: Literal["mine", "theirs"]
+    side: Side
     does: str
     mend: str
 
@@ -42,24 +44,29 @@ class Explanation:
     ----------
     mine, theirs : float
         The two numbers.
-    verdict : {"same", "explained", "none"}
-        Whether the numbers agree, differ by known causes, or differ for none of the known reasons.
+    verdict : {"same", "explained", "overflow", "undecided", "none"}
+        Whether the numbers agree; differ by known causes; one of them is what remains of numbers that these inputs make
+        too large for a dtype; something fits, but numbers of so few digits would fit something anyway; or they differ
+        for none of the known reasons.
     causes : tuple of Cause
-        What reconciles the numbers; empty unless the verdict is "explained".
+        What makes the numbers differ; empty unless the verdict is "explained" or "overflow".
     alternatives : tuple of tuples of Cause
-        Other causes that do so just as well, because these inputs or these digits cannot tell them apart.
+        Other causes that do so just as well, because these inputs or these digits cannot tell them apart; what fits if
+        the verdict is "undecided".
     confidence : float
         How likely the causes are the reason, from 0 to 1: shared evenly with the alternatives, and less the chance
-        that numbers which have nothing to do with these causes agree with them this closely. It is 1 for numbers that
-        agree, and 0 where nothing explains them.
+        that numbers which have nothing to do with these causes agree with them this closely. At most one half if all
+        that speaks for them is a bare factor, as twice, or an overflow. It is 1 for numbers that agree, and 0 where no
+        cause is named.
     certainty : str
-        The same in words: "certain", "likely", "ambiguous with ...", "none of these" or "the same".
+        The same in words: "certain", "likely", "ambiguous with ...", each with a remark if all there is is a bare
+        factor; "undecided", "none of these" or "the same".
     chance : float
         How often unrelated numbers would fit one of the tried conventions this closely: an upper estimate.
     tried : int
-        The number of conventions that were tried on each side.
+        The number of conventions on each side whose causes are there in these inputs and change the loss.
     notes : tuple of str
-        What is known beside: which side the inputs reproduce, and what would fit if there were more digits.
+        What is known beside: which side the inputs reproduce, and what both sides have in common.
 
     See Also
     --------
@@ -68,7 +75,7 @@ class Explanation:
 
     mine: float
     theirs: float
-    verdict: Literal["same", "explained", "none"]
+    verdict: Literal["same", "explained", "overflow", "undecided", "none"]
     causes: Causes = ()
     alternatives: tuple[Causes, ...] = ()
     confidence: float = 0.0
@@ -87,17 +94,13 @@ class Explanation:
         """
         width = max(len(repr(self.mine)), len(repr(self.theirs)))
         lines = [f"mine    {self.mine!r:>{width}}", f"theirs  {self.theirs!r:>{width}}", ""]
-        if self.verdict == "same":
-            lines.append("The same: the numbers agree within their tolerance.")
-        elif self.verdict == "none":
-            lines.append(f"None of these: no known cause, nor a pair of them, reconciles the two ({self.tried} tried).")
-        else:
-            lines += _lines(self.causes, mend=True)
-            lines += ["", f"{self.certainty[:1].upper()}{self.certainty[1:]}. {self._odds()}"]
-            for other in self.alternatives:
-                lines += ["", "It may as well be this:", *_lines(other, mend=False)]
-            if self.alternatives:
-                lines += ["", f"To tell them apart: {TELLING}."]
+        lines += [*_lines(self.causes, mend=True), ""] if self.causes else []
+        lines.append(conclusion(self))
+        maybe = "It may as well be this:" if self.causes else "It may be this:"
+        for other in self.alternatives:
+            lines += ["", maybe, *_lines(other, mend=False)]
+        if self.causes and self.alternatives and self.verdict == "explained":
+            lines += ["", f"To tell them apart: {TELLING}."]
         lines += [f"{'' if i else chr(10)}Note: {note}." for i, note in enumerate(self.notes)]
         return "\n".join(lines)
 
@@ -115,11 +118,35 @@ class Explanation:
         plain["notes"] = list(plain["notes"])
         return plain
 
-    def _odds(self) -> str:
-        return (
-            f"{self.tried} conventions were tried on each side; unrelated numbers would agree with one of them this "
-            f"closely once in {1 / max(self.chance, 1e-12):.0e} cases."
-        )
+
+def conclusion(found: Explanation) -> str:
+    """The verdict in one or two sentences, for the report and for the command line."""
+    return f"{found.certainty[:1].upper()}{found.certainty[1:]}{_SAID[found.verdict](found)}"
+
+
+NO_DIGITS = "a zero, a NaN or an infinity has no digits to compare"
+
+
+def _explained(found: Explanation) -> str:
+    often = f"{1 / max(found.chance, 1e-12):.0e}"
+    return f". Of {found.tried} conventions unrelated numbers would fit one this closely once in {often} cases."
+
+
+def _undecided(found: Explanation) -> str:
+    often = f"in one of {1 / found.chance:.0f} cases" if found.chance < 0.5 else "nearly always"
+    why = f"unrelated numbers of so few digits would fit as well {often}"
+    if not all(math.isfinite(number) and number for number in (found.mine, found.theirs)):
+        why = NO_DIGITS
+    return f": {why}. Compare losses in float64, with all their digits."
+
+
+_SAID: dict[str, Callable[[Explanation], str]] = {
+    "same": lambda _: ": the numbers agree within their tolerance.",
+    "explained": _explained,
+    "overflow": lambda _: f": {NO_DIGITS}, but these inputs can lead to it.",
+    "undecided": _undecided,
+    "none": lambda found: f": no known cause, nor a pair of them, reconciles the two ({found.tried} tried).",
+}
 
 
 TELLING = (
@@ -135,8 +162,3 @@ def _lines(causes: Causes, mend: bool) -> list[str]:
         if mend:
             lines.append(f"    In {cause.side}: {cause.mend}.")
     return lines
-
-
-def described(convention: Convention) -> str:
-    names = " and ".join(choice.name for choice in choices(convention))
-    return f"the documented weighted mean with {names}" if names else "the documented weighted mean"

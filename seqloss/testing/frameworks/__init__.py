@@ -8,9 +8,14 @@ ways to call a function that returns its own gradients, and ``COMPILERS`` the na
 ``compile(function) -> function``; ``QUICK`` names one that is quicker than eager code where each shape is met once.
 ``SETTINGS`` are ways of the same kind under what users switch on; in those of ``FINITE`` a NaN is an error.
 ``weighted``, ``total`` and ``over`` are what users write around a loss, in the dtype of its losses; ``hessian_product``
-is a second derivative, and None where there is none. ``writable`` makes an array that a function can write into of one
-that ``array`` made, and is None where no function can. ``DTYPES`` are the float dtypes to test, ``FEWER_DTYPES`` those
-of the modes for which a choice is enough, and ``COMPILED`` the modes that compile a program for each function.
+is a second derivative, ``pullback`` a backward pass that may be asked for again, and ``mapped`` the gradients of a
+stack of batches over which the framework maps a function; each is None where there is none. ``LAYOUTS`` lay an array
+out otherwise in memory, ``UNRECORDED`` are contexts in which no gradient is recorded, and ``SURROUNDINGS`` those in
+which a program has set something that is no business of a loss. ``many_shapes`` is a context in which a
+compiled function may meet any number of shapes. ``writable`` makes an array that a function can write
+into of one that ``array`` made, and is None where no function can. ``DTYPES`` are the float dtypes to test,
+``FEWER_DTYPES`` those of the modes for which a choice is enough, and ``COMPILED`` the modes that compile a program for
+each function.
 """
 
 import importlib

@@ -1,6 +1,6 @@
 """JAX: arrays, and the ways to run and differentiate a function."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -103,6 +103,22 @@ def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
     return jax.grad(slope)(arrays[0])
 
 
+def pullback(function: Any, arrays: Any) -> Any:
+    """The backward pass of a scalar function of its first array, which can be asked for again."""
+    value, pull = jax.vjp(lambda first: function(first, *arrays[1:]), arrays[0])
+    return lambda: pull(jnp.ones_like(value))[0]
+
+
+def mapped(function: Any, batches: Any) -> Any:
+    """Values and gradients of a scalar function, mapped over the batches: lists of its arrays, of the same shapes."""
+    stacks = [jnp.stack(arrays) for arrays in zip(*batches, strict=True)]
+    return jax.vmap(jax.value_and_grad(function))(*stacks)
+
+
+many_shapes = nullcontext
+LAYOUTS: dict[str, Any] = {}
+UNRECORDED = {"without a gradient": nullcontext}
+SURROUNDINGS = {"jax_enable_x64": lambda: jax.enable_x64(True)}
 writable = None
 MODES = {"eager": _eager, "jit": _jit, "grad-of-jit": _jit_inside, "checkpoint": _checkpoint}
 SETTINGS = {"strict": _strict}

@@ -75,7 +75,23 @@ MODES = {"eager": _eager}
 SETTINGS = {"raise": _raising}
 FINITE = ()
 COMPILERS: dict[str, Any] = {}
-hessian_product = None
+many_shapes = nullcontext
+hessian_product = pullback = mapped = None
+
+
+def _with_gaps(x: Any) -> Any:
+    wide = np.zeros((*x.shape, 2), x.dtype)
+    wide[..., 0] = x
+    return wide[..., 0]
+
+
+LAYOUTS = {
+    "Fortran-ordered": np.asfortranarray,
+    "backward": lambda x: np.flip(np.flip(x).copy()),
+    "gappy": _with_gaps,
+}
+UNRECORDED: dict[str, Any] = {}
+SURROUNDINGS: dict[str, Any] = {}
 QUICK = None
 EXPLICIT = {"explicit": lambda function: function}
 COMPILED: tuple[str, ...] = ()

@@ -163,6 +163,19 @@ def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
     return outer.gradient(gradient, first, output_gradients=direction)
 
 
+def pullback(function: Any, arrays: Any) -> Any:
+    """The backward pass of a scalar function of its first array, which can be asked for again."""
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(arrays[0])
+        value = function(*arrays)
+    return lambda: tape.gradient(value, arrays[0], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+many_shapes = nullcontext
+mapped = None
+LAYOUTS: dict[str, Any] = {}
+UNRECORDED = {"without a tape": nullcontext}
+SURROUNDINGS: dict[str, Any] = {}
 writable = None
 MODES = {
     "eager": _eager,

@@ -1,6 +1,7 @@
 """PyTorch: arrays, and the ways to run and differentiate a function."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,33 @@ def hessian_product(function: Any, arrays: Any, direction: Any) -> Any:
     return torch.autograd.grad(gradient, first, direction)[0]
 
 
+def pullback(function: Any, arrays: Any) -> Any:
+    """The backward pass of a scalar function of its first array, which can be asked for again."""
+    first = arrays[0].detach().clone().requires_grad_()
+    value = function(first, *arrays[1:])
+    return lambda: torch.autograd.grad(value, first, retain_graph=True)[0]
+
+
+def mapped(function: Any, batches: Any) -> Any:
+    """Values and gradients of a scalar function, mapped over the batches: lists of its arrays, of the same shapes."""
+    stacks = [torch.stack(arrays) for arrays in zip(*batches, strict=True)]
+    slopes, values = torch.func.vmap(torch.func.grad_and_value(function))(*stacks)
+    return values, slopes
+
+
+@contextmanager
+def many_shapes() -> Iterator[None]:
+    """Where a function that is compiled already may be compiled again for any number of shapes.
+
+    Beyond a few torch.compile gives up, with an error or by quietly running the function eagerly.
+    """
+    import torch._dynamo  # where it is not loaded yet, the function may load it
+
+    limits = ("recompile_limit", "accumulated_recompile_limit")
+    with torch._dynamo.config.patch(dict.fromkeys(limits, 1_000_000)):
+        yield
+
+
 def _inductor(function: Any) -> Any:
     """Compiled anew for every shape: beyond a number of recompilations torch would quietly run it eagerly."""
     compiled: dict[Any, Any] = {}
@@ -201,6 +229,29 @@ FINITE = ("strict",)
 INDUCTOR = {"inductor": _compiled()}
 COMPILERS = {"inductor": _inductor}
 QUICK = None
+
+
+def _transposed(x: Any) -> Any:
+    return x.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+def _with_gaps(x: Any) -> Any:
+    return torch.stack([x, torch.zeros_like(x)], -1)[..., 0]
+
+
+@contextmanager
+def _default_float64() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+LAYOUTS = {"transposed": _transposed, "gappy": _with_gaps}
+UNRECORDED = {"under no_grad": torch.no_grad, "in inference mode": torch.inference_mode}
+SURROUNDINGS = {"float64 as the default dtype": _default_float64}
 EXPLICIT = {"explicit": lambda function: function, "explicit-compile": _compiling(backend="aot_eager")}
 
 # The first is the one that is asked everything by default.

@@ -1,6 +1,6 @@
 """Whether what was recorded is what is computed now."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,6 +11,7 @@ from seqloss.testing import frameworks
 from seqloss.testing.comparison import measured
 from seqloss.testing.comparison.measure import Measured
 from seqloss.testing.comparison.result import Comparison
+from seqloss.testing.golden import calling
 from seqloss.testing.golden.errors import GoldenError
 from seqloss.testing.golden.files import Golden
 from seqloss.testing.golden.scales import allowed
@@ -27,7 +28,7 @@ RESULTS = ("loss", "dlogits", "dweights", "token_losses")
 
 def check(
     golden: Golden,
-    compute: Callable[..., Mapping[str, Any]] | None = None,
+    compute: Callable[..., Any] | None = None,
     *,
     backend: str = "numpy",
     bound: float | None = None,
@@ -39,10 +40,13 @@ def check(
     golden : Golden
         What :func:`read` returned.
     compute : callable, optional
-        Takes the inputs by their names, as arrays of the backend, and returns a mapping from names of results to
-        arrays of any framework. Results that it leaves out are not compared. By default seqloss computes every
-        recorded result of the function "sequence_loss" with the recorded flags: "loss", its gradients "dlogits" and
-        "dweights", and "token_losses", the weighted losses of the tokens before any reduction.
+        A function of your own. It is called with the inputs by their names, as arrays of the backend, and with those
+        of the recorded flags that it has parameters for. It returns a mapping from names of results to arrays of any
+        framework, or the loss alone. Of that the framework takes the gradients that were recorded, "d" before the name
+        of an input, for which the function is called once more; NumPy takes none. Results that are left out are not
+        compared. By default seqloss computes every recorded result of the function "sequence_loss" with the recorded
+        flags: "loss", its gradients "dlogits" and "dweights", and "token_losses", the weighted losses of the tokens
+        before any reduction.
     backend : str, default "numpy"
         The framework whose arrays are made of the inputs; it is imported.
     bound : float, optional
@@ -56,8 +60,8 @@ def check(
     Raises
     ------
     GoldenError
-        If it is not known how to compute what was recorded, seqloss refuses its inputs or flags, or there is nothing
-        to compare.
+        If it is not known how to compute what was recorded, seqloss refuses its inputs or flags, ``compute`` cannot be
+        called with them or returns no results, or there is nothing to compare. What ``compute`` raises is not caught.
     ImportError
         If the framework is not installed.
 
@@ -91,26 +95,40 @@ def check(
     >>> found = golden.check(wrong)["loss"]
     >>> found.same, found.first.actual, found.first.expected
     (False, 1.3862943649291992, 2.0)
+    >>> def of_bits(logits, targets):
+    ...     return seqloss.sequence_loss(logits, targets) / np.float32(np.log(2))
+    >>> golden.check(wrong, of_bits)["loss"].same
+    True
     """
     return {name: found for name, (found, _) in check_measured(golden, compute, backend, bound).items()}
 
 
 def check_measured(
-    golden: Golden, compute: Callable[..., Mapping[str, Any]] | None, backend: str, bound: float | None
+    golden: Golden,
+    compute: Callable[..., Any] | None,
+    backend: str,
+    bound: float | None,
+    called: str | None = None,
 ) -> dict[str, tuple[Comparison, Measured | None]]:
-    """The same with the numbers of the single entries, which plots are made of; None where the shapes differ."""
+    """The same with the numbers of the single entries, which plots are made of; None where the shapes differ.
+
+    ``called`` is the name of ``compute`` on the command line, of whose options errors speak then: "" without one.
+    """
     if compute is None:
-        _check_known(golden)
-    with _precision(backend, golden):
-        given = {name: _placed(backend, name, golden) for name in golden.inputs}
-        results = _computed(golden, given) if compute is None else _named(golden, compute(**given))
+        _check_known(golden, called is not None)
+    with precision(backend, golden.dtypes.values()):
+        results = (
+            _computed(golden, _given(golden, backend))
+            if compute is None
+            else calling.results(compute, golden, lambda: _given(golden, backend), backend, called or "compute")
+        )
         bounds = _bounds(golden)
         return {
             name: _compared(name, value, golden, backend, bounds.get(name), bound) for name, value in results.items()
         }
 
 
-def _check_known(golden: Golden) -> None:
+def _check_known(golden: Golden, shell: bool) -> None:
     """Refuse what cannot be computed without being told how."""
     unknown = {
         "function": [golden.function] * (golden.function != FUNCTION),
@@ -123,10 +141,10 @@ def _check_known(golden: Golden) -> None:
     }
     for what, names in unknown.items():
         if names:
+            option = "--compute MODULE:FUNCTION" if shell else "compute= to seqloss.testing.golden.check"
             raise GoldenError(
-                f"it is not known how to compute this recording ({what}: {', '.join(names)}); pass compute= to "
-                f"seqloss.testing.golden.check, a function that takes {', '.join(golden.inputs)} and returns results "
-                "by name"
+                f"it is not known how to compute this recording ({what}: {', '.join(names)}); pass {option}, a "
+                f"function that takes {', '.join(golden.inputs)} and returns results by name"
             )
 
 
@@ -152,24 +170,19 @@ def _by_seqloss(golden: Golden, given: dict[str, Array]) -> dict[str, Array]:
     return {name: results[name] for name in golden.results}
 
 
-def _named(golden: Golden, results: Any) -> Mapping[str, Any]:
-    """What a callable returned, if it is some of what was recorded."""
-    if not isinstance(results, Mapping):
-        raise GoldenError(f"compute returned a {type(results).__qualname__}; expected results by name, as in a dict")
-    unknown = sorted(set(results) - golden.results.keys())
-    if unknown or not results:
-        raise GoldenError(f"compute returned the results {unknown}; recorded are {', '.join(golden.results)}")
-    return results
+def precision(backend: str, dtypes: Iterable[Any]) -> AbstractContextManager[Any]:
+    """Within it the backend computes in float64 if one of the dtypes is that, which JAX does not by itself."""
+    wide = "float64" in map(str, dtypes) and backend in frameworks.NAMES
+    return frameworks.load(backend).precision("float64") if wide else nullcontext()
 
 
-def _precision(backend: str, golden: Golden) -> AbstractContextManager[Any]:
-    wide = "float64" in golden.dtypes.values()
-    return frameworks.load(backend).precision("float64") if wide and backend in frameworks.NAMES else nullcontext()
+def _given(golden: Golden, backend: str) -> dict[str, Array]:
+    """The inputs as arrays of the backend. Frameworks share memory, and what a function writes is its own affair."""
+    return {name: placed(backend, name, x.copy(), golden.dtypes[name]) for name, x in golden.inputs.items()}
 
 
-def _placed(backend: str, name: str, golden: Golden) -> Array:
+def placed(backend: str, name: str, array: Array, dtype: str | None) -> Array:
     """A recorded array as one of the backend, of the dtype that it was recorded in."""
-    array, dtype = {**golden.inputs, **golden.results}[name], golden.dtypes[name]
     ops = dispatch.load(backend)
     if dtype != BFLOAT16:
         return ops.asarray(array)
@@ -194,7 +207,7 @@ def _bounds(golden: Golden) -> dict[str, Any]:
 def _compared(name: str, actual: Any, golden: Golden, backend: str, known: Any, bound: float | None) -> Any:
     expected: Array = golden.results[name]
     if golden.dtypes[name] == BFLOAT16:
-        expected = _placed(backend, name, golden)
+        expected = placed(backend, name, expected, BFLOAT16)
     options = {} if known is None else known._asdict()
     if options and options["scale"].shape != tuple(expected.shape):
         options = {}

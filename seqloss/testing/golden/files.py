@@ -1,13 +1,13 @@
 """Writing and reading golden files."""
 
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqloss.testing.golden import archive, manifest, seqloss_golden_writer
+from seqloss.testing.golden import archive, pair, seqloss_golden_writer
 from seqloss.testing.golden.errors import GoldenError
+from seqloss.testing.golden.seqloss_golden_writer import LARGEST
 
 Array = Any
 
@@ -96,7 +96,8 @@ def write(
     ------
     GoldenError
         If an array has no values or a dtype that is not for everybody, as objects, strings and complex numbers; if a
-        name, a flag or a text is not what it must be; or if one of the files exists.
+        name, a flag, a shape or a text is not what it must be; if arrays or texts are too large or too many to be
+        read; if one of the files exists; or if another program has been writing them for a minute.
     OSError
         If the files cannot be written.
 
@@ -107,8 +108,9 @@ def write(
 
     Notes
     -----
-    The same content gives the same bytes, so that recording again changes nothing under version control. Each file is
-    replaced as a whole; if the program dies between the two, :func:`read` refuses what is there.
+    The same content gives the same bytes, so that recording again changes nothing under version control. Both files
+    are replaced at once: whenever the program is ended, :func:`read` gets the old recording or the new one, and the
+    next writer removes what was left behind. Several programs may write the same recording; the last one counts.
 
     ``seqloss_golden_writer.py`` beside this module is the same function by itself, for programs that run on Python 3.7
     or cannot install seqloss; its path is ``golden.WRITER``.
@@ -142,15 +144,16 @@ def write(
         raise GoldenError(str(error)) from error.__cause__
 
 
-def read(path: Any, *, largest: int = 2**30) -> Golden:
+def read(path: Any, *, largest: int = LARGEST) -> Golden:
     """Read a golden file, after everything in it was checked.
 
     Parameters
     ----------
     path : str or path-like
         NAME, NAME.npz or NAME.json; both files must be there.
-    largest : int, default 2**30
-        How many bytes the archive, and its arrays together, may take. Nothing larger is read.
+    largest : int, default 2**31 - 2**20
+        How many bytes the archive, and its arrays together, may take. Nothing larger is read. The default is what
+        :func:`write` writes at most.
 
     Returns
     -------
@@ -172,7 +175,7 @@ def read(path: Any, *, largest: int = 2**30) -> Golden:
     Notes
     -----
     Nothing in a file is executed: no pickles are read and no header is evaluated. Sizes are compared with ``largest``
-    and with each other before any memory is taken for them.
+    and with each other before any memory is taken for them. Everything that :func:`write` writes is read.
 
     The hashes tell accidents from recordings. They are no signature: who can write both files can forge both.
 
@@ -184,29 +187,9 @@ def read(path: Any, *, largest: int = 2**30) -> Golden:
         ...
     FileNotFoundError: there is no no/such/file.npz; a recording is file.npz and file.json
     """
-    try:
-        archive_path, manifest_path = seqloss_golden_writer.paths(path)
-    except seqloss_golden_writer.GoldenWriteError as error:
-        raise GoldenError(str(error)) from None
-    for missing, other in ((archive_path, manifest_path), (manifest_path, archive_path)):
-        if other.exists() and not missing.exists():
-            raise GoldenError(f"{other} is there, but not {missing}: a golden file is the pair; copy both")
-    try:
-        text = _content(manifest_path, manifest.LARGEST)
-    except FileNotFoundError:
-        pair = f"{archive_path.name} and {manifest_path.name}"
-        raise FileNotFoundError(f"there is no {archive_path}; a recording is {pair}") from None
-    about = manifest.parse(manifest_path, text)
-    size = sum(entry.nbytes + archive.OVERHEAD for entry in about.arrays.values())
-    if size > largest:
-        raise GoldenError(f"{manifest_path} declares arrays of {size} bytes, more than largest={largest}; raise it")
-    content = _content(archive_path, min(largest, size))
-    if len(content) != about.bytes:
-        raise GoldenError(
-            f"{archive_path} has {len(content)} bytes, and its manifest says {about.bytes}: it is cut off, or belongs "
-            "to another recording; take both files from where they were recorded"
-        )
-    arrays = archive.arrays_of(archive_path, content, about)
+    names = pair.named(path)
+    about, content = pair.read(names, largest)
+    arrays = archive.arrays_of(names[0], content, about.arrays)
     inputs, results = (
         {name: arrays[name] for name, entry in about.arrays.items() if entry.role == role}
         for role in (seqloss_golden_writer.INPUT, seqloss_golden_writer.RESULT)
@@ -214,14 +197,3 @@ def read(path: Any, *, largest: int = 2**30) -> Golden:
     dtypes = {name: entry.dtype for name, entry in about.arrays.items()}
     facts = about.function, about.flags, about.note, about.versions, about.device
     return Golden(inputs, results, *facts, dtypes, about.sha256)
-
-
-def _content(path: Path, largest: int) -> bytes:
-    """The bytes of a file, if they are not too many. A pipe or a device would never end, so it is not opened."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise GoldenError(f"{path} is no regular file; copy its content to one")
-    if status.st_size > largest:
-        raise GoldenError(f"{path} has more than the {largest} bytes that it may have; it is damaged or something else")
-    with open(path, "rb") as file:
-        return file.read(status.st_size)

@@ -18,13 +18,12 @@ from seqloss.testing.golden.seqloss_golden_writer import (
     seal,
 )
 
-LARGEST = 2**20
-"""A manifest of more bytes is none: it holds a line for each array."""
 RANK, SIZE = 64, 2**62
 """What a shape may have: more than that is no array."""
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
-_AGAIN = "take both files from where they were recorded, or record them again"
+AGAIN = "take both files from where they were recorded, or record them again"
+"""The mend of all damage."""
 
 
 class Entry(NamedTuple):
@@ -71,9 +70,9 @@ def parse(path: Path, text: bytes) -> Manifest:
         )
     wrong = _wrong(facts)
     if wrong is not None:
-        raise GoldenError(f"{path} is damaged: {wrong}; {_AGAIN}")
+        raise GoldenError(f"{path} is damaged: {wrong}; {AGAIN}")
     if facts["manifest_sha256"] != seal(facts):
-        raise GoldenError(f"{path} is not what was recorded: it was edited, or is damaged; {_AGAIN}")
+        raise GoldenError(f"{path} is not what was recorded: it was edited, or is damaged; {AGAIN}")
     arrays = {
         name: Entry(array["role"], array["dtype"], tuple(array["shape"])) for name, array in facts["arrays"].items()
     }
@@ -95,7 +94,7 @@ def _loaded(path: Path, text: bytes) -> dict[str, Any]:
     try:
         facts = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=refused)
     except (ValueError, RecursionError) as error:
-        raise GoldenError(f"{path} is not JSON ({error!s:.200}); {_AGAIN}") from None
+        raise GoldenError(f"{path} is not JSON ({error!s:.200}); {AGAIN}") from None
     if not isinstance(facts, dict):
         raise GoldenError(f"{path} is no manifest of a golden file: it holds a {type(facts).__name__}, not an object")
     return facts

@@ -10,10 +10,15 @@ later, so that a program on TensorFlow 1.15 can record what a newer program is t
     )
 
 ``seqloss.testing.golden`` reads and checks the pair ``model.npz`` and ``model.json``.
+
+Two files cannot be replaced at once. So the manifest is the one that counts: it has the hash of its archive, and the
+archive stands beside it under a name with that hash until it has taken the place of the old one. Whenever a writer is
+ended, the old recording or the new one is read. A lock, which ends with its process, keeps writers apart.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -22,12 +27,18 @@ import os
 import platform
 import re
 import sys
+import time
 import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 FORMAT, VERSION = "seqloss-golden", 1
 INPUT, RESULT = "input", "result"
@@ -38,6 +49,22 @@ DTYPES.update({f"{kind}{8 * n}": f"<{kind[0]}{n}" for kind in ("int", "uint", "f
 """What can be recorded, with the form in which it is stored."""
 LARGEST = 2**31 - 2**20
 """A larger archive would need another form of directory, and is no golden file to keep in a repository."""
+OVERHEAD = 2048
+"""More than the headers and the line in the directory take for an array, and more than its lines in the manifest."""
+SMALLEST = 214
+"""So many bytes the smallest array takes in an archive."""
+MEMBERS = 2**16 - 2
+"""One more is the sign of the other form of directory."""
+TEXTS = 2**20
+"""So many bytes of a manifest may be about something else than arrays."""
+RANK = 32
+"""NumPy 1 has no arrays of more axes."""
+DIGITS = 640
+"""Every Python reads an integer of so many digits; its limit may be set no lower."""
+PATIENCE = 60.0
+"""So many seconds a writer waits for another one."""
+WITH_READERS = 10.0 if sys.platform == "win32" else 0.0
+"""So many seconds it waits for readers: Windows does not replace a file that is open."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 RECORDED = ("tensorflow", "tensorflow_addons", "torch", "jax", "seqloss")
 """The modules whose versions are recorded, if the program has imported them."""
@@ -63,15 +90,17 @@ def write(
     ``path`` is NAME, with or without a suffix. ``inputs`` and ``results`` map names to arrays or numbers; in a graph of
     TensorFlow 1 these are what ``Session.run`` returned. ``function`` is what was computed, ``flags`` its options as
     booleans, numbers and strings, ``device`` where it ran. Equal content gives equal bytes. Files that are there stay
-    as they are unless ``overwrite`` is true. Each of the two is replaced as a whole or not at all.
+    as they are unless ``overwrite`` is true. The two are replaced together: whenever the program is ended, the old
+    recording or the new one can be read.
     """
-    archive_path, manifest_path = paths(path)
+    pair = paths(path)
     arrays = _arrays(inputs, results)
     archive = archived({name: array for name, (_, _, array) in arrays.items()})
+    sha256 = hashlib.sha256(archive).hexdigest()
     manifest = {
         "format": FORMAT,
         "version": VERSION,
-        "sha256": hashlib.sha256(archive).hexdigest(),
+        "sha256": sha256,
         "bytes": len(archive),
         "function": _text("function", function),
         "flags": _flags(flags),
@@ -84,26 +113,48 @@ def write(
         },
     }
     manifest["manifest_sha256"] = seal(manifest)
-    if not overwrite:
-        for existing in (archive_path, manifest_path):
-            if existing.exists():
-                raise GoldenWriteError(f"{existing} exists; pass overwrite=True to record anew")
-    # The manifest last: until it is there, or beside one of another recording, the archive is refused.
-    _replace(archive_path, archive)
-    _replace(manifest_path, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode("ascii"))
-    return archive_path
+    text, largest = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode("ascii"), room(len(archive))
+    if len(text) > largest:
+        raise GoldenWriteError(
+            f"the manifest takes {len(text)} bytes, more than the {largest} that may stand beside an archive of "
+            f"{len(archive)}; shorten the note and the flags, or keep long ones in a file of their own"
+        )
+    check_free(pair, overwrite)
+    with _alone(pair[0]):
+        check_free(pair, overwrite)
+        _put(pair, sha256, archive, text)
+    return pair[0]
 
 
 def paths(path: Any) -> tuple[Path, Path]:
     """The archive and the manifest that a path stands for: the suffix may be that of either, or left out."""
-    name = os.fspath(path)
+    name = given = os.fspath(path)
     if not isinstance(name, str):
         raise GoldenWriteError(f"the path must be a string or a Path, got {path!r}")
     if name.endswith((".npz", ".json")):
         name = name[: name.rindex(".")]
-    if not os.path.basename(name):
-        raise GoldenWriteError(f"the path {path!r} names no file")
-    return Path(name + ".npz"), Path(name + ".json")
+    if os.path.basename(name) in ("", ".", ".."):
+        raise GoldenWriteError(f"the path {given!r} names no file")
+    try:
+        if b"\0" not in os.fsencode(name):
+            return Path(name + ".npz"), Path(name + ".json")
+    except UnicodeEncodeError:
+        pass
+    raise GoldenWriteError(f"the path {given!r} has characters that no name of a file can have")
+
+
+def check_free(pair: Any, overwrite: bool, how: str = "overwrite=True") -> None:
+    """Refuse to write over files that are there, unless that is wanted; ``how`` is the way to want it."""
+    for existing in pair:
+        if existing.is_dir():
+            raise GoldenWriteError(f"{existing} is a folder; choose another name")
+        if existing.exists() and not overwrite:
+            raise GoldenWriteError(f"{existing} exists; pass {how} to record anew")
+
+
+def room(size: int) -> int:
+    """How many bytes a manifest may take beside an archive of this size: no more than its arrays can need."""
+    return TEXTS + OVERHEAD * min(size // SMALLEST, MEMBERS)
 
 
 def seal(manifest: Any) -> str:
@@ -127,7 +178,9 @@ def archived(arrays: Any) -> bytes:
 
     Nothing is compressed: the bytes of a compressor depend on its version, and what is not compressed cannot expand.
     """
-    size = sum(array.nbytes + 2048 for array in arrays.values())
+    if len(arrays) > MEMBERS:
+        raise GoldenWriteError(f"there are {len(arrays)} arrays, more than {MEMBERS}; stack those that belong together")
+    size = sum(array.nbytes + OVERHEAD for array in arrays.values())
     if size > LARGEST:
         raise GoldenWriteError(f"the arrays take {size} bytes, more than {LARGEST}; record a smaller batch")
     buffer = io.BytesIO()
@@ -167,25 +220,37 @@ def _stored(name: str, value: Any) -> tuple[str, Any]:
     """The name of the dtype of a value, and the array that stands in the file."""
     if isinstance(value, np.ma.MaskedArray):
         raise GoldenWriteError(f"{name} is a masked array; fill it and record the mask as weights")
+    narrow = False
     try:
         if hasattr(value, "detach"):  # PyTorch refuses NumPy's conversion where gradients are required
             value = value.detach().cpu()
-            if str(value.dtype) == "torch.bfloat16":
-                # float32 has the same bits and 16 more, all of them 0.
-                bits = np.asarray(value.float().numpy()).view(np.uint32) >> 16
-                return BFLOAT16, bits.astype(DTYPES[BFLOAT16])
-        array = np.asarray(value)
+            narrow = str(value.dtype) == "torch.bfloat16"
+        array = np.asarray(value.float().numpy() if narrow else value)
     except Exception as error:
         raise GoldenWriteError(
             f"{name} is a {type(value).__name__} that has no values for NumPy to take; in a graph of TensorFlow 1 "
             "record what Session.run returned"
         ) from error
-    kind = array.dtype.name
+    kind = BFLOAT16 if narrow else array.dtype.name
     if kind not in DTYPES:
         raise GoldenWriteError(
             f"{name} is an array of {kind}, which other programs could not read; cast it to one of {', '.join(DTYPES)}"
         )
-    return kind, (array.view(np.uint16) if kind == BFLOAT16 else array).astype(DTYPES[kind], copy=False)
+    if array.ndim > RANK:
+        raise GoldenWriteError(f"{name} has {array.ndim} axes, more than {RANK}; reshape it")
+    product = 1
+    for size in array.shape:
+        product *= size or 1
+    if not array.size and product > LARGEST:
+        raise GoldenWriteError(
+            f"{name} has the shape {list(array.shape)}: no entries, and sizes beside the 0 that multiply to more than "
+            f"{LARGEST}; record a smaller one"
+        )
+    if narrow:
+        array = array.view(np.uint32) >> 16  # float32 has the same bits and 16 more, all of them 0
+    elif kind == BFLOAT16:
+        array = array.view(np.uint16)
+    return kind, array.astype(DTYPES[kind], copy=False)
 
 
 def _text(name: str, value: Any) -> str:
@@ -206,20 +271,114 @@ def _flags(flags: Any) -> dict[str, Any]:
             raise GoldenWriteError(
                 f"the flag {name!r} is {value!r}; expected a bool, a finite number, a string or None"
             )
+        if isinstance(value, int) and abs(value) >= 10**DIGITS:
+            raise GoldenWriteError(f"the flag {name!r} is an integer of more than {DIGITS} digits; pass it as a string")
         plain[name] = value
     return plain
 
 
+def staged(archive_path: Path, sha256: str) -> Path:
+    """Where an archive is read from by its hash, until it has taken its place."""
+    return Path(f"{archive_path}.{sha256[:16]}")
+
+
+def leftovers(pair: Any) -> list[Path]:
+    """What writers of this pair are at work on, or had been when they were killed."""
+    folder, archive, manifest = pair[0].parent, re.escape(pair[0].name), re.escape(pair[1].name)
+    ours = re.compile(rf"{archive}\.[0-9a-f]{{16}}(\.[0-9a-f]{{8}}\.part)?\Z|{manifest}\.[0-9a-f]{{8}}\.part\Z")
+    return [folder / name for name in os.listdir(folder) if ours.match(name)]
+
+
+def _put(pair: Any, sha256: str, archive: bytes, text: bytes) -> None:
+    """Replace both files. What is read is what the manifest names, so the new recording counts from its rename on."""
+    archive_path, manifest_path = pair
+    waiting = staged(archive_path, sha256)
+    _settle(pair)
+    try:
+        _replace(waiting, archive)
+        _replace(manifest_path, text)
+        _move(waiting, archive_path)
+    except BaseException:
+        # Whether the new recording counts already, the manifest knows.
+        with contextlib.suppress(OSError):
+            _settle(pair)
+        raise
+
+
+def _settle(pair: Any) -> None:
+    """Finish what a writer has left that was ended between the two files, and remove what was never read."""
+    try:
+        read = staged(pair[0], json.loads(pair[1].read_bytes().decode())["sha256"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # there is none, or it is no manifest
+        read = None
+    for path in leftovers(pair):
+        if path == read:
+            _move(path, pair[0])
+        else:
+            with contextlib.suppress(OSError):  # Windows keeps it for a reader, until the next time
+                os.unlink(path)
+
+
 def _replace(path: Path, content: bytes) -> None:
     """Put a file in its place as a whole: it has another name until every byte is on the disk."""
-    temporary = Path(f"{path}.{uuid.uuid4().hex}.part")
-    file = open(temporary, "xb")  # noqa: SIM115  # what it did not make it must not remove
+    temporary = Path(f"{path}.{uuid.uuid4().hex[:8]}.part")
+    with open(temporary, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    _move(temporary, path)
+
+
+def _move(source: Path, target: Path) -> None:
+    until = time.monotonic() + WITH_READERS
+    while True:
+        try:
+            os.replace(source, target)
+            break
+        except PermissionError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def _alone(archive_path: Path) -> Any:
+    """Keep other writers of the pair out. The system takes the lock from a process that is killed."""
+    lock, until = Path(f"{archive_path}.lock"), time.monotonic() + PATIENCE
+    while True:
+        file = open(lock, "ab")  # noqa: SIM115  # it stays open for as long as it is locked
+        if _locked(file, lock):
+            break
+        file.close()
+        if time.monotonic() > until:
+            raise GoldenWriteError(
+                f"another program has been writing {archive_path} for {PATIENCE:g} seconds; end it, or wait for it"
+            )
+        time.sleep(0.005)
+    with file:
+        try:
+            yield
+        finally:
+            if sys.platform != "win32":
+                os.unlink(lock)
+    if sys.platform == "win32":
+        with contextlib.suppress(OSError):  # not while anybody has it open
+            os.unlink(lock)
+
+
+def _locked(file: Any, lock: Path) -> bool:
+    """Whether the lock is ours. A file system without locks gives it to everybody."""
     try:
-        with file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        if sys.platform == "win32":
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX + fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # the latter on Windows
+        return False
+    except OSError:
+        pass
+    try:
+        # Who has waited may hold a file that the one before has removed.
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(lock))
+    except FileNotFoundError:
+        return False

@@ -14,7 +14,23 @@ Gradients from above, compiled forms and second derivatives are nothing that suc
 them. An invariant that needs what the loss has not raises :class:`NotApplicable`.
 """
 
-from seqloss.testing.invariants.derivatives import compiled_is_eager, double_backward, upstream_gradients
+from seqloss.testing.invariants.derivatives import (
+    double_backward,
+    repeated_backward,
+    upstream_gradients,
+    weight_gradients,
+    zero_upstream,
+)
+from seqloss.testing.invariants.extremes import far_from_0, hopeless_tokens, impossible_classes
+from seqloss.testing.invariants.inputs import (
+    bool_weights,
+    double_precision,
+    every_class,
+    label_dtypes,
+    memory_layouts,
+    negative_weights,
+    sizes_of_one,
+)
 from seqloss.testing.invariants.invariant import Invariant
 from seqloss.testing.invariants.masks import empty, label_policy, padding, unsafe_masks
 from seqloss.testing.invariants.subject import (
@@ -25,6 +41,13 @@ from seqloss.testing.invariants.subject import (
     NotApplicable,
     Seed,
     Subject,
+)
+from seqloss.testing.invariants.surroundings import (
+    compiled_is_eager,
+    mapped,
+    other_settings,
+    repeated_calls,
+    without_gradients,
 )
 from seqloss.testing.invariants.symmetries import arguments_unwritten, permutation, shift, split_batches, weight_scaling
 from seqloss.testing.invariants.values import (
@@ -49,18 +72,35 @@ INVARIANTS: dict[str, Invariant] = {
         permutation,
         shift,
         weight_scaling,
+        negative_weights,
+        bool_weights,
         arguments_unwritten,
+        repeated_calls,
         one_hot,
+        sizes_of_one,
+        every_class,
         many_classes,
+        label_dtypes,
+        memory_layouts,
         non_negative,
         gradient_rows,
         gradient_sign,
         confident_tokens,
+        hopeless_tokens,
+        impossible_classes,
+        far_from_0,
+        double_precision,
         count_of_1001,
         count_of_70000,
         upstream_gradients,
-        compiled_is_eager,
+        zero_upstream,
+        weight_gradients,
+        repeated_backward,
         double_backward,
+        compiled_is_eager,
+        mapped,
+        without_gradients,
+        other_settings,
     )
 }
 """Every invariant by its name."""
@@ -76,23 +116,40 @@ __all__ = [
     "Seed",
     "Subject",
     "arguments_unwritten",
+    "bool_weights",
     "compiled_is_eager",
     "confident_tokens",
     "count_of_1001",
     "count_of_70000",
     "double_backward",
+    "double_precision",
     "empty",
+    "every_class",
+    "far_from_0",
     "gradient_rows",
     "gradient_sign",
+    "hopeless_tokens",
+    "impossible_classes",
+    "label_dtypes",
     "label_policy",
     "many_classes",
+    "mapped",
+    "memory_layouts",
+    "negative_weights",
     "non_negative",
     "one_hot",
+    "other_settings",
     "padding",
     "permutation",
+    "repeated_backward",
+    "repeated_calls",
     "shift",
+    "sizes_of_one",
     "split_batches",
     "unsafe_masks",
     "upstream_gradients",
+    "weight_gradients",
     "weight_scaling",
+    "without_gradients",
+    "zero_upstream",
 ]

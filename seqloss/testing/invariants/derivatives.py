@@ -1,11 +1,12 @@
-"""What frameworks make of a loss: gradients from above, compiled programs, second derivatives."""
+"""The derivatives of a loss: gradients from above, to the weights, asked for again, and of the gradient."""
 
 import numpy as np
 
 from seqloss.testing import oracle
 from seqloss.testing.invariants.invariant import invariant
 from seqloss.testing.invariants.probe import Probe
-from seqloss.testing.invariants.subject import Answer, Batch, NotApplicable
+from seqloss.testing.invariants.subject import Batch, NotApplicable
+from seqloss.testing.invariants.surroundings import other
 
 
 @invariant(needs="upstream")
@@ -24,22 +25,56 @@ def upstream_gradients(probe: Probe, batch: Batch, rng: np.random.Generator) -> 
     probe.agree(answer, plain.value, factor * plain.dlogits, batch, under)
 
 
-@invariant(needs="modes")
-def compiled_is_eager(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
-    """Compiled code gives the results of eager code, behind masks too, and NaN where that has NaN."""
-    modes = probe.subject.modes
-    if not modes:
-        raise NotApplicable("there is no compiled form")
-    masked = np.broadcast_to((batch.weights == 0)[..., None], batch.logits.shape)
-    poisoned = batch._replace(logits=np.where(masked, np.float32(np.nan), batch.logits))
-    cases = {"": batch, " with NaN logits behind the mask": poisoned}
-    for what, case in cases.items() if masked.any() else [("", batch)]:
-        eager = probe.attempt(case)
-        if isinstance(eager, Exception):
-            continue
-        for mode in modes:
-            compiled = probe.ask_mode(mode, case)
-            _nan_alike(probe, compiled, eager, case, f"in {mode}{what}")
+@invariant(needs="upstream")
+def zero_upstream(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
+    """Where the gradient from above is 0, that of the logits is exactly 0."""
+    if probe.subject.scalar:
+        cotangent = np.zeros((), np.float32)
+        nothing = np.ones(batch.weights.shape, bool)
+    else:
+        nothing = rng.integers(0, 2, batch.weights.shape) == 0
+        nothing[:1, :1] = True
+        cotangent = (~nothing).astype(np.float32)
+    answer = probe.ask_upstream(batch, cotangent)
+    probe.same("the gradient under an upstream gradient of 0", answer.dlogits[nothing], 0, batch)
+
+
+@invariant(needs="dweights")
+def weight_gradients(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
+    """The gradient with respect to a weight is ``(nll - loss) / sum(weights)``, where the weight is not 0."""
+    if probe.subject.dweights is None:
+        raise NotApplicable("there is no gradient with respect to weights")
+    counting = batch.weights != 0
+    got = np.asarray(probe.called(probe.subject.dweights, batch), np.float64)
+    if got.shape != batch.weights.shape:
+        probe.fail("the shape of the gradient to the weights", batch.weights.shape, got.shape, batch)
+    reference = oracle.sequence_loss(*batch)
+    expected = np.where(counting, reference.dweights, 0).astype(np.float64)
+    least = float(reference.dweights_scale.max(initial=0))
+    probe.close("the gradient to the weights", np.where(counting, got, 0), expected, batch, least=least)
+
+
+@invariant(needs="pullback")
+def repeated_backward(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
+    """Each loss has its own gradient, whichever is asked for first, and twice the same."""
+    if probe.subject.pullback is None:
+        raise NotApplicable("gradients are returned, not recorded")
+    second = probe.fit(other(batch))
+    expected = [probe.ask(each).dlogits for each in (batch, second)]
+    first_backward, second_backward = (probe.called(probe.subject.pullback, each) for each in (batch, second))
+    for backward, slope, each, what in (
+        (second_backward, expected[1], second, "of the second of two losses, backward first"),
+        (first_backward, expected[0], batch, "of the first of two losses, backward last"),
+        (first_backward, expected[0], batch, "of a second backward"),
+    ):
+        try:
+            got = backward()
+        except Exception as error:
+            if what != "of a second backward":
+                probe.fail("an exception", "an answer", repr(error), each)
+            probe.note(f"refused a second backward: {type(error).__name__}")
+            return
+        probe.close(f"the gradient {what}", np.asarray(got), np.asarray(slope, np.float64), each)
 
 
 @invariant(needs="second")
@@ -75,13 +110,5 @@ def double_backward(probe: Probe, batch: Batch, rng: np.random.Generator) -> Non
     got = np.asarray(got)
     if got.shape != expected.shape:
         probe.fail("the shape of the Hessian times a direction", expected.shape, got.shape, batch)
-    probe.close("the Hessian times a direction", got, expected, batch)
-
-
-def _nan_alike(probe: Probe, got: Answer, expected: Answer, batch: Batch, under: str) -> None:
-    """NaN in the same places, and close elsewhere."""
-    for what, a, e in (("value", got.value, expected.value), ("gradient", got.dlogits, expected.dlogits)):
-        if not np.array_equal(np.isnan(a), np.isnan(e)):
-            probe.fail(f"the {what} {under}", e, a, batch)
-    numbers = [np.where(np.isnan(x), 0, x) for x in (got.value, got.dlogits, expected.value, expected.dlogits)]
-    probe.agree(got._replace(value=numbers[0], dlogits=numbers[1]), numbers[2], numbers[3], batch, under)
+    # A loss may have no second derivative; but then it has to say so.
+    probe.close("the Hessian times a direction", got, expected, batch, kind="refusal")

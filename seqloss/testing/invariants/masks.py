@@ -10,7 +10,7 @@ from seqloss.testing.invariants.subject import Array, Batch
 @invariant(half=True)
 def padding(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """More time steps or rows of weight 0 change nothing, and have a gradient of exactly 0."""
-    probe.needs("any", "binary")
+    probe.needs_mask()
     plain = probe.ask(batch)
     for axis, what in ((0, "rows"), (1, "time steps")):
         more = probe.fit(draw(rng, *batch.logits.shape))
@@ -27,7 +27,7 @@ def padding(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
 @invariant(half=True)
 def unsafe_masks(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """A token of weight 0 may hold anything: NaN, infinities, labels that are no class. Nothing of it is seen."""
-    probe.needs("any", "binary")
+    probe.needs_mask()
     masked = batch.weights == 0
     clean = probe.ask(batch)
     classes = batch.logits.shape[-1]
@@ -85,10 +85,12 @@ def label_policy(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
             continue
         probe.note("NaN")
         if not np.isnan(answer.value):
-            probe.fail(f"the value with targets{place} = {label}", "an exception or NaN", answer.value, bad)
+            what, wanted = f"the value with targets{place} = {label}", "an exception or NaN"
+            probe.fail(what, wanted, answer.value, bad, "refusal")
         row = answer.dlogits[at]
         if not np.isnan(row).all():
-            probe.fail(f"the gradient at targets{place} = {label}", "NaN in the whole row", row, bad)
+            what, wanted = f"the gradient at targets{place} = {label}", "NaN in the whole row"
+            probe.fail(what, wanted, row, bad, "refusal")
 
 
 def _before(like: Array, axis: int) -> tuple[slice, ...]:

@@ -1,5 +1,6 @@
 """Asking a loss under test, and judging its answers."""
 
+from collections.abc import Callable
 from typing import Any, Never
 
 import numpy as np
@@ -17,6 +18,26 @@ HALF = 0.5
 
 ROUNDED_SUM = 4.0
 """And where it is the mean of numbers of that dtype: they, partial sums and the quotient are each rounded once."""
+
+
+LACKING = {
+    "binary": "no weights but 0 and 1",
+    "prefix": "no weights but 1 up to an end and 0 behind it",
+    "ones": "neither weights nor a label that leaves a token out",
+}
+"""What a loss cannot be asked, by the weights that it takes."""
+
+
+def fitting(weights: Array, kind: str) -> Array:
+    """The weights of this kind that are most like these."""
+    if kind == "any":
+        return weights
+    if kind == "ones":
+        return np.ones_like(weights, np.float32)
+    counting = weights != 0
+    if kind == "prefix":
+        counting = np.arange(weights.shape[1]) < counting.sum(1)[:, None]
+    return counting.astype(np.float32)
 
 
 class Probe:
@@ -59,25 +80,46 @@ class Probe:
 
         return self._answered(self._attempt(loss, batch, cotangent.shape), batch)
 
+    def unless_refused(self, loss: Loss, batch: Batch, what: str) -> Answer | None:
+        """The answer of the same loss, asked otherwise; None if it raised an exception, which is told."""
+        answer = self._attempt(loss, batch, ())
+        if isinstance(answer, Exception):
+            self.note(f"refused {what}: {type(answer).__name__}")
+            return None
+        return answer
+
+    def called(self, part: Callable[..., Any], batch: Batch, *more: Array) -> Any:
+        """What another part of the subject returns for a batch. An exception is a violation."""
+        given = Batch(*(x.copy() for x in batch))
+        said = self._said(lambda *arrays: part(*arrays, *more), given, batch)
+        if isinstance(said, Exception):
+            raise self._violation("an exception", "an answer", repr(said), batch) from said
+        return said
+
     def note(self, text: str) -> None:
         """Something to tell of a loss that holds the invariant."""
         if text not in self.notes:
             self.notes.append(text)
 
     def fit(self, batch: Batch) -> Batch:
-        """The batch with weights that the loss can be asked with."""
-        weights = batch.weights
-        fitting = {"any": weights, "binary": (weights != 0).astype(np.float32), "ones": np.ones_like(weights)}
-        return batch._replace(weights=fitting[self.subject.weights])
+        """The batch with weights and labels that the loss can be asked with."""
+        weights = fitting(batch.weights, self.subject.weights)
+        ignored = (batch.targets == self.subject.ignore_label) & (weights != 0)
+        other = (batch.targets + 1) % batch.logits.shape[-1]
+        return Batch(batch.logits, np.where(ignored, other, batch.targets), weights)
+
+    def confident(self, batch: Batch, margins: Array) -> Batch:
+        """The tokens with their targets in the lead by the margins, or behind. All of them count."""
+        return confident(self.fit(batch._replace(weights=np.ones_like(batch.weights))), margins)
 
     def needs(self, *weights: str) -> None:
         """The invariant is about weights: it says nothing of a loss that takes none of these."""
         if self.subject.weights not in weights:
-            lacking = {
-                "binary": "no weights but 0 and 1",
-                "ones": "neither weights nor a label that leaves a token out",
-            }
-            raise NotApplicable(f"the loss takes {lacking[self.subject.weights]}")
+            raise NotApplicable(f"the loss takes {LACKING[self.subject.weights]}")
+
+    def needs_mask(self) -> None:
+        """The invariant is about tokens that do not count."""
+        self.needs("any", "binary", "prefix")
 
     def close(
         self,
@@ -89,18 +131,23 @@ class Probe:
         *,
         dtype: str = "float32",
         units: float = 1.0,
+        slack: float = SLACK,
+        digits: float = 0.0,
+        kind: str = "numbers",
     ) -> None:
         """``got`` is within the slack of ``expected``, at the scale of its largest entry or of ``least``.
 
         ``dtype`` is that of the numbers which were returned. A half-precision one is allowed ``units`` of its own in
-        the last place: half of one beside an exact number, and a whole one beside another answer.
+        the last place: half of one beside an exact number, and a whole one beside another answer. Within ``digits`` no
+        more is lost than digits.
         """
-        allowed = SLACK * np.abs(expected).max(initial=least)
+        allowed = slack * np.abs(expected).max(initial=least)
         if dtype in ("float16", "bfloat16"):
             allowed = allowed + units * tolerances.unit(np.fmax(np.abs(got), np.abs(expected)), dtype)
         # Written so that NaN fails.
         if not np.all(np.abs(got - expected) <= allowed):
-            self.fail(what, expected, got, batch)
+            is_close = np.all(np.abs(got - expected) <= digits)
+            self.fail(what, expected, got, batch, "digits" if is_close else kind)
 
     def same(self, what: str, got: Array, expected: Array, batch: Batch) -> None:
         """``got`` equals ``expected`` exactly; -0 is 0, and NaN is nothing."""
@@ -108,15 +155,24 @@ class Probe:
             self.fail(what, expected, got, batch)
 
     def agree(
-        self, answer: Answer, value: Array, dlogits: Array, batch: Batch, under: str, *, units: float = 1.0
+        self, answer: Answer, value: Array, dlogits: Array, batch: Batch, under: str, *, least: float = 1.0, **how: Any
     ) -> None:
-        """Value and gradient are close to what they must be; a value is judged at the scale of a nat."""
-        self.close(f"the value {under}", answer.value, value, batch, least=1.0, dtype=answer.value_dtype, units=units)
-        dlogits = np.asarray(dlogits, np.float64)
-        self.close(f"the gradient {under}", answer.dlogits, dlogits, batch, dtype=answer.gradient_dtype, units=units)
+        """Value and gradient are close to what they must be; a value is judged at the scale of a nat, or of ``least``.
 
-    def fail(self, what: str, expected: Any, got: Any, batch: Batch) -> Never:
-        raise self._violation(what, expected, got, batch)
+        ``how`` is that of :meth:`close`.
+        """
+        value, dlogits = (np.asarray(x, np.float64) for x in (value, dlogits))
+        self.close(f"the value {under}", answer.value, value, batch, least=least, dtype=answer.value_dtype, **how)
+        self.close(f"the gradient {under}", answer.dlogits, dlogits, batch, dtype=answer.gradient_dtype, **how)
+
+    def right(self, answer: Answer, batch: Batch, under: str, **how: Any) -> None:
+        """Value and gradient are those of the reference."""
+        reference = exact(batch)
+        least = max(1.0, float(reference.loss_scale))
+        self.agree(answer, reference.loss, reference.dlogits, batch, under, units=HALF, least=least, **how)
+
+    def fail(self, what: str, expected: Any, got: Any, batch: Batch, kind: str = "numbers") -> Never:
+        raise self._violation(what, expected, got, batch, kind)
 
     def _answered(self, answer: Answer | Exception, batch: Batch) -> Answer:
         if isinstance(answer, Exception):
@@ -146,12 +202,13 @@ class Probe:
         except SystemExit as error:
             raise self._violation("an exception", "an answer", repr(error), batch) from error
 
-    def _violation(self, what: str, expected: Any, got: Any, batch: Batch) -> InvariantViolation:
+    def _violation(self, what: str, expected: Any, got: Any, batch: Batch, kind: str = "numbers") -> InvariantViolation:
         arrays = "\n".join(f"  {name} = {small(x)}" for name, x in zip(Batch._fields, batch, strict=True))
         violation = InvariantViolation(
             f"{self.invariant}: {what} must be {small(expected)}, got {small(got)}, for\n{arrays}"
         )
         violation.what, violation.expected, violation.got, violation.batch = what, expected, got, batch
+        violation.kind = kind
         return violation
 
 
@@ -183,3 +240,11 @@ def draw(rng: np.random.Generator, batch: int = 2, time: int = 3, classes: int =
     weights = (rng.integers(1, 9, (batch, time)) / 4).astype(np.float32)
     weights[0, time // 2 :] = 0
     return Batch(logits, targets, weights)
+
+
+def confident(batch: Batch, margins: Array) -> Batch:
+    """Tokens of weight 1 whose target leads the largest other logit by the margin."""
+    at_target = np.arange(batch.logits.shape[-1]) == batch.targets[..., None]
+    highest = np.where(at_target, -np.inf, batch.logits).max(-1)
+    logits = np.where(at_target, (highest + margins)[..., None], batch.logits).astype(np.float32)
+    return Batch(logits, batch.targets, np.ones_like(batch.weights))

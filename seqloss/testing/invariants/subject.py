@@ -53,12 +53,17 @@ class NotApplicable(Exception):
 
 
 class InvariantViolation(AssertionError):
-    """A loss breaks an invariant. The text names it and shows expected, got and the arrays."""
+    """A loss breaks an invariant. The text names it and shows expected, got and the arrays.
+
+    ``kind`` is "numbers", where the loss is wrong; "refusal", where it answers what it should have refused; or
+    "digits", where nothing but digits are lost that the float dtype has.
+    """
 
     what: str = ""
     expected: Any = None
     got: Any = None
     batch: Batch | None = None
+    kind: str = "numbers"
 
 
 @dataclass(frozen=True)
@@ -74,21 +79,34 @@ class Subject:
         ``upstream(logits, targets, weights, cotangent) -> (losses, dlogits)``: the losses of the tokens times their
         weights, [batch, time], and the gradient of ``sum(cotangent * losses)``; if ``scalar``, the value of ``loss``
         and its gradient times a number.
-    modes : mapping of str to callable
-        The same loss, compiled: its other ways to run by name.
+    modes, layouts, surroundings : mapping of str to callable
+        The same loss by name of how else it can be asked: compiled; of arrays that are laid out otherwise in memory;
+        where a program has set something that is none of its business.
+    unrecorded : mapping of str to callable
+        Ways to get its value alone, ``unrecorded[name](logits, targets, weights) -> value``, where no gradient is
+        recorded.
     second : callable, optional
         ``second(logits, targets, weights, direction)``: the Hessian of half the square of the value, times a direction
         of the shape of the logits. None or an exception is a refusal.
+    dweights : callable, optional
+        ``dweights(logits, targets, weights)``: the gradient of the value with respect to the weights.
+    pullback : callable, optional
+        ``pullback(logits, targets, weights) -> backward``: the loss is computed, and ``backward()`` is its gradient
+        with respect to the logits, as often as it is called.
+    vmapped : callable, optional
+        ``vmapped(logits, targets, weights) -> (values, dlogits)`` of arrays with one more axis in front, over which
+        the framework maps the loss and its gradient.
     cast : callable, optional
         ``cast(dtype) -> Subject``: the same loss of arrays of another dtype.
     dtypes : tuple of str
-        The half-precision dtypes that ``cast`` knows.
+        The dtypes that ``cast`` knows.
     scalar : bool
         Whether ``upstream`` takes a number, because the loss is one.
-    weights : {"any", "binary", "ones"}
-        The weights that the loss can be asked with: any numbers, 0 and 1 alone, or none at all.
+    weights : {"any", "binary", "prefix", "ones"}
+        The weights that the loss can be asked with: any numbers, 0 and 1 alone, 1 up to the end of each sequence and 0
+        behind it, or none at all.
     ignore_label : int, optional
-        The label that leaves a token out.
+        The label that leaves a token out. No token that counts has it, though it may be a class.
     quick : callable, optional
         The same loss, for the search of a smaller example: quicker where each shape is met once. What is found is asked
         of ``loss`` again.
@@ -97,7 +115,13 @@ class Subject:
     loss: Loss
     upstream: Callable[[Array, Array, Array, Array], Any] | None = None
     modes: Mapping[str, Loss] = field(default_factory=dict)
+    layouts: Mapping[str, Loss] = field(default_factory=dict)
+    surroundings: Mapping[str, Loss] = field(default_factory=dict)
+    unrecorded: Mapping[str, Callable[[Array, Array, Array], Array]] = field(default_factory=dict)
     second: Callable[[Array, Array, Array, Array], Array] | None = None
+    dweights: Callable[[Array, Array, Array], Array] | None = None
+    pullback: Callable[[Array, Array, Array], Callable[[], Array]] | None = None
+    vmapped: Callable[[Array, Array, Array], tuple[Array, Array]] | None = None
     cast: Callable[[str], "Subject"] | None = None
     dtypes: tuple[str, ...] = ()
     scalar: bool = False

@@ -7,7 +7,9 @@ framework nor the comparison; a test that uses a fixture brings what that fixtur
 from seqloss.testing.plugin.fixtures import assert_parity, seqloss_backend, seqloss_golden, seqloss_mode, seqloss_run
 from seqloss.testing.plugin.hooks import (
     pytest_addoption,
+    pytest_collection_modifyitems,
     pytest_configure,
+    pytest_fixture_setup,
     pytest_generate_tests,
     pytest_terminal_summary,
 )
@@ -15,7 +17,9 @@ from seqloss.testing.plugin.hooks import (
 __all__ = [
     "assert_parity",
     "pytest_addoption",
+    "pytest_collection_modifyitems",
     "pytest_configure",
+    "pytest_fixture_setup",
     "pytest_generate_tests",
     "pytest_terminal_summary",
     "seqloss_backend",

@@ -1,12 +1,14 @@
 """The fixtures of the plugin."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from seqloss import testing
-from seqloss.testing.plugin import choice
+from seqloss.testing.plugin import choice, parameters
 from seqloss.testing.plugin.framework import Framework
 from seqloss.testing.plugin.recording import Recording
 
@@ -14,19 +16,22 @@ from seqloss.testing.plugin.recording import Recording
 @pytest.fixture(scope="session")
 def seqloss_backend(request: pytest.FixtureRequest) -> Framework:
     """Each framework under test, chosen with --seqloss-backends: name, array, to_numpy, dtype, is_array."""
-    if request.param == "tensorflow" and "torch" in choice.backends(request.config):
+    choice.check_pytest()
+    name = parameters.of(request)
+    choice.check_own(request.config, name)
+    if name == "tensorflow" and "torch" in choice.backends(request.config):
         Framework("torch")  # torch has to be imported before TensorFlow
-    return Framework(request.param)
+    return Framework(name)
 
 
 @pytest.fixture(scope="session")
 def seqloss_mode(request: pytest.FixtureRequest, seqloss_backend: Framework) -> str:
     """How seqloss_run runs a function: one of the names in the marker seqloss_modes, or "eager" without one."""
-    mode: str = request.param
+    mode: str = parameters.of(request)
     return mode
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def seqloss_run(seqloss_backend: Framework, seqloss_mode: str) -> Callable[..., Any]:
     """seqloss_run(function, arrays, wrt=(0,), cotangent=None): its value and its gradients, in each mode of the marker.
 
@@ -56,4 +61,5 @@ def seqloss_golden(request: pytest.FixtureRequest) -> Recording:
     Results and inputs are dicts of arrays of any framework; bound and scale are those of assert_parity, for all results
     or in a dict by the result's name.
     """
+    choice.check_pytest()
     return Recording(request)

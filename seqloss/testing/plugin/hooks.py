@@ -1,8 +1,16 @@
-"""What the plugin adds to pytest: options, a marker, parameters, and a list of what was recorded."""
+"""What the plugin adds to pytest: options, a marker, parameters, and a list of what was recorded.
+
+pytest imports this in every project beside which seqloss is installed. So nothing here may need what an older pytest
+lacks: annotations are not evaluated, and hooks have options that pytest always had.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
-from seqloss.testing.plugin import choice
+from seqloss.testing.plugin import choice, parameters
 from seqloss.testing.plugin.recording import written
 
 
@@ -24,14 +32,19 @@ def pytest_configure(config: pytest.Config) -> None:
     choice.check(config)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "seqloss_mode" in metafunc.fixturenames:
-        pairs = choice.pairs(metafunc.config, metafunc.definition.get_closest_marker("seqloss_modes"))
-        metafunc.parametrize(
-            ("seqloss_backend", "seqloss_mode"), pairs, ids=["-".join(pair) for pair in pairs], indirect=True
-        )
-    elif "seqloss_backend" in metafunc.fixturenames:
-        metafunc.parametrize("seqloss_backend", choice.backends(metafunc.config), indirect=True)
+    if choice.PYTEST >= choice.OLDEST_PYTEST:
+        parameters.parametrize(metafunc)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    parameters.deselect(config, items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    parameters.watch(fixturedef, request)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,11 +1,14 @@
 """Results that are compared with golden files, or recorded there."""
 
+from __future__ import annotations
+
 import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -14,7 +17,8 @@ Array = Any
 FOLDER = "golden"
 _NAME = re.compile(r"\w[\w-]*(\.[\w-]+)*", re.ASCII)
 _PROPERTY = "seqloss_golden_written"
-_WRITTEN = pytest.StashKey[dict[Path, str]]()
+# By the run, and not in config.stash: a pytest without it loads the plugin too.
+_WRITTEN: WeakKeyDictionary[pytest.Config, dict[Path, str]] = WeakKeyDictionary()
 _PATIENCE = 60.0
 
 
@@ -70,7 +74,7 @@ class Recording:
         __tracebackhide__ = True
         from seqloss.testing import golden
 
-        recorded = self._node.config.stash.setdefault(_WRITTEN, {})
+        recorded = _WRITTEN.setdefault(self._node.config, {})
         try:
             differences = _differences(path, results, inputs, bound, scale) if path.exists() else ["it is not there"]
         except golden.GoldenError as error:

@@ -1,0 +1,33 @@
+"""Functions of users, which are named as ``package.module:function``."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from seqloss.core import dispatch
+from seqloss.core.errors import OptionError
+
+# Packages whose losses are of another framework than their name says.
+_FRAMEWORKS = {"optax": "jax", "flax": "jax", "keras": "tensorflow"}
+
+
+def framework(name: str) -> str | None:
+    """The backend that a function is for, by the name of its package; None for all."""
+    package = name.partition(":")[0].partition(".")[0]
+    if package == "seqloss":
+        return None
+    found = _FRAMEWORKS.get(package, package)
+    if found not in dispatch.BUILTIN:
+        known = ", ".join(dispatch.BUILTIN)
+        raise OptionError(f"the framework of {name} is not known; add --backends with one of {known}")
+    return found
+
+
+def imported(name: str) -> Callable[..., Any]:
+    """The function, in the process of its framework."""
+    from seqloss.testing.check import resolve
+
+    # The script "seqloss", unlike "python -m seqloss", does not look for modules here. At the end, where it hides none.
+    sys.path.append(os.getcwd())
+    return resolve(name)
