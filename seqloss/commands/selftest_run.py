@@ -21,13 +21,13 @@ def run_each(choice: Choice, how: dict[str, Any], timeout: float) -> Iterator[pr
 
 
 def _whole(folder: Path, framework: str, how: dict[str, Any], choice: Choice, timeout: float) -> processes.Outcome:
-    head: dict[str, Any] | None = None
+    head: dict[str, Any] = {}
     found: list[dict[str, Any]] = []
     left: list[str] | None = None
     while left is None or left:
         job = processes.Job(framework, ENTRY, {**how, "invariants": left or how["invariants"]})
         outcome = processes.run(folder, job, choice.registered, timeout)
-        if head is None and (outcome.refusal is not None or not outcome.steps):
+        if not head and (outcome.refusal is not None or not outcome.steps):
             return outcome  # it came to nothing before the first invariant
         if not outcome.steps:
             found += [_lost(name, outcome) for name in left or ()]
@@ -39,7 +39,6 @@ def _whole(folder: Path, framework: str, how: dict[str, Any], choice: Choice, ti
         if left:
             found.append(_lost(left[0], outcome))
             left = left[1:]
-    assert head is not None
     holds = all(finding["verdict"] in ("holds", "not applicable") for finding in found)
     facts = {"version": head["version"], "check": {**head["check"], "holds": holds, "findings": found}}
     return processes.Outcome(framework, None, "", facts, {})
