@@ -27,7 +27,8 @@ def findings(subject: Subject, invariant: Invariant, seed: int) -> Iterator[Find
         ways = getattr(subject, invariant.needs)
         calls = COMPILED_CALLS if invariant.needs == "modes" else CALLS
         for name, way in ways.items():
-            yield finding(replace(subject, **{invariant.needs: {name: way}}), invariant, seed, name, "float32", calls)
+            one: dict[str, Any] = {invariant.needs: {name: way}}
+            yield finding(replace(subject, **one), invariant, seed, name, "float32", calls)
         if not ways:
             yield finding(subject, invariant, seed, "-", "float32", calls)
         return

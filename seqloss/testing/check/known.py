@@ -77,7 +77,7 @@ KNOWN = {
 _UNKNOWN = {"axis", "from_logits"}
 """With these keywords a known loss has conventions that are not known."""
 
-_SAID = {
+_SAID: dict[str, Callable[[Any], dict[str, Any]]] = {
     "ignore_index": lambda value: {"ignore_label": value},
     "ignore_class": lambda value: {"ignore_label": value},
     "reduction": lambda value: {"returns": {"none": "tokens"}.get(value, value)},

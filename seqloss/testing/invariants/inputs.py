@@ -86,7 +86,7 @@ def negative_weights(probe: Probe, batch: Batch, rng: np.random.Generator) -> No
     probe.needs("any")
     last = np.arange(batch.weights.shape[1]) == batch.weights.shape[1] - 1
     plus, minus = (np.where(kept, batch.weights, 0).astype(np.float32) for kept in (~last, last))
-    minus = minus / 4
+    minus = minus * np.float32(0.25)
     signed = batch._replace(weights=plus - minus)
     total = signed.weights.sum()
     if not plus.any() or not minus.any() or abs(total) < 0.25:
@@ -94,10 +94,10 @@ def negative_weights(probe: Probe, batch: Batch, rng: np.random.Generator) -> No
     answer = probe.unless_refused(probe.subject.loss, signed, "weights below 0")
     if answer is None:
         return
-    value, slope = 0.0, np.zeros_like(batch.logits)
-    for sign, weights in ((1, plus), (-1, minus)):
-        part, share = probe.ask(batch._replace(weights=weights)), sign * weights.sum() / total
-        value, slope = value + share * part.value, slope + share * part.dlogits
+    parts = [probe.ask(batch._replace(weights=weights)) for weights in (plus, minus)]
+    shares = plus.sum() / total, -minus.sum() / total
+    value = sum(share * part.value for share, part in zip(shares, parts, strict=True))
+    slope = sum(share * part.dlogits for share, part in zip(shares, parts, strict=True))
     probe.agree(answer, value, slope, signed, "with weights below 0")
 
 
