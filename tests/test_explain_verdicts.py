@@ -26,6 +26,13 @@ def test_causes_that_cannot_be_told_apart_are_listed_together():
     assert "To tell them apart: use inputs with padding" in found.report()
 
 
+@pytest.mark.parametrize("world_size", [50, 10**9])
+def test_ranks_without_a_row_cost_nothing(world_size):
+    """An average over as many ranks as one likes is that over the sequences."""
+    one, other = (explain_mismatch(1.2345678901234, 2.5, batch(), world_size=size) for size in (49, world_size))
+    assert (one.verdict, told(one)) == (other.verdict, told(other))
+
+
 def test_division_by_time_steps_is_no_pair():
     """It is what batch-size division is over swapped axes, but simpler."""
     planted = (*RIGHT[:2], "division by time steps", RIGHT[3])

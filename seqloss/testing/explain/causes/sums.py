@@ -104,8 +104,8 @@ def by_rank(scored: Scored, known: Situation) -> Fraction:
 
 def by_strided_rank(scored: Scored, known: Situation) -> Fraction:
     """Rank r has the rows r, r + world_size, ..., as a distributed sampler deals them out."""
-    world = known.world_size or 1
-    order = np.concatenate([np.arange(r, len(scored.weights), world) for r in range(world)])
+    world, rows = known.world_size or 1, len(scored.weights)
+    order = np.concatenate([np.arange(r, rows, world) for r in range(min(world, rows))])
     dealt = scored._replace(nll=scored.nll[order], weights=scored.weights[order])
     return pieces(dealt, even(len(order), world))
 
