@@ -42,7 +42,7 @@ _STATUS: dict[str, Status] = {"holds": "good", "violated": "bad", "crashed": "ba
 
 OWN = "seqloss:sequence_loss"
 
-_CONVENTIONS = ("arguments", "layout", "returns", "ignore_label", "gradient")
+_CONVENTIONS = ("arguments", "layout", "returns", "ignore_label", "gradient", "weight_gradient")
 _LONGEST_DETAIL = 72
 
 
@@ -61,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ignore-label", type=_label, metavar="N", help="the label that leaves a token out")
     add(
         "--gradient", metavar="NAME", help="autodiff, or returned: (loss, gradient) (default: returned for NumPy alone)"
+    )
+    add(
+        "--no-weight-gradient",
+        dest="weight_gradient",
+        action="store_const",
+        const=False,
+        help="it is meant to have no gradient with respect to its weights",
     )
     add("--invariants", type=_names, metavar="A,B", help="only these (default: all)")
     add(
