@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from seqloss.__main__ import main
+from seqloss.commands import backends
 from seqloss.testing import frameworks
 
 pytest_plugins = ["pytester"]
@@ -61,6 +63,26 @@ def framework(framework_name):
 def interruptible():
     """What makes a child process heed Ctrl-C, which is switched off in what a shell runs in the background."""
     return {"preexec_fn": functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
+
+
+@pytest.fixture
+def numpy_alone(monkeypatch, tmp_path):
+    """No framework but NumPy, and an empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(backends, "is_installed", lambda name: name == "numpy")
+
+
+@pytest.fixture
+def said(capsys):
+    """Run a command in this process: the exit status, stdout, and stderr without the lines of progress."""
+
+    def run(*arguments):
+        status = main(list(map(str, arguments)))
+        printed = capsys.readouterr()
+        errors = [line for line in printed.err.splitlines() if not line.endswith("...")]
+        return status, printed.out, "\n".join(errors)
+
+    return run
 
 
 @pytest.fixture

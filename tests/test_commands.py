@@ -41,26 +41,6 @@ def command(tmp_path):
 
 
 @pytest.fixture
-def numpy_alone(monkeypatch, tmp_path):
-    """No framework but NumPy, and an empty folder to work in."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(backends, "is_installed", lambda name: name == "numpy")
-
-
-@pytest.fixture
-def said(capsys):
-    """Run a command in this process: the exit status, stdout, and stderr without the lines of progress."""
-
-    def run(*arguments):
-        status = main(list(map(str, arguments)))
-        printed = capsys.readouterr()
-        errors = [line for line in printed.err.splitlines() if not line.endswith("...")]
-        return status, printed.out, "\n".join(errors)
-
-    return run
-
-
-@pytest.fixture
 def batch(tmp_path):
     """A file of arrays with padding, and the arrays."""
     rng = np.random.default_rng(0)

@@ -21,25 +21,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "golden-files.md").read_text(encoding="utf-8")
 
 
-@pytest.fixture(autouse=True)
-def numpy_alone(monkeypatch, tmp_path):
-    """No framework but NumPy, and an empty folder to work in."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(backends, "is_installed", lambda name: name == "numpy")
-
-
-@pytest.fixture
-def said(capsys):
-    """Run a command in this process: the exit status, stdout, and stderr without the lines of progress."""
-
-    def run(*arguments):
-        status = main(list(map(str, arguments)))
-        printed = capsys.readouterr()
-        errors = [line for line in printed.err.splitlines() if not line.endswith("...")]
-        return status, printed.out, "\n".join(errors)
-
-    return run
-
+pytestmark = pytest.mark.usefixtures("numpy_alone")
 
 RNG = np.random.default_rng(0)
 BATCH = {

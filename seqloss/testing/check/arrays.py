@@ -6,7 +6,7 @@ import numpy as np
 
 from seqloss.testing.check.conventions import Conventions
 from seqloss.testing.invariants import Answer, NotApplicable
-from seqloss.testing.invariants.probe import LACKING, fitting
+from seqloss.testing.invariants.batches import LACKING, fitting
 
 Array = Any
 

@@ -10,7 +10,8 @@ from seqloss.testing.check import text
 from seqloss.testing.check.result import Finding
 from seqloss.testing.check.shrinking import ENTRIES, Smallest, Violating, generator, smallest
 from seqloss.testing.invariants import Invariant, InvariantViolation, NotApplicable, Subject
-from seqloss.testing.invariants.probe import Probe, draw
+from seqloss.testing.invariants.batches import draw
+from seqloss.testing.invariants.probe import Probe
 
 WAYS = ("modes", "layouts", "surroundings", "unrecorded")
 """The parts of a subject of which each entry has a verdict of its own."""

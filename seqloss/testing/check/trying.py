@@ -6,7 +6,8 @@ from seqloss.core.errors import OptionError
 from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.answers import PlainCall
 from seqloss.testing.invariants import Subject
-from seqloss.testing.invariants.probe import Probe, draw
+from seqloss.testing.invariants.batches import draw
+from seqloss.testing.invariants.probe import Probe
 
 
 def try_out(adapted: Adapted, name: str, shell: bool) -> None:

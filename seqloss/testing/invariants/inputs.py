@@ -4,8 +4,9 @@ from functools import partial
 
 import numpy as np
 
+from seqloss.testing.invariants.batches import draw
 from seqloss.testing.invariants.invariant import invariant
-from seqloss.testing.invariants.probe import Probe, draw
+from seqloss.testing.invariants.probe import Probe
 from seqloss.testing.invariants.subject import Batch, NotApplicable
 
 WIDER = 40_009
@@ -43,11 +44,7 @@ def memory_layouts(probe: Probe, batch: Batch, rng: np.random.Generator) -> None
     """It does not matter how arrays lie in memory: transposed, with gaps, backwards."""
     if not probe.subject.layouts:
         raise NotApplicable("its arrays have one layout")
-    plain = probe.ask(batch)
-    for name, loss in probe.subject.layouts.items():
-        answer = probe.unless_refused(loss, batch, f"{name} arrays")
-        if answer is not None:
-            probe.agree(answer, plain.value, plain.dlogits, batch, f"of {name} arrays")
+    probe.alike(probe.subject.layouts, batch, "of {} arrays")
 
 
 @invariant(partial(draw, batch=3, time=4))

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqloss.testing.invariants.probe import Probe, draw
+from seqloss.testing.invariants.batches import draw
+from seqloss.testing.invariants.probe import Probe
 from seqloss.testing.invariants.subject import Batch, Loss, Seed, Subject
 
 Draw = Callable[[np.random.Generator], Batch]

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from seqloss.testing.invariants.batches import draw
 from seqloss.testing.invariants.invariant import invariant
-from seqloss.testing.invariants.probe import ROUNDED_SUM, Probe, draw
+from seqloss.testing.invariants.probe import ROUNDED_SUM, Probe
 from seqloss.testing.invariants.subject import Array, Batch
 
 

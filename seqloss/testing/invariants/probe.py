@@ -1,11 +1,12 @@
 """Asking a loss under test, and judging its answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Never
 
 import numpy as np
 
 from seqloss.testing import oracle, tolerances
+from seqloss.testing.invariants.batches import LACKING, confident, fitting
 from seqloss.testing.invariants.subject import Answer, Array, Batch, InvariantViolation, Loss, NotApplicable, Subject
 
 SLACK = 64 * 2.0**-23
@@ -18,26 +19,6 @@ HALF = 0.5
 
 ROUNDED_SUM = 4.0
 """And where it is the mean of numbers of that dtype: they, partial sums and the quotient are each rounded once."""
-
-
-LACKING = {
-    "binary": "no weights but 0 and 1",
-    "prefix": "no weights but 1 up to an end and 0 behind it",
-    "ones": "neither weights nor a label that leaves a token out",
-}
-"""What a loss cannot be asked, by the weights that it takes."""
-
-
-def fitting(weights: Array, kind: str) -> Array:
-    """The weights of this kind that are most like these."""
-    if kind == "any":
-        return weights
-    if kind == "ones":
-        return np.ones_like(weights, np.float32)
-    counting = weights != 0
-    if kind == "prefix":
-        counting = np.arange(weights.shape[1]) < counting.sum(1)[:, None]
-    return counting.astype(np.float32)
 
 
 class Probe:
@@ -87,6 +68,14 @@ class Probe:
             self.note(f"refused {what}: {type(answer).__name__}")
             return None
         return answer
+
+    def alike(self, ways: Mapping[str, Loss], batch: Batch, form: str) -> None:
+        """The same loss, asked in other ways, gives the same or refuses; ``form`` says how, with the name of each."""
+        plain = self.ask(batch)
+        for name, loss in ways.items():
+            answer = self.unless_refused(loss, batch, form.format(name))
+            if answer is not None:
+                self.agree(answer, plain.value, plain.dlogits, batch, form.format(name))
 
     def called(self, part: Callable[..., Any], batch: Batch, *more: Array) -> Any:
         """What another part of the subject returns for a batch. An exception is a violation."""
@@ -231,20 +220,3 @@ def small(x: Any) -> str:
         return str(x)
     text = np.array2string(x, threshold=60, edgeitems=2, precision=8, max_line_width=120, separator=", ")
     return f"{x.dtype.name}{list(x.shape)}\n{text}"
-
-
-def draw(rng: np.random.Generator, batch: int = 2, time: int = 3, classes: int = 4) -> Batch:
-    """Ordinary arrays: float32 logits, weights of 0.25 … 2 whose sums are exact in any order, two tokens masked."""
-    logits = rng.normal(0, 2, (batch, time, classes)).astype(np.float32)
-    targets = rng.integers(0, classes, (batch, time))
-    weights = (rng.integers(1, 9, (batch, time)) / 4).astype(np.float32)
-    weights[0, time // 2 :] = 0
-    return Batch(logits, targets, weights)
-
-
-def confident(batch: Batch, margins: Array) -> Batch:
-    """Tokens of weight 1 whose target leads the largest other logit by the margin."""
-    at_target = np.arange(batch.logits.shape[-1]) == batch.targets[..., None]
-    highest = np.where(at_target, -np.inf, batch.logits).max(-1)
-    logits = np.where(at_target, (highest + margins)[..., None], batch.logits).astype(np.float32)
-    return Batch(logits, batch.targets, np.ones_like(batch.weights))

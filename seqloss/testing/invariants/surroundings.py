@@ -55,11 +55,7 @@ def other_settings(probe: Probe, batch: Batch, rng: np.random.Generator) -> None
     """What else a program has set does not change a loss of these arrays."""
     if not probe.subject.surroundings:
         raise NotApplicable("the framework has no such settings")
-    plain = probe.ask(batch)
-    for name, loss in probe.subject.surroundings.items():
-        answer = probe.unless_refused(loss, batch, name)
-        if answer is not None:
-            probe.agree(answer, plain.value, plain.dlogits, batch, f"under {name}")
+    probe.alike(probe.subject.surroundings, batch, "under {}")
 
 
 @invariant(needs="vmapped")

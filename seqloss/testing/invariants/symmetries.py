@@ -4,8 +4,9 @@ from functools import partial
 
 import numpy as np
 
+from seqloss.testing.invariants.batches import draw
 from seqloss.testing.invariants.invariant import invariant
-from seqloss.testing.invariants.probe import Probe, draw
+from seqloss.testing.invariants.probe import Probe
 from seqloss.testing.invariants.subject import Answer, Array, Batch
 
 SIGNS = np.array([-1, 1], np.float32)

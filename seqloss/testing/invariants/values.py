@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 
 from seqloss.testing import tolerances
+from seqloss.testing.invariants.batches import confident, draw
 from seqloss.testing.invariants.invariant import invariant
-from seqloss.testing.invariants.probe import HALF, ROUNDED_SUM, SLACK, Probe, confident, draw, exact
+from seqloss.testing.invariants.probe import HALF, ROUNDED_SUM, SLACK, Probe, exact
 from seqloss.testing.invariants.subject import Batch
 
 
