@@ -73,6 +73,21 @@ def test_masks_and_lengths_are_asked_everything(third):
     assert absent == weighted | {n for n in INVARIANTS if INVARIANTS[n].needs not in ("", "layouts", "cast")}
 
 
+@pytest.mark.parametrize("third", FORMS)
+@pytest.mark.parametrize("returns", ["tokens", "sum"])
+def test_masks_and_lengths_beside_what_is_returned(third, returns):
+    """A mean of their tokens or sum is over the tokens that count."""
+
+    def loss(logits, targets, given):
+        weights = seqloss.sequence_mask(given, targets.shape[1]) if third == "lengths" else given
+        losses, slope = seqloss.sequence_loss_and_grad(logits, targets, weights, **UNREDUCED)
+        return (losses if returns == "tokens" else losses.sum()), slope
+
+    conventions = {"arguments": ("logits", "targets", third), "returns": returns}
+    check = check_loss(loss, backend="numpy", conventions=conventions, invariants=CHEAP)
+    assert check.holds, check.report()
+
+
 @pytest.mark.parametrize("third", WRONG)
 def test_masks_and_lengths_that_are_wrong(third):
     numpy = frameworks.load("numpy")

@@ -37,10 +37,11 @@ def check_loss(
 
         loss = sum(weights * nll) / sum(weights)
 
-    and asked for each of the invariants in :mod:`seqloss.testing.invariants`: padding, masks over NaN, empty batches,
-    bad labels, split and reordered batches, shifted logits, many classes, confident tokens, counts in half precision,
-    arrays that are written into, gradients from above, compiled code and second derivatives. Each judges one thing and
-    is lenient about the rest; a batch that violates one is made as small and plain as it can be.
+    and asked for each of the invariants in :mod:`seqloss.testing.invariants`: tokens that do not count, labels that are
+    no class, batches that are split, reordered or shifted, sizes, dtypes and memory layouts, extreme logits, counts in
+    half precision, gradients from above, to the weights and of the gradient, compiled code, ``vmap``, and what a call
+    or a setting leaves behind. Each judges one thing and is lenient about the rest; a batch that violates one is made
+    as small and plain as it can be, and still fails in the same way.
 
     Parameters
     ----------
@@ -86,9 +87,10 @@ def check_loss(
     Notes
     -----
     A violation is a fact about the loss, not always a mistake in it: whether a mask must hide NaN is for those to say
-    who use it. Exceptions are right answers to bad labels and to second derivatives. A loss that returns half-precision
-    numbers may round them. An invariant that a loss cannot be asked for, for want of weights, of a label that leaves
-    tokens out, or of a compiler on this machine, is not applicable.
+    who use it. Its ``kind`` says whether a result is wrong, a refusal is missing, or digits are lost. Exceptions are
+    right answers to bad labels and to second derivatives. A loss that returns half-precision numbers may round them. An
+    invariant that a loss cannot be asked for, for want of weights, of a label that leaves tokens out, or of a compiler
+    on this machine, is not applicable.
 
     Warnings of the loss are not shown.
 

@@ -18,7 +18,10 @@ class Arrays:
         self.conventions, self.driver, self.dtype = conventions, driver, dtype
 
     def given(self, logits: Array, targets: Array, weights: Array) -> list[Any]:
-        """What the loss is asked with: logits, targets, and weights or what takes their place."""
+        """What the loss is asked with: logits, targets, and weights or what takes their place.
+
+        The last add up to the number that a sum is divided by, whichever they are: lengths too.
+        """
         conventions, driver = self.conventions, self.driver
         label, counting = conventions.ignore_label, weights != 0
         if not np.array_equal(weights, fitting(weights, conventions.weights)):
@@ -34,10 +37,6 @@ class Arrays:
             third = driver.array(third, self.dtype if third.dtype.kind == "f" else None)
         arrays = [driver.array(self.laid_out(logits), self.dtype), driver.array(self.laid_out(targets)), third]
         return arrays if driver.writable is None else [driver.writable(x) for x in arrays]
-
-    def weights(self, arrays: list[Any]) -> Any:
-        """The weights by which the kit multiplies and divides: those of the loss, if it takes some."""
-        return arrays[2]
 
     def laid_out(self, x: Array) -> Array:
         """In the layout of the loss."""
