@@ -50,15 +50,10 @@ def _prepared(call: Call, weights: Argument) -> reduction.Weights:
 
 def _custom(call: Call, targets: Argument, active: Array | None, function: Callable[..., Any]) -> Array:
     """A caller's losses of labels and logits, both [batch * time, classes]."""
-    backend = call.backend
     dtypes.float_dtype("logits", call.main.dtype)
     dtypes.weights_dtype(targets.dtype, targets.name)
     logits = call.place(call.main, rank=3)
     labels = call.place(targets, dtypes.compute_dtype(call.main.dtype), rank=3)
-    batch, time, classes = backend.sizes(logits)
-    if active is not None:
-        logits = custom_loss.finite_rows(backend, logits, active)
-        labels = backend.where(backend.expand_dims(active, axis=-1), labels, 0.0)
-    rows = [backend.reshape(x, (batch * time, classes)) for x in (labels, logits)]
-    losses = custom_loss.checked(backend, function(labels=rows[0], logits=rows[1]), rows[0], "[batch * time]")
-    return backend.reshape(backend.astype(losses, dtypes.compute_dtype(call.main.dtype)), (batch, time))
+    if shapes.is_open(call.main.shape, targets.shape):
+        logits, labels = call.compare_same(logits, labels, shapes.SOFT_SIZES_DIFFER)
+    return custom_loss.of_batch(call.backend, function, labels, logits, active)

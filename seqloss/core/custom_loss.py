@@ -10,43 +10,51 @@ from seqloss.core.protocol import Array, Backend
 
 
 def token_losses(call: Sequence, logits: Array, function: Callable[..., Any]) -> Array:
-    """``function(labels=, logits=)`` on flat arrays, as [batch, time] in the compute dtype.
-
-    A token of weight 0 is handed over as label 0, and its row as zeros if it is not finite, so that a mask masks here
-    as well as it does in the built-in loss.
-    """
-    backend = call.backend
-    batch, time, last = backend.sizes(logits)
-    labels = call.targets
+    """The countable losses of a call, [batch, time]."""
     active = call.prepared().active
+    return reduction.countable(call.backend, of_batch(call.backend, function, call.targets, logits, active), active)
+
+
+def of_batch(
+    backend: Backend, function: Callable[..., Any], labels: Array, logits: Array, active: Array | None
+) -> Array:
+    """The losses [batch, time] of logits [batch, time, classes] and of labels [batch, time] or of one shape with them.
+
+    The function gets flat arrays. The labels of a token of weight 0 are 0.
+    """
+    batch, time, _ = backend.sizes(logits)
     if active is not None:
-        labels, logits = backend.where(active, labels, 0), finite_rows(backend, logits, active)
-    labels = backend.reshape(labels, (batch * time,))
-    losses = function(labels=labels, logits=backend.reshape(logits, (batch * time, last)))
-    losses = checked(backend, losses, labels, "[batch * time]")
-    losses = backend.reshape(backend.astype(losses, call.dtype), (batch, time))
-    return reduction.countable(backend, losses, active)
+        counts = active if len(backend.sizes(labels)) == 2 else backend.expand_dims(active, axis=-1)
+        labels, active = backend.where(counts, labels, 0), backend.reshape(active, (batch * time,))
+    labels, logits = (backend.reshape(x, (batch * time, *backend.sizes(x)[2:])) for x in (labels, logits))
+    return backend.reshape(of_rows(backend, function, labels, logits, active, "[batch * time]"), (batch, time))
 
 
-def finite_rows(backend: Backend, logits: Array, active: Array) -> Array:
-    """The logits with zeros in place of those rows that do not count and are not finite."""
-    harmless = active | backend.all(backend.isfinite(logits), axis=-1)
-    return backend.where(backend.expand_dims(harmless, axis=-1), logits, 0.0)
+def of_rows(
+    backend: Backend, function: Callable[..., Any], labels: Array, logits: Array, active: Array | None, form: str
+) -> Array:
+    """``function(labels=, logits=)``, one float for each row of logits, as [rows] in the compute dtype.
 
-
-def checked(backend: Backend, losses: Any, like: Array, form: str) -> Array:
-    """What a custom loss returned, if it is one float for each entry of ``like``, of the shape ``form`` in words."""
+    ``form`` is that shape in words. A row that does not count is handed over as zeros if it is not finite, so that a
+    mask masks here as well as it does in the built-in loss. Labels are left as they are.
+    """
+    if active is not None:
+        harmless = active | backend.all(backend.isfinite(logits), axis=-1)
+        logits = backend.where(backend.expand_dims(harmless, axis=-1), logits, 0.0)
+    losses = function(labels=labels, logits=logits)
     if not backend.owns(losses):
         raise ArgumentTypeError(
             "softmax_loss_function must return an array of the framework of its logits, "
             f"got a {type(losses).__qualname__}"
         )
-    is_open = shapes.custom_loss(backend.shape(losses), backend.shape(like)[0], form)  # type: ignore[index]  # rank 1
+    is_open = shapes.custom_loss(backend.shape(losses), backend.shape(logits)[0], form)  # type: ignore[index]  # rank 2
     dtypes.float_dtype("the result of softmax_loss_function", backend.dtype(losses))
-    if not is_open:
-        return losses
-    agree, (_, losses) = backend.sizes_agree([like, losses], shapes.custom_sizes_differ(form))
-    return backend.nan_unless(agree, losses)
+    if is_open:
+        # Leading sizes alone are compared, so the rows must have no other.
+        rows = backend.all(backend.isfinite(logits), axis=-1)
+        agree, (_, losses) = backend.sizes_agree([rows, losses], shapes.custom_sizes_differ(form))
+        losses = backend.nan_unless(agree, losses)
+    return backend.astype(losses, dtypes.compute_dtype(backend.dtype(logits)))
 
 
 def differentiated(call: Sequence, function: Callable[..., Any]) -> tuple[Array, Callable[[Array], Array]]:

@@ -164,9 +164,6 @@ def _are_small(steps: Steps) -> bool:
 
 def _custom(steps: Steps, step: int, function: Callable[..., Any]) -> Array:
     """The losses of one step from a caller's function, which gets the labels in the shape that they were given in."""
-    backend, labels = steps.call.backend, steps.targets[step]
-    active = steps.active[step]
+    backend, labels, active = steps.call.backend, steps.targets[step], steps.active[step]
     labels = backend.where(backend.reshape(active, backend.sizes(labels)), labels, 0)
-    losses = function(labels=labels, logits=custom_loss.finite_rows(backend, steps.logits[step], active))
-    losses = custom_loss.checked(backend, losses, active, "[batch]")
-    return backend.astype(losses, backend.dtype(steps.weights))
+    return custom_loss.of_rows(backend, function, labels, steps.logits[step], active, "[batch]")

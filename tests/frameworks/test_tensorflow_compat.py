@@ -190,3 +190,43 @@ late = tfa.seq2seq.SequenceLoss()
 print(isinstance(early, keras.losses.Loss), isinstance(late, keras.losses.Loss))
 """
     assert python(program).split()[-2:] == ["False", "True"]
+
+
+# --- soft targets in a graph ------------------------------------------------------------------------------------------
+
+SOFT = np.random.RandomState(4).dirichlet(np.ones(4), (6, 3)).astype("float32")
+LOGITS = np.random.RandomState(5).randn(6, 3, 4).astype("float32")
+OPEN = tf.TensorSpec([None, None, None])
+
+
+def soft_custom(labels, logits):
+    return -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
+
+
+def soft_graph(function):
+    loss = tfa.seq2seq.SequenceLoss(softmax_loss_function=function)
+    return tf.function(loss.__call__, input_signature=[OPEN, OPEN])
+
+
+@pytest.mark.parametrize("function", [None, soft_custom])
+def test_soft_targets_of_unknown_sizes(function):
+    expected = tfa.seq2seq.SequenceLoss()(SOFT, LOGITS)
+    np.testing.assert_allclose(soft_graph(function)(SOFT, LOGITS), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("function", [None, soft_custom])
+def test_soft_targets_whose_sizes_differ_when_the_graph_runs(function):
+    """As many entries are not enough: these are transposed."""
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the labels must have the shape of logits, but"):
+        soft_graph(function)(SOFT.transpose(1, 0, 2), LOGITS)
+
+
+@pytest.mark.parametrize("columns", [1, 4])
+def test_a_custom_loss_of_soft_targets_of_another_size(columns):
+    """Its rank is unknown while tracing; with as many columns as there are classes it looks like the labels."""
+
+    def function(labels, logits):
+        return tf.numpy_function(lambda z: z[:, :columns], [logits], tf.float32)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="softmax_loss_function must return one loss per token"):
+        soft_graph(function)(SOFT, LOGITS)
