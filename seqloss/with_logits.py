@@ -66,7 +66,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: Array, logits: Array, name:
     >>> import numpy as np
     >>> import seqloss
     >>> logits = np.log([[8.0, 1.0, 1.0], [1.0, 1.0, 2.0]])
-    >>> print(seqloss.sparse_softmax_cross_entropy_with_logits([0, 2], logits).round(4))
+    >>> print(seqloss.sparse_softmax_cross_entropy_with_logits(labels=[0, 2], logits=logits).round(4))
     [0.2231 0.6931]
     """
     options.scope_name("name", name)
@@ -142,12 +142,13 @@ def softmax_cross_entropy_with_logits(labels: Array, logits: Array, axis: int = 
     >>> import seqloss
     >>> logits = np.log([[8.0, 1.0, 1.0], [1.0, 1.0, 2.0]])
     >>> labels = [[1, 0, 0], [0.5, 0, 0.5]]
-    >>> print(seqloss.softmax_cross_entropy_with_logits(labels, logits).round(4))
+    >>> print(seqloss.softmax_cross_entropy_with_logits(labels=labels, logits=logits).round(4))
     [0.2231 1.0397]
 
     Classes along the first axis:
 
-    >>> print(seqloss.softmax_cross_entropy_with_logits(np.transpose(labels), logits.T, axis=0).round(4))
+    >>> columns = {"labels": np.transpose(labels), "logits": logits.T}
+    >>> print(seqloss.softmax_cross_entropy_with_logits(**columns, axis=0).round(4))
     [0.2231 1.0397]
     """
     options.scope_name("name", name)
@@ -218,7 +219,7 @@ def sigmoid_cross_entropy_with_logits(labels: Array, logits: Array, name: str | 
     >>> import numpy as np
     >>> import seqloss
     >>> logits = np.log([4.0, 1.0, 0.25])  # odds of 4 to 1, 1 to 1, 1 to 4
-    >>> print(seqloss.sigmoid_cross_entropy_with_logits([1, 1, 1], logits).round(4))
+    >>> print(seqloss.sigmoid_cross_entropy_with_logits(labels=[1, 1, 1], logits=logits).round(4))
     [0.2231 0.6931 1.6094]
     """
     options.scope_name("name", name)

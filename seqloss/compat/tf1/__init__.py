@@ -4,6 +4,7 @@ from numbers import Integral
 from typing import Any
 
 import seqloss
+from seqloss.compat import derived
 from seqloss.compat.tf1 import contrib, losses, nn
 from seqloss.core import dispatch, dtypes
 from seqloss.core.errors import UnreadableError
@@ -12,26 +13,18 @@ from seqloss.core.protocol import Array
 __all__ = ["contrib", "losses", "nn", "sequence_mask"]
 
 
+@derived.documented_by(seqloss.sequence_mask)
 def sequence_mask(
     lengths: Array, maxlen: Array | int | None = None, dtype: Any = "bool", name: str | None = None
 ) -> Array:
-    """:func:`seqloss.sequence_mask` in the signature of TensorFlow 1.15.
+    """As :func:`seqloss.sequence_mask`, in the signature of TensorFlow 1.15.
 
     Parameters
     ----------
-    lengths : array of shape [...]
-        As there.
     maxlen : int or array of shape [], optional
-        As there. An array must be of an integer dtype and readable, and is waited for.
-    dtype : str or dtype, default "bool"
-        As there.
+        As in :func:`seqloss.sequence_mask`. An array must be of an integer dtype and readable, and is waited for.
     name : str, optional
         Ignored.
-
-    Returns
-    -------
-    array of shape [..., maxlen]
-        The mask.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from typing import Any
 
 import seqloss
-from seqloss.compat import results
+from seqloss.compat import derived, results
 from seqloss.core import broadcasting, entropies, options, shapes
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
@@ -18,38 +18,15 @@ __all__ = [
 ]
 
 
-def compute_weighted_loss(
-    losses: Array,
-    weights: Array | float = 1.0,
-    scope: str | None = None,
-    loss_collection: Any = "losses",
-    reduction: str = Reduction.SUM_BY_NONZERO_WEIGHTS,
-) -> Array:
-    """:func:`seqloss.compute_weighted_loss` with the result in the dtype of losses.
+_like_losses = results.in_dtype_of("losses", __name__)
+_like_logits = results.in_dtype_of("logits", __name__)
 
-    Parameters
-    ----------
-    losses : array of shape [...]
-        As there.
-    weights : array or float, default 1.0
-        As there.
-    scope : str, optional
-        As there.
-    loss_collection : object, default "losses"
-        Ignored: there are no collections.
-    reduction : str, default Reduction.SUM_BY_NONZERO_WEIGHTS
-        As there.
-
-    Returns
-    -------
-    array
-        The loss.
-    """
-    return results.like(
-        "losses", losses, seqloss.compute_weighted_loss(losses, weights, scope, loss_collection, reduction)
-    )
+compute_weighted_loss = _like_losses(seqloss.compute_weighted_loss)
+sigmoid_cross_entropy = _like_logits(seqloss.sigmoid_cross_entropy)
+sparse_softmax_cross_entropy = _like_logits(seqloss.sparse_softmax_cross_entropy)
 
 
+@derived.documented_by(seqloss.softmax_cross_entropy)
 def softmax_cross_entropy(
     onehot_labels: Array,
     logits: Array,
@@ -59,33 +36,12 @@ def softmax_cross_entropy(
     loss_collection: Any = "losses",
     reduction: str = Reduction.SUM_BY_NONZERO_WEIGHTS,
 ) -> Array:
-    """:func:`seqloss.softmax_cross_entropy` with TensorFlow's gradient, and the result in the dtype of the logits.
-
-    Parameters
-    ----------
-    onehot_labels : array of shape [..., classes]
-        As there.
-    logits : array of shape [..., classes]
-        As there.
-    weights : array or float, default 1.0
-        As there.
-    label_smoothing : float, default 0
-        As there.
-    scope : str, optional
-        As there.
-    loss_collection : object, default "losses"
-        Ignored: there are no collections.
-    reduction : str, default Reduction.SUM_BY_NONZERO_WEIGHTS
-        As there.
-
-    Returns
-    -------
-    array
-        The loss, in nats.
+    """As :func:`seqloss.softmax_cross_entropy`, with TensorFlow's gradient, and the result in the dtype of logits.
 
     Notes
     -----
-    The gradient to a row of logits is ``softmax(logits) - labels``, whatever the labels add up to.
+    The gradient to a row of logits is ``softmax(logits) - labels``, whatever the labels add up to. All others, and what
+    holds under tracing, are those of :func:`seqloss.softmax_cross_entropy`.
     """
     options.reduction_key(reduction)
     options.scope_name("scope", scope)
@@ -101,76 +57,3 @@ def softmax_cross_entropy(
             call, labels, smoothing=label_smoothing, broadcasts=False, tf_gradient=True, stop_labels=True
         )
         return entropies.in_dtype_of_logits(call, call.guard(broadcasting.reduced(call, losses, given, reduction)))
-
-
-def sparse_softmax_cross_entropy(
-    labels: Array,
-    logits: Array,
-    weights: Array | float = 1.0,
-    scope: str | None = None,
-    loss_collection: Any = "losses",
-    reduction: str = Reduction.SUM_BY_NONZERO_WEIGHTS,
-) -> Array:
-    """:func:`seqloss.sparse_softmax_cross_entropy` with the result in the dtype of the logits.
-
-    Parameters
-    ----------
-    labels : array
-        As there.
-    logits : array of shape [..., classes]
-        As there.
-    weights : array or float, default 1.0
-        As there.
-    scope : str, optional
-        As there.
-    loss_collection : object, default "losses"
-        Ignored: there are no collections.
-    reduction : str, default Reduction.SUM_BY_NONZERO_WEIGHTS
-        As there.
-
-    Returns
-    -------
-    array
-        The loss, in nats.
-    """
-    result = seqloss.sparse_softmax_cross_entropy(labels, logits, weights, scope, loss_collection, reduction)
-    return results.like("logits", logits, result)
-
-
-def sigmoid_cross_entropy(
-    multi_class_labels: Array,
-    logits: Array,
-    weights: Array | float = 1.0,
-    label_smoothing: float = 0,
-    scope: str | None = None,
-    loss_collection: Any = "losses",
-    reduction: str = Reduction.SUM_BY_NONZERO_WEIGHTS,
-) -> Array:
-    """:func:`seqloss.sigmoid_cross_entropy` with the result in the dtype of the logits.
-
-    Parameters
-    ----------
-    multi_class_labels : array of shape [...]
-        As there.
-    logits : array of shape [..., classes]
-        As there.
-    weights : array or float, default 1.0
-        As there.
-    label_smoothing : float, default 0
-        As there.
-    scope : str, optional
-        As there.
-    loss_collection : object, default "losses"
-        Ignored: there are no collections.
-    reduction : str, default Reduction.SUM_BY_NONZERO_WEIGHTS
-        As there.
-
-    Returns
-    -------
-    array
-        The loss, in nats.
-    """
-    result = seqloss.sigmoid_cross_entropy(
-        multi_class_labels, logits, weights, label_smoothing, scope, loss_collection, reduction
-    )
-    return results.like("logits", logits, result)

@@ -1,24 +1,17 @@
 """``tf.nn`` of TensorFlow 1.15: cross entropies, sampled losses and candidate samplers."""
 
+from collections.abc import Callable
 from numbers import Integral
-from typing import Any
+from typing import Any, ParamSpec
 
 import seqloss
-from seqloss.compat import results
-from seqloss.compat.tf1.sampled import (
-    all_candidate_sampler,
-    compute_accidental_hits,
-    fixed_unigram_candidate_sampler,
-    learned_unigram_candidate_sampler,
-    log_uniform_candidate_sampler,
-    nce_loss,
-    sampled_softmax_loss,
-    uniform_candidate_sampler,
-)
-from seqloss.core import entropies, options
+from seqloss import samplers
+from seqloss.compat import derived, results
+from seqloss.core import dispatch, entropies, options
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, OptionError
 from seqloss.core.protocol import Array
+from seqloss.samplers import SampledValues, compute_accidental_hits
 
 __all__ = [
     "all_candidate_sampler",
@@ -36,32 +29,25 @@ __all__ = [
     "weighted_cross_entropy_with_logits",
 ]
 
+P = ParamSpec("P")
 
+
+@derived.documented_by(seqloss.sparse_softmax_cross_entropy_with_logits)
 def sparse_softmax_cross_entropy_with_logits(
     _sentinel: None = None, labels: Array | None = None, logits: Array | None = None, name: str | None = None
 ) -> Array:
-    """:func:`seqloss.sparse_softmax_cross_entropy_with_logits` with the result in the dtype of the logits.
+    """As :func:`seqloss.sparse_softmax_cross_entropy_with_logits`, with the result in the dtype of logits.
 
     Parameters
     ----------
     _sentinel : None
         Keeps labels and logits from being passed by position.
-    labels : array
-        As there, by keyword.
-    logits : array of shape [..., classes]
-        As there, by keyword.
-    name : str, optional
-        As there.
-
-    Returns
-    -------
-    array
-        The losses, in nats.
     """
     _by_keyword("sparse_softmax_cross_entropy_with_logits", _sentinel)
     return results.like("logits", logits, seqloss.sparse_softmax_cross_entropy_with_logits(labels, logits, name))
 
 
+@derived.documented_by(seqloss.softmax_cross_entropy_with_logits)
 def softmax_cross_entropy_with_logits(
     _sentinel: None = None,
     labels: Array | None = None,
@@ -70,54 +56,37 @@ def softmax_cross_entropy_with_logits(
     name: str | None = None,
     axis: int | None = None,
 ) -> Array:
-    """:func:`softmax_cross_entropy_with_logits_v2` without a gradient to labels.
+    """As :func:`softmax_cross_entropy_with_logits_v2`, without a gradient to labels.
 
     Parameters
     ----------
     _sentinel : None
         Keeps labels and logits from being passed by position.
-    labels : array
-        As there, by keyword.
-    logits : array of shape [..., classes]
-        As there, by keyword.
+    axis : int, optional
+        As in :func:`softmax_cross_entropy_with_logits_v2`.
     dim : int, default -1
         Another name of axis.
-    name : str, optional
-        As there.
-    axis : int, optional
-        The axis of the classes.
 
-    Returns
-    -------
-    array
-        The losses, in nats.
+    Notes
+    -----
+    The gradient to a row of logits is ``softmax(logits) - labels``, whatever the labels add up to.
     """
     _by_keyword("softmax_cross_entropy_with_logits", _sentinel)
     return _soft(labels, logits, _axis(axis, None if _is_default(dim) else dim), name, stop_labels=True)
 
 
+@derived.documented_by(seqloss.softmax_cross_entropy_with_logits)
 def softmax_cross_entropy_with_logits_v2(
     labels: Array, logits: Array, axis: int | None = None, name: str | None = None, dim: int | None = None
 ) -> Array:
-    """:func:`seqloss.softmax_cross_entropy_with_logits` with TensorFlow's gradient and result dtype.
+    """As :func:`seqloss.softmax_cross_entropy_with_logits`, with TensorFlow's gradient and result dtype.
 
     Parameters
     ----------
-    labels : array
-        As there.
-    logits : array of shape [..., classes]
-        As there.
     axis : int, optional
-        As there.
-    name : str, optional
-        As there.
+        The axis of the classes, the last one unless given; negative ones count from the end.
     dim : int, optional
         Another name of axis.
-
-    Returns
-    -------
-    array
-        The losses, in nats, in the dtype of the logits.
 
     Notes
     -----
@@ -137,31 +106,22 @@ def _soft(labels: Any, logits: Any, axis: int, name: str | None, *, stop_labels:
         return entropies.in_dtype_of_logits(call, call.guard(losses))
 
 
+@derived.documented_by(seqloss.sigmoid_cross_entropy_with_logits)
 def sigmoid_cross_entropy_with_logits(
     _sentinel: None = None, labels: Array | None = None, logits: Array | None = None, name: str | None = None
 ) -> Array:
-    """:func:`seqloss.sigmoid_cross_entropy_with_logits` with the result in the dtype of the logits.
+    """As :func:`seqloss.sigmoid_cross_entropy_with_logits`, with the result in the dtype of logits.
 
     Parameters
     ----------
     _sentinel : None
         Keeps labels and logits from being passed by position.
-    labels : array
-        As there, by keyword.
-    logits : array of shape [..., classes]
-        As there, by keyword.
-    name : str, optional
-        As there.
-
-    Returns
-    -------
-    array
-        The losses, in nats.
     """
     _by_keyword("sigmoid_cross_entropy_with_logits", _sentinel)
     return results.like("logits", logits, seqloss.sigmoid_cross_entropy_with_logits(labels, logits, name))
 
 
+@derived.documented_by(seqloss.weighted_cross_entropy_with_logits)
 def weighted_cross_entropy_with_logits(
     labels: Array | None = None,
     logits: Array | None = None,
@@ -169,25 +129,12 @@ def weighted_cross_entropy_with_logits(
     name: str | None = None,
     targets: Array | None = None,
 ) -> Array:
-    """:func:`seqloss.weighted_cross_entropy_with_logits` with the result in the dtype of the logits.
+    """As :func:`seqloss.weighted_cross_entropy_with_logits`, with the result in the dtype of logits.
 
     Parameters
     ----------
-    labels : array
-        As there.
-    logits : array of shape [..., classes]
-        As there.
-    pos_weight : array or float
-        As there, but required.
-    name : str, optional
-        As there.
     targets : array, optional
         Another name of labels.
-
-    Returns
-    -------
-    array
-        The losses, in nats.
     """
     if labels is not None and targets is not None:
         raise OptionError("labels and targets are two names of one argument; pass labels alone")
@@ -214,3 +161,82 @@ def _axis(axis: int | None, dim: int | None) -> int:
     if axis is not None:
         return axis
     return -1 if dim is None else dim
+
+
+@derived.documented_by(seqloss.sampled_softmax_loss)
+def sampled_softmax_loss(
+    weights: Array | list[Array] | tuple[Array, ...],
+    biases: Array | list[Array] | tuple[Array, ...],
+    labels: Array,
+    inputs: Array,
+    num_sampled: int,
+    num_classes: int,
+    num_true: int = 1,
+    sampled_values: tuple[Array, Array, Array] | None = None,
+    remove_accidental_hits: bool = True,
+    partition_strategy: str = "mod",
+    name: str = "sampled_softmax_loss",
+    seed: Any = None,
+) -> Array:
+    """As :func:`seqloss.sampled_softmax_loss`, with the result in the dtype of inputs.
+
+    Parameters
+    ----------
+    name : str, default "sampled_softmax_loss"
+        As in :func:`seqloss.sampled_softmax_loss`.
+    """
+    given = weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values
+    result = seqloss.sampled_softmax_loss(*given, remove_accidental_hits, partition_strategy, name, seed)
+    return results.like("inputs", inputs, result)
+
+
+@derived.documented_by(seqloss.nce_loss)
+def nce_loss(
+    weights: Array | list[Array] | tuple[Array, ...],
+    biases: Array | list[Array] | tuple[Array, ...],
+    labels: Array,
+    inputs: Array,
+    num_sampled: int,
+    num_classes: int,
+    num_true: int = 1,
+    sampled_values: tuple[Array, Array, Array] | None = None,
+    remove_accidental_hits: bool = False,
+    partition_strategy: str = "mod",
+    name: str = "nce_loss",
+) -> Array:
+    """As :func:`seqloss.nce_loss`, with the result in the dtype of inputs.
+
+    Parameters
+    ----------
+    name : str, default "nce_loss"
+        As in :func:`seqloss.nce_loss`.
+    """
+    given = weights, biases, labels, inputs, num_sampled, num_classes, num_true, sampled_values
+    result = seqloss.nce_loss(*given, remove_accidental_hits, partition_strategy, name)
+    return results.like("inputs", inputs, result)
+
+
+def _with_float32_counts(sampler: Callable[P, SampledValues]) -> Callable[P, SampledValues]:
+    @derived.stand_in(sampler, __name__, _FLOAT32_COUNTS)
+    def function(*args: P.args, **kwargs: P.kwargs) -> SampledValues:
+        sampled, *counts = sampler(*args, **kwargs)
+        facts = dispatch.argument("sampled", sampled).facts
+        return SampledValues(sampled, *(facts.astype(count, "float32") for count in counts))
+
+    return function
+
+
+_FLOAT32_COUNTS = """with expected counts in float32.
+
+Returns
+-------
+SampledValues
+    ``sampled`` int64 [num_sampled], ``true_expected`` float32 [batch, num_true] and ``sampled_expected`` float32
+    [num_sampled] in the framework of true_classes. JAX without x64 narrows the ids to 32 bits.
+"""
+
+all_candidate_sampler = _with_float32_counts(samplers.all_candidate_sampler)
+fixed_unigram_candidate_sampler = _with_float32_counts(samplers.fixed_unigram_candidate_sampler)
+learned_unigram_candidate_sampler = _with_float32_counts(samplers.learned_unigram_candidate_sampler)
+log_uniform_candidate_sampler = _with_float32_counts(samplers.log_uniform_candidate_sampler)
+uniform_candidate_sampler = _with_float32_counts(samplers.uniform_candidate_sampler)

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import seqloss
-from seqloss.compat import loss_class, results, soft_sequence
+from seqloss.compat import derived, loss_class, results, soft_sequence
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
 
 __all__ = ["SequenceLoss", "sequence_loss"]
 
 
+@derived.documented_by(seqloss.sequence_loss)
 def sequence_loss(
     logits: Array,
     targets: Array,
@@ -22,32 +23,16 @@ def sequence_loss(
     softmax_loss_function: Callable[..., Array] | None = None,
     name: str | None = None,
 ) -> Array:
-    """Weighted cross entropy of a batch of sequences, against class ids or against a distribution for each token.
-
-    With class ids it is :func:`seqloss.sequence_loss`. With targets y of three axes the token losses are ::
-
-        nll[b, t] = sum_j y[b, t, j] * (log(sum_k exp(logits[b, t, k])) - logits[b, t, j])
+    """As :func:`seqloss.sequence_loss`, but targets may be a distribution for each token, and weights are required.
 
     Parameters
     ----------
-    logits : array of shape [batch, time, classes]
-        Unnormalised log probabilities, bfloat16, float16, float32 or float64.
     targets : array of shape [batch, time] or [batch, time, classes]
         Class ids of any integer dtype; or one-hot or soft labels of any float, integer or bool dtype and any sum.
     weights : array of shape [batch, time]
         The weight of each token, of any float, integer or bool dtype.
-    average_across_timesteps : bool, default True
-        As in :func:`seqloss.sequence_loss`.
-    average_across_batch : bool, default True
-        As in :func:`seqloss.sequence_loss`.
-    sum_over_timesteps : bool, default False
-        As in :func:`seqloss.sequence_loss`.
-    sum_over_batch : bool, default False
-        As in :func:`seqloss.sequence_loss`.
     softmax_loss_function : callable, optional
         As in :func:`seqloss.sequence_loss`. With targets of three axes its labels are [batch * time, classes].
-    name : str, optional
-        As in :func:`seqloss.sequence_loss`.
 
     Returns
     -------
@@ -63,12 +48,16 @@ def sequence_loss(
 
     Notes
     -----
+    With targets y of three axes the token losses are ::
+
+        nll[b, t] = sum_j y[b, t, j] * (log(sum_k exp(logits[b, t, k])) - logits[b, t, j])
+
     Gradients flow to logits and weights, and to targets of three axes. That of the logits is
     ``softmax(logits) - targets``, whatever the targets of a token add up to, as in TensorFlow; it is the derivative of
     the loss only where they add up to 1.
 
-    Under tracing the rules are those of :func:`seqloss.sequence_loss`. Targets of unknown rank are taken for class
-    ids.
+    Reductions, and what holds under tracing, are those of :func:`seqloss.sequence_loss`. Targets of unknown rank are
+    taken for class ids.
 
     References
     ----------

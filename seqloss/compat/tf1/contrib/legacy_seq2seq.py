@@ -13,79 +13,10 @@ from seqloss.core.protocol import Array
 __all__ = ["model_with_buckets", "sequence_loss", "sequence_loss_by_example"]
 
 
-def sequence_loss_by_example(
-    logits: Sequence[Array],
-    targets: Sequence[Array],
-    weights: Sequence[Array],
-    average_across_timesteps: bool = True,
-    softmax_loss_function: Callable[..., Array] | None = None,
-    name: str | None = None,
-) -> Array:
-    """:func:`seqloss.sequence_loss_by_example` with the result in the dtype of the logits.
+_like_logits = results.in_dtype_of("logits[0]", __name__)
 
-    Parameters
-    ----------
-    logits : list or tuple of arrays of shape [batch, classes]
-        As there.
-    targets : list or tuple of arrays with batch entries
-        As there.
-    weights : list or tuple of arrays of shape [batch], or of numbers
-        As there.
-    average_across_timesteps : bool, default True
-        As there.
-    softmax_loss_function : callable, optional
-        As there.
-    name : str, optional
-        As there.
-
-    Returns
-    -------
-    array of shape [batch]
-        The losses, in nats.
-    """
-    result = legacy.sequence_loss_by_example(
-        logits, targets, weights, average_across_timesteps, softmax_loss_function, name
-    )
-    return results.like("logits[0]", logits[0], result)
-
-
-def sequence_loss(
-    logits: Sequence[Array],
-    targets: Sequence[Array],
-    weights: Sequence[Array],
-    average_across_timesteps: bool = True,
-    average_across_batch: bool = True,
-    softmax_loss_function: Callable[..., Array] | None = None,
-    name: str | None = None,
-) -> Array:
-    """:func:`seqloss.legacy.sequence_loss` with the result in the dtype of the logits.
-
-    Parameters
-    ----------
-    logits : list or tuple of arrays of shape [batch, classes]
-        As there.
-    targets : list or tuple of arrays with batch entries
-        As there.
-    weights : list or tuple of arrays of shape [batch], or of numbers
-        As there.
-    average_across_timesteps : bool, default True
-        As there.
-    average_across_batch : bool, default True
-        As there.
-    softmax_loss_function : callable, optional
-        As there.
-    name : str, optional
-        As there.
-
-    Returns
-    -------
-    array of shape []
-        The loss, in nats.
-    """
-    result = legacy.sequence_loss(
-        logits, targets, weights, average_across_timesteps, average_across_batch, softmax_loss_function, name
-    )
-    return results.like("logits[0]", logits[0], result)
+sequence_loss = _like_logits(legacy.sequence_loss)
+sequence_loss_by_example = _like_logits(legacy.sequence_loss_by_example)
 
 
 def model_with_buckets(

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import seqloss
-from seqloss.compat import loss_class, results
+from seqloss.compat import derived, loss_class, results
 from seqloss.core import options
 from seqloss.core.protocol import Array
 
 __all__ = ["SequenceLoss", "sequence_loss"]
 
 
+@derived.documented_by(seqloss.sequence_loss)
 def sequence_loss(
     logits: Array,
     targets: Array,
@@ -22,33 +23,16 @@ def sequence_loss(
     softmax_loss_function: Callable[..., Array] | None = None,
     name: str | None = None,
 ) -> Array:
-    """:func:`seqloss.sequence_loss` with the rules of TensorFlow 1.15 for weights, flags and dtypes.
+    """As :func:`seqloss.sequence_loss`, with the rules of TensorFlow 1.15 for weights, flags and dtypes.
 
     Parameters
     ----------
-    logits : array of shape [batch, time, classes]
-        As there.
-    targets : array of shape [batch, time]
-        As there.
     weights : array of shape [batch, time]
-        As there, but required.
-    average_across_timesteps : bool, default True
-        As there.
-    average_across_batch : bool, default True
-        As there.
+        As in :func:`seqloss.sequence_loss`, but required.
     sum_over_timesteps : bool, default False
-        As there, but ignored where only the batch is averaged.
+        As in :func:`seqloss.sequence_loss`, but ignored where only the batch is averaged.
     sum_over_batch : bool, default False
-        As there, but ignored where only the timesteps are averaged.
-    softmax_loss_function : callable, optional
-        As there.
-    name : str, optional
-        As there.
-
-    Returns
-    -------
-    array
-        The loss, in nats, in the dtype of logits.
+        As in :func:`seqloss.sequence_loss`, but ignored where only the timesteps are averaged.
 
     Raises
     ------
@@ -56,6 +40,10 @@ def sequence_loss(
         If weights is None, or a flag is not a bool. (The old function took any number for a flag.)
     SeqlossError
         And what :func:`seqloss.sequence_loss` raises.
+
+    Notes
+    -----
+    Reductions, gradients, and what holds under tracing, are those of :func:`seqloss.sequence_loss`.
 
     References
     ----------
