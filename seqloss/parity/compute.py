@@ -1,12 +1,12 @@
 """The computation of one backend, in a process of its own."""
 
-import importlib
 import time
 from typing import Any
 
 import numpy as np
 
 import seqloss
+from seqloss.commands import backends
 from seqloss.core import dispatch, dtypes
 from seqloss.core.protocol import Array, Backend
 from seqloss.parity.functions import DEFAULT, FUNCTIONS
@@ -18,7 +18,7 @@ def compute(
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """What the backend makes of the inputs: facts about it, and its results as NumPy arrays."""
     function, exact = options["function"], options["exact"]
-    module = importlib.import_module(framework)
+    version = backends.version(framework)
     backend = dispatch.load(framework)
     given = {name: backend.asarray(value) for name, value in inputs.items()}
 
@@ -35,7 +35,7 @@ def compute(
     is_default = function == DEFAULT
     results = _results(backend, given, exact) if is_default else _value_and_gradients(function, backend, given)
     facts = {
-        "version": str(getattr(module, "__version__", "unknown")),
+        "version": version,
         "device": _device(backend, next(iter(results.values()))),
         "seconds": seconds,
         "dtypes": {name: backend.dtype(value) for name, value in results.items()},
