@@ -10,10 +10,11 @@ from seqloss.core.errors import ArgumentTypeError, BackendError, OptionError
 from seqloss.testing import frameworks
 from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.conventions import Conventions
+from seqloss.testing.check.finding import Finding
 from seqloss.testing.check.judging import findings, not_asked
 from seqloss.testing.check.known import known, whole
 from seqloss.testing.check.resolving import resolve
-from seqloss.testing.check.result import Finding, LossCheck
+from seqloss.testing.check.result import LossCheck
 from seqloss.testing.check.subjects import subject
 from seqloss.testing.check.text import option
 from seqloss.testing.check.trying import try_out
