@@ -27,6 +27,8 @@ ROWS = [
      "[1, 3, 2]; flatten the batch"),
     ("columns", {"num_true": 3}, "ShapeError", "true_classes must have num_true = 3 columns, got [3, 2]; pass "
      "num_true=2"),
+    ("fewer columns", {"num_true": 1}, "ShapeError", "true_classes must have num_true = 1 columns, got [3, 2]; pass "
+     "num_true=2"),
     ("floats", {"true_classes": FLOATS}, "DTypeError", "true_classes must be integer class ids, got float32; cast them "
      "to int64"),
     ("bools", {"true_classes": TRUE > 1}, "DTypeError", "true_classes must be integer class ids, got bool; cast them "
