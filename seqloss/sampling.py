@@ -3,9 +3,9 @@
 from typing import Any
 
 from seqloss import samplers
+from seqloss.core import options
 from seqloss.core.protocol import Array
 from seqloss.core.sampled import arguments, logits
-from seqloss.samplers import checks
 
 
 def sampled_softmax_loss(
@@ -266,11 +266,11 @@ def _options(
     num_sampled: Any, num_classes: Any, num_true: Any, removes_hits: Any, strategy: Any, name: Any, subtracts: Any
 ) -> arguments.Options:
     numbers = {"num_sampled": num_sampled, "num_classes": num_classes, "num_true": num_true}
-    sampled, classes, true = [checks.integer(key, value, 1) for key, value in numbers.items()]
-    checks.scope(name)
-    options = arguments.Options(sampled, classes, true, removes_hits, strategy, subtracts)
-    arguments.check_options(options)
-    return options
+    sampled, classes, true = [options.integer(key, value, 1) for key, value in numbers.items()]
+    options.scope_name("name", name)
+    checked = arguments.Options(sampled, classes, true, removes_hits, strategy, subtracts)
+    arguments.check_options(checked)
+    return checked
 
 
 def _drawn(given: arguments.Given, options: arguments.Options, seed: Any, sampled_values: Any) -> Any:

@@ -586,6 +586,23 @@ def test_arguments_that_make_no_sense(given, error, text):
 
 
 @pytest.mark.parametrize(
+    "module, backend",
+    [("torch.nn", "torch"), ("optax.losses", "jax"), ("flax.training", "jax"), ("keras.src", "tensorflow")],
+)
+def test_the_framework_of_a_package_is_known(monkeypatch, module, backend):
+    def loss(logits, targets, weights):
+        """Of whatever module."""
+
+    def missing(name):
+        raise ImportError(f"no {name}")
+
+    monkeypatch.setattr(frameworks, "load", missing)
+    loss.__module__ = module
+    with pytest.raises(seqloss.BackendError, match=f"^{backend} cannot be imported: no {backend}; "):
+        check_loss(loss)
+
+
+@pytest.mark.parametrize(
     "name, text",
     [
         ("seqloss.sequence_loss", "is named as package.module:function, .*; is it 'seqloss:sequence_loss'?"),

@@ -22,9 +22,12 @@ def batch():
     return {"logits": z, "targets": y, "weights": w.astype("float64")}, nll[w].mean()
 
 
-@pytest.mark.parametrize("name", ["softmax_cross_entropy", "legacy.sequence_loss", "nce_loss"])
+@pytest.mark.parametrize("name", ["sigmoid_cross_entropy", "legacy.sequence_loss", "nce_loss"])
 def test_parity_of_gradients_by_autodiff(framework_name, capsys, monkeypatch, name):
-    """Of three functions with inputs of each kind; all others are in the table of families too."""
+    """Of three functions with inputs of each kind: labels that are integers, lists, and numbers beside the arrays.
+
+    All others are in the table of families too.
+    """
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     status = main(["parity", "--backends", framework_name, "--json", "--function", name])
     (line,) = json.loads(capsys.readouterr().out)["backends"]

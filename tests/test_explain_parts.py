@@ -58,14 +58,15 @@ def test_micro_batches_of_any_sizes():
     "error, match, arguments, options",
     [
         (ShapeError, r"mine has the shape \[2\]", (np.ones(2), 1.0), {}),
-        (DTypeError, "theirs is of dtype complex128", (1.0, np.complex128(1)), {}),
+        (DTypeError, "theirs must be a float, integer or bool array, got complex128", (1.0, np.complex128(1)), {}),
+        (DTypeError, "mine is of dtype bool; expected a real number", (True, 1.0), {}),
         (ShapeError, r"expected \[batch, time, classes\]", (1.0, 2.0, (np.ones((2, 3)), np.ones((2, 3), int))), {}),
         (ShapeError, r"targets have the shape \[3, 2\]", (1.0, 2.0, (np.ones((2, 3, 4)), np.ones((3, 2), int))), {}),
         (DTypeError, "targets are of dtype float64", (1.0, 2.0, (np.ones((2, 3, 4)), np.ones((2, 3)))), {}),
         (DTypeError, "logits are of dtype int64", (1.0, 2.0, (np.ones((2, 3, 4), int), np.ones((2, 3), int))), {}),
         (
             DTypeError,
-            "weights are of",
+            "weights must be a float, integer or bool array",
             (1.0, 2.0, (np.ones((2, 3, 4)), np.ones((2, 3), int), np.ones((2, 3)) * 1j)),
             {},
         ),
@@ -145,3 +146,13 @@ def test_half_precision_sums(dtype, rounded):
 )
 def test_a_number_shows_where_it_comes_from(value, kind):
     assert digits.number("mine", value).kind == kind
+
+
+def test_arrays_of_a_framework_are_read_in_their_own_dtype(framework):
+    dtype = "bfloat16" if "bfloat16" in framework.DTYPES else "float16"
+    given = [framework.array(batch().logits, dtype), framework.array(batch().targets)]
+    grid, name = inputs.read(given)
+    assert name == dtype
+    np.testing.assert_array_equal(grid.logits, framework.to_numpy(given[0]))
+    loss = framework.array(np.array(0.1), dtype)
+    assert digits.number("mine", loss)[:2] == (framework.to_numpy(loss), dtype)

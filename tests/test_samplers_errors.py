@@ -21,11 +21,13 @@ TO_INT = "convert it with int(...)"
 ROWS = [
     ("no array", {"true_classes": None}, "ArgumentTypeError", "true_classes is None, not an array; pass an array of "
      "numpy, torch, tensorflow, jax, or a list of numbers"),
-    ("vector", {"true_classes": TRUE[:, 0]}, "ShapeError", "true_classes must be a matrix [batch, num_true], got [3]; "
-     "add the axis of the true classes, as in true_classes[:, None]"),
-    ("rank 3", {"true_classes": TRUE[None]}, "ShapeError", "true_classes must be a matrix [batch, num_true], got "
-     "[1, 3, 2]"),
+    ("vector", {"true_classes": TRUE[:, 0]}, "ShapeError", "true_classes must have the shape [batch, num_true], got "
+     "[3]; add the axis of the true classes, as in true_classes[:, None]"),
+    ("rank 3", {"true_classes": TRUE[None]}, "ShapeError", "true_classes must have the shape [batch, num_true], got "
+     "[1, 3, 2]; flatten the batch"),
     ("columns", {"num_true": 3}, "ShapeError", "true_classes must have num_true = 3 columns, got [3, 2]; pass "
+     "num_true=2"),
+    ("fewer columns", {"num_true": 1}, "ShapeError", "true_classes must have num_true = 1 columns, got [3, 2]; pass "
      "num_true=2"),
     ("floats", {"true_classes": FLOATS}, "DTypeError", "true_classes must be integer class ids, got float32; cast them "
      "to int64"),
@@ -145,7 +147,8 @@ WAYS = {
 }
 UNREADABLE = (
     "{} have no values yet (traced, batched, or without storage), but candidates are drawn on the host; "
-    "draw them outside of the compiled function and pass sampled_values to it"
+    "draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, and pass them as "
+    "sampled_values"
 )
 
 

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -96,6 +97,11 @@ def is_installed(framework: str) -> bool:
 def install(framework: str) -> str:
     """The command that adds a framework: by itself, because no index has this package with its extras."""
     return f"pip install {framework}"
+
+
+def version(framework: str) -> str:
+    """What the framework says, which is imported: only in a process of its own."""
+    return str(getattr(import_module(framework), "__version__", "unknown"))
 
 
 @contextmanager

@@ -5,11 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import dispatch
 from seqloss.core.errors import OptionError
-
-# Packages whose losses are of another framework than their name says.
-_FRAMEWORKS = {"optax": "jax", "flax": "jax", "keras": "tensorflow"}
+from seqloss.testing import frameworks
 
 
 def framework(name: str) -> str | None:
@@ -17,9 +14,9 @@ def framework(name: str) -> str | None:
     package = name.partition(":")[0].partition(".")[0]
     if package == "seqloss":
         return None
-    found = _FRAMEWORKS.get(package, package)
-    if found not in dispatch.BUILTIN:
-        known = ", ".join(dispatch.BUILTIN)
+    found = frameworks.of_package(package)
+    if found is None:
+        known = ", ".join(frameworks.NAMES)
         raise OptionError(f"the framework of {name} is not known; add --backends with one of {known}")
     return found
 

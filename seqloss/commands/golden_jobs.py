@@ -1,14 +1,13 @@
 """What ``golden`` does in the process of a backend."""
 
 import functools
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import seqloss
-from seqloss.commands import functions
+from seqloss.commands import backends, functions
 from seqloss.commands.golden_paths import check_free
 from seqloss.commands.worker import describe
 from seqloss.core import dispatch
@@ -23,7 +22,7 @@ Facts = dict[str, Any]
 
 def record(framework: str, inputs: dict[str, Array], options: dict[str, Any]) -> tuple[Facts, dict[str, Array]]:
     """Compute and write a golden file."""
-    module = importlib.import_module(framework)
+    version = backends.version(framework)
     with precision(framework, [x.dtype for x in inputs.values()]):
         given = {name: placed(framework, name, x, options["dtypes"].get(name)) for name, x in inputs.items()}
         results = _computed(given, options["flags"])
@@ -39,7 +38,7 @@ def record(framework: str, inputs: dict[str, Array], options: dict[str, Any]) ->
     roles = {**dict.fromkeys(written.inputs, "input"), **dict.fromkeys(written.results, "result")}
     shapes = {name: list(x.shape) for name, x in {**written.inputs, **written.results}.items()}
     arrays = {name: {"role": roles[name], "dtype": written.dtypes[name], "shape": shapes[name]} for name in roles}
-    return {"path": str(path), "version": str(getattr(module, "__version__", "unknown")), "arrays": arrays}, {}
+    return {"path": str(path), "version": version, "arrays": arrays}, {}
 
 
 def _computed(given: dict[str, Array], flags: dict[str, Any]) -> dict[str, Array]:
@@ -52,7 +51,7 @@ def _computed(given: dict[str, Array], flags: dict[str, Any]) -> dict[str, Array
 
 def check(framework: str, inputs: dict[str, Array], options: dict[str, Any]) -> tuple[Facts, dict[str, Array]]:
     """Compare each golden file; one that says no more than that it cannot be compared hides no other."""
-    module = importlib.import_module(framework)
+    version = backends.version(framework)
     called = options["compute"]
     compute = None if called is None else _caught(functions.imported(called))
     files: dict[str, Any] = {}
@@ -70,7 +69,7 @@ def check(framework: str, inputs: dict[str, Array], options: dict[str, Any]) -> 
             files[path] = {"results": {name: {**c.as_dict(), "report": c.report()} for name, (c, _) in found.items()}}
             if options["figures"]:
                 distances |= {f"{number}.{name}": _distances(*both) for name, both in found.items()}
-    return {"version": str(getattr(module, "__version__", "unknown")), "files": files}, distances
+    return {"version": version, "files": files}, distances
 
 
 class _RaisedError(Exception):

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from seqloss.commands import backends
+
 Module = Any
 Facts = dict[str, Any]
 
@@ -17,7 +19,7 @@ def probe(framework: str, inputs: dict[str, Any], options: dict[str, Any]) -> tu
     seconds = time.perf_counter() - started
     loss = _loss(framework)
     facts = {
-        "version": str(getattr(module, "__version__", "unknown")),
+        "version": backends.version(framework),
         "import_seconds": seconds,
         "loss": loss,
         "works": abs(loss - math.log(2)) < 1e-6,

@@ -1,10 +1,9 @@
 """What ``selftest`` does in the process of a backend."""
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from seqloss.commands import functions, steps
+from seqloss.commands import backends, functions, steps
 from seqloss.testing import check as checking
 from seqloss.testing.check.text import numbers, plain
 
@@ -13,8 +12,7 @@ Facts = dict[str, Any]
 
 def check(framework: str, inputs: dict[str, Any], options: dict[str, Any]) -> tuple[Facts, dict[str, Any]]:
     """Import the loss and ask it; the findings, of which each invariant's are told at once."""
-    module = importlib.import_module(framework)
-    version = str(getattr(module, "__version__", "unknown"))
+    version = backends.version(framework)
     conventions = options["conventions"] or {}
     if "arguments" in conventions:
         conventions["arguments"] = tuple(conventions["arguments"])

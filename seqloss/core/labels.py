@@ -7,7 +7,8 @@ are free everywhere.
 
 from typing import Any
 
-from seqloss.core.errors import LabelError, UnreadableError
+from seqloss.core import dtypes
+from seqloss.core.errors import DTypeError, LabelError, UnreadableError
 from seqloss.core.protocol import SMALLEST_ACTIVE, Argument
 
 TOO_LARGE = "labels count from 0; is the vocabulary larger than the last axis of logits?"
@@ -88,6 +89,34 @@ def _raise_first(name: str, labels: Any, classes: int, counts: Any, mend: str, t
     where = f"{name}[{', '.join(map(str, first))}]" if first else name
     hint = mend.format(value) if value < 0 else too_large
     raise LabelError(f"{where} is {value}, outside [0, {classes}){more}; {hint}")
+
+
+def are_ids(argument: Argument) -> None:
+    """Class ids are integers."""
+    if argument.dtype not in dtypes.INTEGERS:
+        raise DTypeError(f"{argument.name} must be integer class ids, got {argument.dtype}; cast them to int64")
+
+
+def readable_to_draw(argument: Argument) -> None:
+    """Candidates are drawn on the host, so that there is no way around waiting for a device."""
+    if not _readable(argument, True):
+        raise UnreadableError(
+            f"{argument.name} have no values yet (traced, batched, or without storage), but candidates are drawn on "
+            "the host; draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, "
+            "and pass them as sampled_values"
+        )
+
+
+def ids_to_draw(ids: Argument) -> Any:
+    """The values of class ids that candidates are drawn for, or that were drawn, as a NumPy array."""
+    are_ids(ids)
+    readable_to_draw(ids)
+    return _values(ids)
+
+
+def in_range(name: str, values: Any, classes: int, mend: str) -> None:
+    """Raise LabelError unless all values, a NumPy array, are in [0, classes)."""
+    _raise_first(name, values, classes, None, mend, mend)
 
 
 def for_placing(targets: Argument, classes: int | None) -> Argument:

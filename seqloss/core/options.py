@@ -111,6 +111,17 @@ def gradient_names(wrt: Any) -> tuple[str, ...]:
     return names
 
 
+def integer(name: str, value: Any, least: int) -> int:
+    """A whole number of at least ``least``, as an integer of Python."""
+    if is_array(value):
+        raise ArgumentTypeError(f"{name} must be an integer, got an array; {no_array('int')}")
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ArgumentTypeError(f"{name} must be an integer, got {shown(value)}; convert it with int(...)")
+    if value < least:
+        raise OptionError(f"{name} must be at least {least}, got {shown(int(value))}")
+    return int(value)
+
+
 def maxlen(value: Any) -> None:
     if is_array(value):
         raise ArgumentTypeError(

@@ -244,6 +244,17 @@ def rank(name: str, got: Shape, expected: int, form: str) -> None:
         raise ShapeError(f"{name} must have the shape {form}, got {text(got)}; see that the axes are these")
 
 
+def true_classes(name: str, got: Shape, columns: int) -> None:
+    """``name`` must be a matrix with a row for each example and so many columns."""
+    if got is None:
+        return
+    if len(got) != 2:
+        mend = f"add the axis of the true classes, as in {name}[:, None]" if len(got) == 1 else "flatten the batch"
+        raise ShapeError(f"{name} must have the shape [batch, num_true], got {text(got)}; {mend}")
+    if got[1] is not None and got[1] != columns:
+        raise ShapeError(f"{name} must have num_true = {columns} columns, got {text(got)}; pass num_true={got[1]}")
+
+
 def step_targets(name: str, got: Shape, batch: int | None) -> None:
     """The labels of one timestep: any shape with one entry for each sequence."""
     if got is None or batch is None or None in got:

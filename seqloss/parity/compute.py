@@ -1,13 +1,13 @@
 """The computation of one backend, in a process of its own."""
 
-import importlib
 import time
 from typing import Any
 
 import numpy as np
 
 import seqloss
-from seqloss.core import dispatch
+from seqloss.commands import backends
+from seqloss.core import dispatch, dtypes
 from seqloss.core.protocol import Array, Backend
 from seqloss.parity.functions import DEFAULT, FUNCTIONS
 from seqloss.testing.conformance.comparing import densified
@@ -18,7 +18,7 @@ def compute(
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """What the backend makes of the inputs: facts about it, and its results as NumPy arrays."""
     function, exact = options["function"], options["exact"]
-    module = importlib.import_module(framework)
+    version = backends.version(framework)
     backend = dispatch.load(framework)
     given = {name: backend.asarray(value) for name, value in inputs.items()}
 
@@ -35,7 +35,7 @@ def compute(
     is_default = function == DEFAULT
     results = _results(backend, given, exact) if is_default else _value_and_gradients(function, backend, given)
     facts = {
-        "version": str(getattr(module, "__version__", "unknown")),
+        "version": version,
         "device": _device(backend, next(iter(results.values()))),
         "seconds": seconds,
         "dtypes": {name: backend.dtype(value) for name, value in results.items()},
@@ -61,6 +61,8 @@ def _value_and_gradients(function: str, backend: Backend, given: dict[str, Array
     row = FUNCTIONS[function]
     results = {"value": row.call(backend, **given)}
     for name in row.wrt:
+        if backend.dtype(given[name]) not in dtypes.FLOATS:
+            continue
 
         def of_one(x: Array, name: str = name) -> Array:
             return row.call(backend, **{**given, name: x})

@@ -1,6 +1,7 @@
-"""The functions that can be compared, each with its inputs made from the batch, its call and its reference.
+"""The functions that can be compared: each is a row of ``seqloss.testing.families``, on arrays made from the batch.
 
-The references are those of ``seqloss.testing.families``: the formulas in wide floats, without a line of the library.
+Their calls and references are those of that table. It is imported when a function is computed, so that the help of the
+command is instant and needs no NumPy.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,85 +10,72 @@ from typing import Any, NamedTuple
 from seqloss.parity import inputs
 
 Array = Any
-Arrays = Mapping[str, Array]
 
 DEFAULT = "sequence_loss"
 
 
 class Function(NamedTuple):
-    """A function of named arrays.
+    """A function of named arrays. What it takes as a list is one array here, with an entry for each timestep."""
 
-    ``call(backend, **arrays)`` returns the value, ``reference(**arrays)`` an ``Expected`` of ``seqloss.testing``.
-    """
-
+    row: str
+    """The row of the families that calls it with its usual options."""
     inputs: Callable[[Any], dict[str, Array]]
-    call: Callable[..., Any]
-    reference: Callable[..., Any]
-    wrt: tuple[str, ...]
-    """The arrays to differentiate."""
+    sizes: Mapping[str, int] = {}
+    """What the call is told beside the arrays."""
+
+    @property
+    def family(self) -> Any:
+        from seqloss.testing.families import FAMILIES
+
+        return next(row for row in FAMILIES if row.name == self.row)
+
+    @property
+    def wrt(self) -> list[str]:
+        """The arrays to differentiate, if they hold floats here: one-hot labels may be integers."""
+        family = self.family
+        return list(dict.fromkeys(family.arguments[place] for place in family.wrt))
+
+    def call(self, backend: Any, **arrays: Array) -> Array:
+        """The value, on arrays of a backend."""
+        return self.family.call(*self._passed(arrays, lambda x: inputs.unstacked(backend, x)), **self.sizes)
+
+    def reference(self, **arrays: Array) -> tuple[Any, dict[str, tuple[Array, Array]]]:
+        """The ``Expected`` of the families on arrays of NumPy, and of it each gradient with its scale, by name."""
+        import numpy as np
+
+        expected = self.family.expected(*self._passed(arrays, list))
+        steps = len(expected.gradients) // len(self.wrt)
+        found = {}
+        for place, name in enumerate(self.wrt):
+            own = slice(place * steps, (place + 1) * steps)
+            gradient, scale = (
+                np.array(x[own], np.float64).reshape(arrays[name].shape) for x in (expected.gradients, expected.scales)
+            )
+            found[name] = gradient, scale
+        return expected, found
+
+    def _passed(self, arrays: Mapping[str, Array], unstacked: Callable[[Array], list[Array]]) -> list[Array]:
+        """The arrays as the call takes them, those of a list one after the other."""
+        names = self.family.arguments
+        parts = [unstacked(arrays[name]) if names.count(name) > 1 else [arrays[name]] for name in dict.fromkeys(names)]
+        return [part for each in parts for part in each]
 
 
-def _named(name: str) -> Callable[..., Any]:
-    """A call of a public function that takes the arrays under their own names."""
-
-    def call(backend: Any, **arrays: Array) -> Any:
-        import seqloss
-
-        return getattr(seqloss, name)(**arrays)
-
-    return call
-
-
-def _sampled(name: str) -> Callable[..., Any]:
-    def call(backend: Any, sampled: Array, of_true: Array, of_sampled: Array, **arrays: Array) -> Any:
-        import seqloss
-
-        values = (sampled, of_true, of_sampled)
-        counts = {"num_sampled": inputs.CANDIDATES, "num_classes": 256, "sampled_values": values}
-        return getattr(seqloss, name)(**arrays, **counts)
-
-    return call
-
-
-def _lists(name: str) -> Callable[..., Any]:
-    def call(backend: Any, logits: Array, targets: Array, weights: Array) -> Any:
-        from seqloss import legacy
-
-        return getattr(legacy, name)(*(inputs.unstacked(backend, x) for x in (logits, targets, weights)))
-
-    return call
-
-
-def _reference(name: str) -> Callable[..., Any]:
-    """A reference by name, so that listing the functions imports no NumPy."""
-
-    def reference(**arrays: Array) -> Any:
-        from seqloss.parity import references
-
-        return getattr(references, name)(**arrays)
-
-    return reference
-
-
-_CLASSES, _WEIGHTED = ("labels", "logits"), ("logits", "weights")
-_PARTS = ("inputs", "weights", "biases")
+_SAMPLED = {"num_sampled": inputs.CANDIDATES, "num_classes": 256}
 
 FUNCTIONS: dict[str, Function] = {
-    name: Function(make, call(name), _reference(reference), wrt)
-    for name, make, call, reference, wrt in (
-        ("sparse_softmax_cross_entropy_with_logits", inputs.tokens, _named, "sparse", ("logits",)),
-        ("softmax_cross_entropy_with_logits", inputs.soft, _named, "soft", _CLASSES),
-        ("sigmoid_cross_entropy_with_logits", inputs.binary, _named, "binary", _CLASSES),
-        ("weighted_cross_entropy_with_logits", inputs.favoured, _named, "binary", (*_CLASSES, "pos_weight")),
-        ("compute_weighted_loss", inputs.losses, _named, "weighted_losses", ("losses", "weights")),
-        ("softmax_cross_entropy", inputs.masked_one_hot, _named, "weighted_soft", _WEIGHTED),
-        ("sparse_softmax_cross_entropy", inputs.masked, _named, "weighted_sparse", _WEIGHTED),
-        ("sigmoid_cross_entropy", inputs.masked_classes, _named, "weighted_binary", _WEIGHTED),
-        ("sequence_loss_by_example", inputs.steps, _lists, "by_example", _WEIGHTED),
-        ("legacy.sequence_loss", inputs.steps, lambda _: _lists("sequence_loss"), "mean_by_example", _WEIGHTED),
-        ("sampled_softmax_loss", inputs.sampled, _sampled, "sampled_softmax", _PARTS),
-        ("nce_loss", inputs.sampled, _sampled, "nce", _PARTS),
-    )
+    "sparse_softmax_cross_entropy_with_logits": Function("sparse_softmax_with_logits-batch_time", inputs.tokens),
+    "softmax_cross_entropy_with_logits": Function("softmax_with_logits-probabilities", inputs.soft),
+    "sigmoid_cross_entropy_with_logits": Function("sigmoid_with_logits", inputs.binary),
+    "weighted_cross_entropy_with_logits": Function("weighted_with_logits-of_classes", inputs.favoured),
+    "compute_weighted_loss": Function("compute_weighted_loss-by_nonzero", inputs.losses),
+    "softmax_cross_entropy": Function("softmax_cross_entropy-by_nonzero", inputs.masked_one_hot),
+    "sparse_softmax_cross_entropy": Function("sparse_softmax_cross_entropy-by_nonzero", inputs.masked),
+    "sigmoid_cross_entropy": Function("sigmoid_cross_entropy-by_nonzero", inputs.masked_classes),
+    "sequence_loss_by_example": Function("sequence_loss_by_example-mean", inputs.steps),
+    "legacy.sequence_loss": Function("legacy_sequence_loss-mean", inputs.steps),
+    "sampled_softmax_loss": Function("sampled_softmax_loss-hits", inputs.sampled, _SAMPLED),
+    "nce_loss": Function("nce_loss-plain", inputs.sampled, _SAMPLED),
 }
 """All but the default, by the name under which each is reached from ``seqloss``."""
 

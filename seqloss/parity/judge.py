@@ -81,15 +81,10 @@ def reference(batch: Batch, exact: bool) -> Expected:
 
 def reference_of(function: Function, inputs: dict[str, Array]) -> Expected:
     """The value and gradients of another function than the sequence loss."""
-    got = function.reference(**inputs)
-    names = ("value", *(f"gradient of {name}" for name in function.wrt))
-    values, scales = (got.value, *got.gradients), (got.scale, *got.scales)
-    return Expected(
-        {name: np.asarray(value, np.float64) for name, value in zip(names, values, strict=True)},
-        dict.fromkeys(names, np.asarray(got.bound)),
-        None,
-        {name: np.asarray(scale, np.float64) for name, scale in zip(names, scales, strict=True)},
-    )
+    got, gradients = function.reference(**inputs)
+    found = {"value": (got.value, got.scale), **{f"gradient of {name}": pair for name, pair in gradients.items()}}
+    values, scales = ({name: np.asarray(pair[i], np.float64) for name, pair in found.items()} for i in (0, 1))
+    return Expected(values, dict.fromkeys(found, np.asarray(got.bound)), None, scales)
 
 
 def judge(outcome: Outcome, expected: Expected) -> Verdict:

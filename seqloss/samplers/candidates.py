@@ -101,7 +101,7 @@ def log_uniform_candidate_sampler(
     >>> print(values.sampled, values.true_expected.ravel().round(3))
     [3 7 5 0] [1.156 0.159]
     """
-    size, ids = checks.options(num_sampled, unique, name), checks.classes(range_max)
+    size, ids = checks.count(num_sampled, unique, name), checks.classes(range_max)
     true = checks.true_classes(true_classes, num_true, ids)
     return sample(LogUniform(ids), true, size, unique, seed)
 
@@ -162,7 +162,7 @@ def uniform_candidate_sampler(
     >>> print(values.sampled, values.sampled_expected)
     [9 6 6 8 5] [0.5 0.5 0.5 0.5 0.5]
     """
-    size, ids = checks.options(num_sampled, unique, name), checks.classes(range_max)
+    size, ids = checks.count(num_sampled, unique, name), checks.classes(range_max)
     true = checks.true_classes(true_classes, num_true, ids)
     return sample(Uniform(ids), true, size, unique, seed)
 
@@ -215,7 +215,7 @@ def all_candidate_sampler(
     """
     import numpy as np
 
-    size = checks.options(num_sampled, unique, name)
+    size = checks.count(num_sampled, unique, name)
     true = checks.true_classes(true_classes, num_true, size)
     checks.generator(seed)
     return _placed(true, size, np.arange(size), np.ones(true.ids.shape), np.ones(size))

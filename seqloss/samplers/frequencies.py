@@ -9,7 +9,6 @@ from seqloss.core import dispatch, dtypes, options
 from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError
 from seqloss.core.protocol import Array
 from seqloss.core.shapes import text
-from seqloss.samplers import checks
 
 
 def table(range_max: int, vocab_file: Any, distortion: Any, num_reserved_ids: Any, unigrams: Any) -> Array:
@@ -17,7 +16,7 @@ def table(range_max: int, vocab_file: Any, distortion: Any, num_reserved_ids: An
     import numpy as np
 
     power = _power(distortion)
-    reserved = checks.integer("num_reserved_ids", num_reserved_ids, 0)
+    reserved = options.integer("num_reserved_ids", num_reserved_ids, 0)
     source, given = _given(vocab_file, unigrams)
     if reserved + len(given) != range_max:
         raise ShapeError(

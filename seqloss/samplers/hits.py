@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from seqloss.core import dispatch
+from seqloss.core import dispatch, labels, options
 from seqloss.core.errors import ShapeError
 from seqloss.core.protocol import Array
 from seqloss.core.shapes import text
@@ -75,7 +75,7 @@ def compute_accidental_hits(
     """
     import numpy as np
 
-    checks.scope(name)
+    options.scope_name("name", name)
     given, true = checks.true_classes(true_classes, num_true, None)
     checks.generator(seed)  # last, because torch.compile cannot trace it
     candidates = dispatch.beside(given, "sampled_candidates", sampled_candidates)
@@ -84,7 +84,7 @@ def compute_accidental_hits(
             f"sampled_candidates must be a vector of at least one id, got {text(candidates.shape)}; "
             "pass the field sampled of a sampler's result"
         )
-    sampled = checks.read(candidates).astype(np.int64)
+    sampled = labels.ids_to_draw(candidates).astype(np.int64)
     order = np.argsort(sampled, kind="stable")
     ascending = sampled[order]
     # The last of equal candidates; -1 where all are larger, which wraps to the largest of them and is no hit either.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from seqloss.core import options
 from seqloss.core.errors import OptionError
 from seqloss.core.protocol import Array
 from seqloss.samplers import checks, frequencies
@@ -96,8 +97,8 @@ def fixed_unigram_candidate_sampler(
     >>> print(values.sampled, values.true_expected, values.sampled_expected)
     [2 2 2 0] [[1.5]] [1.5 1.5 1.5 2.5]
     """
-    size, ids = checks.options(num_sampled, unique, name), checks.classes(range_max)
-    if checks.integer("num_shards", num_shards, 1) != 1 or checks.integer("shard", shard, 0) != 0:
+    size, ids = checks.count(num_sampled, unique, name), checks.classes(range_max)
+    if options.integer("num_shards", num_shards, 1) != 1 or options.integer("shard", shard, 0) != 0:
         raise OptionError(
             f"num_shards must be 1 and shard 0, got {num_shards} and {shard}; for a part of the ids pass its entries "
             "of unigrams and translate the ids yourself"
@@ -164,7 +165,7 @@ def learned_unigram_candidate_sampler(
     >>> print(values.sampled, values.true_expected)
     [2 3] [[0.5]]
     """
-    checks.options(num_sampled, unique, name)
+    checks.count(num_sampled, unique, name)
     return LearnedUnigram(range_max).sample(true_classes, num_true, num_sampled, unique, seed)
 
 
@@ -248,7 +249,7 @@ class LearnedUnigram:
         """
         import numpy as np
 
-        size = checks.options(num_sampled, unique, None)
+        size = checks.count(num_sampled, unique, None)
         weights = frequencies.learned(self.counts, self._range_max)
         true = checks.true_classes(true_classes, num_true, self._range_max)
         values = sample(Unigram(weights), true, size, unique, seed)

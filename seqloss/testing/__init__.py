@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from seqloss.testing import golden
     from seqloss.testing.check import check_loss
     from seqloss.testing.check.conventions import Conventions
-    from seqloss.testing.check.result import Finding, LossCheck
+    from seqloss.testing.check.finding import Finding
+    from seqloss.testing.check.result import LossCheck
     from seqloss.testing.comparison import ParityError, assert_parity, compare
     from seqloss.testing.comparison.result import Comparison, Entry, Places, Side, Spread
     from seqloss.testing.explain import Cause, Explanation, explain_mismatch
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Conventions": "check.conventions",
-    **dict.fromkeys(("Finding", "LossCheck"), "check.result"),
+    "Finding": "check.finding",
+    "LossCheck": "check.result",
     "check_loss": "check",
     **dict.fromkeys(("ParityError", "assert_parity", "compare"), "comparison"),
     **dict.fromkeys(("Comparison", "Entry", "Places", "Side", "Spread"), "comparison.result"),

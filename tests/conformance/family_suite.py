@@ -51,13 +51,14 @@ def run(name, mode, dtype, family):
         g = upstream(driver, family, host, own)
         expected = family.expected(*host, cotangent=None if g is None else driver.to_numpy(g))
         value, gradients = call(driver, mode, family, native, g)
-        matches(driver, value, expected.value, expected.scale, own, expected.bound, compute)
+        matches(driver, "the value", value, expected.value, expected.scale, own, expected.bound, compute)
         roundings = expected.roundings or (1,) * len(family.wrt)
         parts = zip(gradients or (), family.wrt, expected.gradients, expected.scales, roundings, strict=False)
         for gradient, place, wanted, scale, often in parts:
-            assert tuple(wanted.shape) == tuple(host[place].shape), "the reference is of another shape"
+            what = f"the gradient of {family.arguments[place]}"
+            assert tuple(wanted.shape) == tuple(host[place].shape), f"the reference of {what} is of another shape"
             own = driver.dtype(native[place])
-            matches(driver, driver.dense(gradient), wanted, scale, own, expected.bound, compute, often)
+            matches(driver, what, driver.dense(gradient), wanted, scale, own, expected.bound, compute, often)
         assert gradients is None or len(gradients) == len(family.wrt) == len(expected.gradients)
 
 
@@ -81,29 +82,30 @@ def upstream(driver, family, host, dtype):
     return driver.array(suite.upstream(shape, "float64"), dtype)
 
 
-def matches(driver, actual, expected, scale, dtype, bound, compute, roundings=1):
+def matches(driver, what, actual, expected, scale, dtype, bound, compute, roundings=1):
     """Type, dtype and shape; NaN places and exact zeros; values."""
     expected = np.asarray(expected)
-    assert driver.is_array(actual), type(actual)
+    assert driver.is_array(actual), f"{what} is a {type(actual)}"
     # JAX has no 64 bits unless it is told to.
     if driver.name == "jax" and compute == "float32":
         dtype = dtype.replace("64", "32")
-    assert (driver.dtype(actual), tuple(actual.shape)) == (dtype, expected.shape)
+    assert (driver.dtype(actual), tuple(actual.shape)) == (dtype, expected.shape), what
     result = driver.to_numpy(actual)
     if dtype.startswith("int"):
-        np.testing.assert_array_equal(result, expected)
+        np.testing.assert_array_equal(result, expected, what)
         return
-    np.testing.assert_array_equal(np.isnan(result), np.isnan(expected), "NaN places")
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(expected), f"NaN places of {what}")
     # Zero because nothing was added up, not because summands cancelled.
     zero = (expected == 0) & (scale == 0)
-    np.testing.assert_array_equal(result[zero], np.zeros(zero.sum()), "exact zeros")
+    np.testing.assert_array_equal(result[zero], np.zeros(zero.sum()), f"exact zeros of {what}")
     compute = compute if dtype in HALF else dtype
     fraction = tolerances.excess(result, expected, dtype, bound, scale, compute)
     if roundings > 1 and dtype != compute:
         fraction = tolerances.ulps(result, expected, dtype, scale) / roundings
     worst = np.unravel_index(fraction.argmax(), fraction.shape) if fraction.size else ()
     assert fraction.max(initial=0) <= 1, (
-        f"{fraction[worst]:.3g} of the allowed distance at {worst}: {result[worst]!r}, expected {expected[worst]!r}"
+        f"{what} is {fraction[worst]:.3g} of the allowed distance away at {worst}: {result[worst]!r}, expected "
+        f"{expected[worst]!r}"
     )
 
 

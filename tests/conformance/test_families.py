@@ -32,6 +32,10 @@ def test_every_public_function_is_in_the_table():
     assert named <= set(public())
 
 
+def test_every_array_has_a_name():
+    assert [row.name for row in families.FAMILIES if len(row.arguments) != len(row.arrays())] == []
+
+
 def test_names_are_unique():
     names = [row.name for row in families.FAMILIES]
     assert len(names) == len(set(names))

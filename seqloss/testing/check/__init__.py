@@ -10,10 +10,11 @@ from seqloss.core.errors import ArgumentTypeError, BackendError, OptionError
 from seqloss.testing import frameworks
 from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.conventions import Conventions
+from seqloss.testing.check.finding import Finding
 from seqloss.testing.check.judging import findings, not_asked
 from seqloss.testing.check.known import known, whole
 from seqloss.testing.check.resolving import resolve
-from seqloss.testing.check.result import Finding, LossCheck
+from seqloss.testing.check.result import LossCheck
 from seqloss.testing.check.subjects import subject
 from seqloss.testing.check.text import option
 from seqloss.testing.check.trying import try_out
@@ -48,7 +49,8 @@ def check_loss(
     fn : callable
         The loss: a function of arrays of one framework that is called and returns as the conventions say.
     backend : {"numpy", "torch", "tensorflow", "jax"}, optional
-        Its framework, which must be installed. None: that of a known loss, or of the package that has the function.
+        Its framework, which must be installed. None: that of a known loss, or of the package that has the function
+        (optax and flax are for JAX, keras is for TensorFlow).
     conventions : Conventions or mapping of str to object, optional
         How it is called and what it returns; as a mapping, what is different from the usual. The usual, and that of
         None, are the conventions of a known loss, else ``Conventions()``, with ``gradient="returned"`` for NumPy. Known
@@ -165,8 +167,7 @@ def _completed(
     module = getattr(function, "__module__", None) or ""
     name = entry[0] if entry else _name(function)
     if backend is None:
-        package = module.partition(".")[0]
-        backend = entry[1].backend if entry else package if package in frameworks.NAMES else None
+        backend = entry[1].backend if entry else frameworks.of_package(module.partition(".")[0])
     if backend is None:
         raise OptionError(
             f"the framework of {name} is not known; pass backend=, one of {', '.join(map(repr, frameworks.NAMES))}, "

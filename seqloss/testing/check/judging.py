@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seqloss.testing.check import text
-from seqloss.testing.check.result import Finding
+from seqloss.testing.check.finding import Finding
 from seqloss.testing.check.shrinking import ENTRIES, Smallest, Violating, generator, smallest
 from seqloss.testing.invariants import Invariant, InvariantViolation, NotApplicable, Subject
 from seqloss.testing.invariants.batches import draw

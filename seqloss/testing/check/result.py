@@ -5,44 +5,8 @@ from typing import Any
 
 from seqloss.testing.check import text
 from seqloss.testing.check.conventions import Conventions
+from seqloss.testing.check.finding import Finding
 from seqloss.testing.strict import jsonable
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The verdict on one invariant.
-
-    Parameters
-    ----------
-    invariant : str
-        Its name.
-    mode : str
-        How the loss was run: "eager", or the name of a compiler.
-    dtype : str
-        The dtype of logits and weights.
-    verdict : {"holds", "violated", "not applicable"}
-        Whether the loss has what every right loss has.
-    detail : str
-        What came instead, why it is not applicable, or "".
-    summary : str
-        What must hold.
-    example : dict or None
-        If it is violated, the smallest batch that was found: "logits" [batch][time][classes], "targets" and "weights"
-        [batch][time] as lists (as a text where they are long), "what" was looked at, and what was "expected" and
-        "got".
-    kind : {"", "numbers", "refusal", "digits"}
-        If it is violated, how: a result is wrong; what should have been refused got an answer, as a label that is no
-        class, or a second derivative that does not exist; or only digits are lost, which the dtype would have had.
-    """
-
-    invariant: str
-    mode: str
-    dtype: str
-    verdict: str
-    detail: str
-    summary: str
-    example: dict[str, Any] | None = None
-    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +55,7 @@ class LossCheck:
         str
             Lines of ASCII.
         """
-        return text.report(self)
+        return text.report(self.name, self.backend, self.findings)
 
     def as_dict(self) -> dict[str, Any]:
         """The findings as one object of strict JSON.

@@ -1,13 +1,11 @@
 """The report of a check, for people."""
 
-from __future__ import annotations
-
 import textwrap
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from seqloss.testing.check.conventions import Conventions
-    from seqloss.testing.check.result import Finding, LossCheck
+from seqloss.testing.check.conventions import Conventions
+from seqloss.testing.check.finding import Finding
 
 WIDTH = 120
 KINDS = {
@@ -20,17 +18,17 @@ _SHOWN = {"numbers": "VIOLATED", "refusal": "NOT REFUSED", "digits": "DIGITS LOS
 _HEADS = ("invariant", "mode", "dtype", "verdict", "")
 
 
-def report(check: LossCheck) -> str:
+def report(name: str, backend: str, findings: Sequence[Finding]) -> str:
     """The lines of a :class:`seqloss.testing.LossCheck`."""
-    violated = [finding for finding in check.findings if finding.verdict == "violated"]
-    lines = [f"{check.name} ({check.backend}): {_count(check, violated)}", "", *_table(check.findings)]
+    violated = [finding for finding in findings if finding.verdict == "violated"]
+    lines = [f"{name} ({backend}): {_count(findings, violated)}", "", *_table(findings)]
     for finding in violated:
         lines += ["", *_violation(finding)]
     return "\n".join(line.rstrip().encode("ascii", "backslashreplace").decode() for line in lines)
 
 
-def _count(check: LossCheck, violated: list[Finding]) -> str:
-    applicable = [finding for finding in check.findings if finding.verdict != "not applicable"]
+def _count(findings: Sequence[Finding], violated: list[Finding]) -> str:
+    applicable = [finding for finding in findings if finding.verdict != "not applicable"]
     if not violated:
         return f"all {len(applicable)} checks that apply hold"
     kinds = [(kind, sum(finding.kind == kind for finding in violated)) for kind in KINDS]
@@ -39,7 +37,7 @@ def _count(check: LossCheck, violated: list[Finding]) -> str:
     return f"{len(violated)} of {len(applicable)} checks that apply {are} VIOLATED: {told}"
 
 
-def _table(findings: tuple[Finding, ...]) -> list[str]:
+def _table(findings: Sequence[Finding]) -> list[str]:
     rows = [_HEADS, *((f.invariant, f.mode, f.dtype, verdict(f.verdict, f.kind), f.detail) for f in findings)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADS) - 1)]
     left = sum(widths) + 2 * len(widths)

@@ -24,6 +24,11 @@ class Read(NamedTuple):
     values: Array
     side: Side
 
+    @property
+    def dtype(self) -> str:
+        """The name of its dtype; of numbers of Python that which NumPy gives them."""
+        return self.values.dtype.name if self.side.framework == PYTHON else self.side.dtype
+
 
 def read(name: str, value: Any) -> Read:
     """The values of an array of any framework, or of Python numbers."""

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqloss.core.errors import DTypeError, ShapeError
+from seqloss.testing.comparison import sides
 from seqloss.testing.tolerances import PRECISION
-
-Array = Any
 
 WRITTEN_DIGITS = 9
 """A float32 number is printed with at most so many digits; a float64 number has fewer once in ten million times."""
@@ -27,25 +26,14 @@ class Number(NamedTuple):
         return bool(np.isfinite(self.value)) and self.value != 0
 
 
-def on_host(x: Any) -> Array:
-    """A NumPy array of the values of an array of any framework; its bfloat16 becomes float32."""
-    if hasattr(x, "detach"):
-        x = x.detach().cpu()
-        if str(x.dtype) == "torch.bfloat16":
-            x = x.float()
-    array = np.asarray(x)
-    # The bfloat16 of ml_dtypes is no float to NumPy.
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-
-
 def number(name: str, x: Any) -> Number:
     """Read a loss, and find the narrowest precision that it can have come from.
 
     A Python float is often a float32 number by origin, or one that was read from a log with a few decimals. Both show
     in its digits.
     """
-    kind = str(getattr(x, "dtype", "float64")).rpartition(".")[2].rstrip("'>")
-    array = on_host(x)
+    read = sides.read(name, x)
+    array, kind = read.values, read.dtype
     if array.size != 1:
         raise ShapeError(f"{name} has the shape {list(array.shape)}; expected one number, the reduced loss")
     if array.dtype.kind not in "fiu":

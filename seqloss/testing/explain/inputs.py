@@ -7,7 +7,7 @@ import numpy as np
 
 from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError
 from seqloss.testing import oracle
-from seqloss.testing.explain.digits import on_host
+from seqloss.testing.comparison import sides
 
 Array = Any
 
@@ -66,8 +66,8 @@ class Situation(NamedTuple):
 def read(inputs: Mapping[str, Any] | Sequence[Any]) -> tuple[Grid, str]:
     """The tokens, and the dtype of the logits."""
     named = _named(inputs)
-    dtype = str(getattr(named["logits"], "dtype", "float64")).rpartition(".")[2].rstrip("'>")
-    logits, targets = (on_host(named[name]) for name in ("logits", "targets"))
+    scores = sides.read("logits", named["logits"])
+    logits, targets = scores.values, sides.read("targets", named["targets"]).values
     if logits.ndim != 3 or not logits.shape[-1]:
         raise ShapeError(f"logits have the shape {list(logits.shape)}; expected [batch, time, classes]")
     if logits.dtype.kind != "f":
@@ -75,16 +75,14 @@ def read(inputs: Mapping[str, Any] | Sequence[Any]) -> tuple[Grid, str]:
     if targets.dtype.kind not in "iu":
         raise DTypeError(f"targets are of dtype {targets.dtype}; expected integers")
     given = named.get("weights")
-    weights = np.ones(logits.shape[:2]) if given is None else on_host(given)
-    if weights.dtype.kind not in "fiub":
-        raise DTypeError(f"weights are of dtype {weights.dtype}; expected floats, integers or bools")
+    weights = np.ones(logits.shape[:2]) if given is None else sides.read("weights", given).values
     for name, array in (("targets", targets), ("weights", weights)):
         if array.shape != logits.shape[:2]:
             raise ShapeError(
                 f"{name} have the shape {list(array.shape)}; expected {list(logits.shape[:2])}, that of the logits "
                 "without the classes"
             )
-    return Grid(logits, *_statistics(logits), targets.astype(np.int64), weights.astype(oracle.WIDE)), dtype
+    return Grid(logits, *_statistics(logits), targets.astype(np.int64), weights.astype(oracle.WIDE)), scores.dtype
 
 
 def situation(

@@ -13,6 +13,7 @@ from seqloss.testing.families.reference import Expected
 
 Array = Any
 CLASSES, DIM = 12, 4
+ARGUMENTS = ("weights", "biases", "labels", "inputs", "sampled", "of_true", "of_sampled")
 DIFFERENTIABLE = (0, 1, 3)
 
 
@@ -31,11 +32,12 @@ def _problem(num_true: int, candidates: list[int], shards: int = 1) -> Any:
     return build
 
 
-def _call(function: Any, num_true: int, num_sampled: int, removes_hits: bool) -> Any:
-    def call(w: Array, b: Array, labels: Array, x: Array, ids: Array, true: Array, of_ids: Array, *more: Array) -> Any:
-        weights = [w, *more] if more else w
-        values = (ids, true, of_ids)
-        return function(weights, b, labels, x, num_sampled, CLASSES, num_true, values, removes_hits)
+def _call(function: Any, num_true: int, drawn: int, removes_hits: bool) -> Any:
+    def call(
+        w: Array, b: Array, labels: Array, x: Array, *rest: Array, num_sampled: int = drawn, num_classes: int = CLASSES
+    ) -> Any:
+        weights = [w, *rest[3:]] if rest[3:] else w
+        return function(weights, b, labels, x, num_sampled, num_classes, num_true, rest[:3], removes_hits)
 
     return call
 
@@ -132,6 +134,7 @@ def _sampler(
     return Family(
         name,
         f"samplers.{name}",
+        ("true_classes",),
         _labels,
         lambda labels: _counts(draw(labels)),
         _certain(probability, num_sampled),
@@ -148,6 +151,7 @@ ROWS = (
         Family(
             f"{'nce_loss' if is_nce else 'sampled_softmax_loss'}-{name}",
             "nce_loss" if is_nce else "sampled_softmax_loss",
+            (*ARGUMENTS, *["weights"] * (shards - 1)),
             _problem(num_true, candidates, shards),
             _call(sampling.nce_loss if is_nce else sampling.sampled_softmax_loss, num_true, len(candidates), removes),
             _expected(removes, is_nce),
@@ -165,6 +169,7 @@ ROWS = (
     Family(
         "sequence_mask",
         "sequence_mask",
+        ("lengths", "x"),
         lambda rng: [np.array([3, 0, 4]), rng.normal(0, 1, (3, 4))],
         _masked,
         _of_mask,
@@ -175,6 +180,7 @@ ROWS = (
         Family(
             f"compute_accidental_hits-{name}",
             "samplers.compute_accidental_hits",
+            ("true_classes", "sampled_candidates"),
             lambda rng: [np.array([[3, 5], [7, 3], [0, 2]]), np.array([3, 7, 1, 7])],
             lambda labels, candidates, part=part: samplers.compute_accidental_hits(labels, candidates, 2)[part],
             _hits(part),

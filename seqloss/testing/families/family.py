@@ -13,12 +13,15 @@ Array = Any
 class Family(NamedTuple):
     """A public function with arguments to try it on in every backend, mode and dtype.
 
-    ``call`` takes the arrays alone, so that a framework can compile and differentiate it.
+    ``call`` takes the arrays alone, so that a framework can compile and differentiate it. It goes with arrays of any
+    sizes, and of lists of any length; a number that the function is told beside them is a keyword of ``call``.
     """
 
     name: str
     function: str
     """The public function, as it is reached from ``seqloss``."""
+    arguments: tuple[str, ...]
+    """The name of each array. What is passed as a list has one name for all of its arrays."""
     build: Callable[[np.random.Generator], list[Array]]
     """The arrays; those in float64 are cast to the dtype under test, the others are passed as they are."""
     call: Callable[..., Any]

@@ -12,6 +12,7 @@ from seqloss.testing.families.reference import Expected, averaged, sparse
 Array = Any
 TIME = 3
 LOGITS, WEIGHTS = tuple(range(TIME)), tuple(range(2 * TIME, 3 * TIME))
+ARGUMENTS = tuple(name for name in ("logits", "targets", "weights") for _ in range(TIME))
 
 
 def _steps(rng: np.random.Generator) -> list[Array]:
@@ -24,7 +25,8 @@ def _steps(rng: np.random.Generator) -> list[Array]:
 
 
 def _grouped(arrays: tuple[Array, ...]) -> tuple[list[Array], list[Array], list[Array]]:
-    return list(arrays[:TIME]), list(arrays[TIME : 2 * TIME]), list(arrays[2 * TIME :])
+    time = len(arrays) // 3
+    return list(arrays[:time]), list(arrays[time : 2 * time]), list(arrays[2 * time :])
 
 
 def _expected(over_time: bool, over_batch: bool | None) -> Any:
@@ -42,6 +44,7 @@ ROWS = (
         Family(
             f"sequence_loss_by_example-{name}",
             "sequence_loss_by_example",
+            ARGUMENTS,
             _steps,
             lambda *arrays, mean=mean: seqloss.sequence_loss_by_example(*_grouped(arrays), mean),
             _expected(mean, None),
@@ -53,6 +56,7 @@ ROWS = (
         Family(
             f"legacy_sequence_loss-{name}",
             "legacy.sequence_loss",
+            ARGUMENTS,
             _steps,
             lambda *arrays, time=time, batch=batch: legacy.sequence_loss(*_grouped(arrays), time, batch),
             _expected(time, batch),

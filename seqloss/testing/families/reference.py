@@ -57,7 +57,7 @@ def _pulled(slope: Slope, upstream: Array) -> tuple[Array, Array]:
     """The gradient of an argument and its scale. A cotangent of 0 removes NaN too."""
     up = upstream if slope.axis is None else np.expand_dims(upstream, slope.axis)
     with np.errstate(all="ignore"):
-        gradient, scale = (np.where(up == 0, 0, x) for x in (up * slope.value, abs(up) * slope.scale))
+        gradient, scale = (u * np.where(up == 0, 0, x) for u, x in ((up, slope.value), (abs(up), slope.scale)))
     return summed_to(gradient, slope.shape), summed_to(scale, slope.shape)
 
 

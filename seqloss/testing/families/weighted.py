@@ -13,6 +13,8 @@ Array = Any
 NONE, SUM, MEAN = seqloss.Reduction.NONE, seqloss.Reduction.SUM, seqloss.Reduction.MEAN
 BY_SIZE, BY_NONZERO = seqloss.Reduction.SUM_OVER_BATCH_SIZE, seqloss.Reduction.SUM_BY_NONZERO_WEIGHTS
 
+CLASSES = ("logits", "multi_class_labels")
+
 
 def _weights(rng: np.random.Generator, *shape: int) -> Array:
     """0.25 … 2, with every third masked."""
@@ -115,6 +117,7 @@ ROWS = (
         Family(
             f"compute_weighted_loss-{name}",
             "compute_weighted_loss",
+            ("losses", "weights"),
             _losses(*shape),
             lambda x, w, key=key: seqloss.compute_weighted_loss(x, w, reduction=key),
             _of_losses(key),
@@ -132,20 +135,22 @@ ROWS = (
         Family(
             f"softmax_cross_entropy-{name}",
             "softmax_cross_entropy",
+            ("logits", "onehot_labels", "weights"),
             _one_hot(*shape),
             lambda z, y, w, key=key, a=smoothing: seqloss.softmax_cross_entropy(y, z, w, a, reduction=key),
             _of_one_hot(key, smoothing),
             (0, 2),
         )
         for name, key, shape, smoothing in (
-            ("smoothed", BY_NONZERO, (3, 4), 0.1),
-            ("mean", MEAN, (3, 1), 0.0),
+            ("smoothed_mean", MEAN, (3, 1), 0.1),
+            ("by_nonzero", BY_NONZERO, (3, 4), 0.0),
         )
     ),
     *(
         Family(
             f"sparse_softmax_cross_entropy-{name}",
             "sparse_softmax_cross_entropy",
+            ("logits", "labels", "weights"),
             build,
             lambda z, y, w, key=key: seqloss.sparse_softmax_cross_entropy(y, z, w, reduction=key),
             _of_tokens(key),
@@ -164,17 +169,22 @@ ROWS = (
             ),
         )
     ),
-    Family(
-        "sigmoid_cross_entropy-smoothed_mean",
-        "sigmoid_cross_entropy",
-        _classes(4, 1),
-        lambda x, y, w: seqloss.sigmoid_cross_entropy(y, x, w, 0.1, reduction=MEAN),
-        _of_classes(MEAN, 0.1),
-        (0, 1, 2),
+    *(
+        Family(
+            f"sigmoid_cross_entropy-{name}",
+            "sigmoid_cross_entropy",
+            (*CLASSES, "weights"),
+            _classes(4, 1),
+            lambda x, y, w, key=key, a=smoothing: seqloss.sigmoid_cross_entropy(y, x, w, a, reduction=key),
+            _of_classes(key, smoothing),
+            (0, 1, 2),
+        )
+        for name, key, smoothing in (("smoothed_mean", MEAN, 0.1), ("by_nonzero", BY_NONZERO, 0.0))
     ),
     Family(
         "sigmoid_cross_entropy-constant_sum",
         "sigmoid_cross_entropy",
+        CLASSES,
         _classes(),
         lambda x, y: seqloss.sigmoid_cross_entropy(y, x, 0.5, reduction=SUM),
         _of_classes(SUM, 0.0, 0.5),

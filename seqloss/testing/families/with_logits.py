@@ -9,6 +9,7 @@ from seqloss.testing.families.family import Family
 from seqloss.testing.families.reference import Expected, binary, soft, sparse, unreduced
 
 Array = Any
+LOGITS_AND_LABELS = ("logits", "labels")
 UNKNOWN_RANK = "function-unknown-rank"
 
 
@@ -79,6 +80,7 @@ def _softmax(name: str, build: Any, axis: int = -1) -> Family:
     return Family(
         f"softmax_with_logits-{name}",
         "softmax_cross_entropy_with_logits",
+        LOGITS_AND_LABELS,
         build,
         lambda z, y: seqloss.softmax_cross_entropy_with_logits(y, z, axis=axis),
         _of_soft(axis),
@@ -92,6 +94,7 @@ ROWS = (
         Family(
             f"sparse_softmax_with_logits-{name}",
             "sparse_softmax_cross_entropy_with_logits",
+            LOGITS_AND_LABELS,
             build,
             lambda z, y: seqloss.sparse_softmax_cross_entropy_with_logits(y, z),
             _of_ids,
@@ -108,6 +111,7 @@ ROWS = (
     Family(
         "sigmoid_with_logits",
         "sigmoid_cross_entropy_with_logits",
+        LOGITS_AND_LABELS,
         _entries(3, 7),
         lambda x, y: seqloss.sigmoid_cross_entropy_with_logits(y, x),
         _of_entries,
@@ -116,6 +120,7 @@ ROWS = (
     Family(
         "weighted_with_logits-constant",
         "weighted_cross_entropy_with_logits",
+        LOGITS_AND_LABELS,
         _entries(3, 7),
         lambda x, y: seqloss.weighted_cross_entropy_with_logits(y, x, 2.5),
         _of_constant,
@@ -124,6 +129,7 @@ ROWS = (
     Family(
         "weighted_with_logits-of_classes",
         "weighted_cross_entropy_with_logits",
+        (*LOGITS_AND_LABELS, "pos_weight"),
         _entries(3, 7, pos_weight=(7,)),
         lambda x, y, q: seqloss.weighted_cross_entropy_with_logits(y, x, q),
         _of_entries,

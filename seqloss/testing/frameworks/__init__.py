@@ -23,7 +23,16 @@ from typing import Any
 
 NAMES = ("numpy", "torch", "tensorflow", "jax")
 
+_ON = {"optax": "jax", "flax": "jax", "keras": "tensorflow"}
+"""Packages whose functions are of another framework than their name says."""
+
 
 def load(name: str) -> Any:
     """The module of a framework; an ImportError if the framework is not installed."""
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def of_package(package: str) -> str | None:
+    """The framework that the functions of a package are for, where that is known."""
+    found = _ON.get(package, package)
+    return found if found in NAMES else None
