@@ -72,8 +72,7 @@ def loss_options(softmax_loss_function: Any, name: Any, check_labels: Any) -> bo
             "softmax_loss_function must be callable with the keywords labels= and logits=, or None, "
             f"got {shown(softmax_loss_function)}"
         )
-    if name is not None and not isinstance(name, str):
-        raise ArgumentTypeError(f"name must be a string or None, got {shown(name)}")
+    scope_name("name", name)
     checks = _three_valued("check_labels", check_labels)
     if checks and softmax_loss_function is not None:
         raise OptionError(

@@ -2,14 +2,14 @@
 
 from typing import Any, NamedTuple
 
-from seqloss.core import dispatch, dtypes, labels, options, shapes
+from seqloss.core import dispatch, dtypes, options, shapes
+from seqloss.core import labels as label_policy
 from seqloss.core.arguments import see_order
 from seqloss.core.call import Call
-from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError, UnreadableError
+from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError
 from seqloss.core.protocol import Argument, Array
 from seqloss.core.sampled import shards
 
-LABELS = "[batch, num_true]"
 IS_CLASS = "each must be one of the num_classes classes"
 SIZES_DIFFER = (
     "inputs, labels and true_expected must have one batch, labels and true_expected num_true columns, sampled and "
@@ -137,25 +137,14 @@ def _rows(argument: Argument, rows: int, wants: str) -> None:
 
 
 def _check_labels(y: Argument, inputs: shapes.Shape, columns: int) -> None:
-    if y.shape is not None and len(y.shape) != 2:
-        mend = "add the axis of the true classes, as in labels[:, None]" if len(y.shape) == 1 else "flatten the batch"
-        raise ShapeError(f"labels must have the shape {LABELS}, got {shapes.text(y.shape)}; {mend}")
-    if y.shape is not None and _differ(y.shape[1], columns):
-        raise ShapeError(
-            f"labels must have num_true = {columns} columns, got {shapes.text(y.shape)}; pass num_true={y.shape[1]}"
-        )
+    shapes.true_classes(y.name, y.shape, columns)
     batch = None if inputs is None else inputs[0]
     if y.shape is not None and _differ(y.shape[0], batch):
         raise ShapeError(
             f"labels must have one row for each of the {batch} rows of inputs, got {shapes.text(y.shape)}; "
             "see that both come from the same batch"
         )
-    _check_ids(y)
-
-
-def _check_ids(argument: Argument) -> None:
-    if argument.dtype not in dtypes.INTEGERS:
-        raise DTypeError(f"{argument.name} must be integer class ids, got {argument.dtype}; cast them to int64")
+    label_policy.are_ids(y)
 
 
 def to_draw(given: Given, options: Options) -> Argument:
@@ -163,14 +152,8 @@ def to_draw(given: Given, options: Options) -> Argument:
     y = given.labels
     # The others too: where they are traced, candidates would be drawn once and serve every run of the program.
     for each in (y, given.call.main, *given.weights, *given.biases):
-        if each.facts.readable(each.value, sync=True):
-            continue
-        raise UnreadableError(
-            f"{each.name} have no values yet (traced, batched, or without storage), but candidates are drawn on the "
-            "host; draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, "
-            "and pass them as sampled_values"
-        )
-    labels.check(y, options.num_classes, None, True, mend=IS_CLASS, too_large=IS_CLASS)
+        label_policy.readable_to_draw(each)
+    label_policy.check(y, options.num_classes, None, True, mend=IS_CLASS, too_large=IS_CLASS)
     if options.num_sampled > options.num_classes:
         raise OptionError(
             f"num_sampled is {options.num_sampled}, but the candidates that are drawn here are all different, and "
@@ -232,7 +215,7 @@ def _candidates(given: Given, options: Options, values: Any) -> tuple[Argument, 
             )
     main = given.call.main.shape
     shapes.same("true_expected", of_true.shape, "labels", (None if main is None else main[0], options.num_true))
-    _check_ids(ids)
+    label_policy.are_ids(ids)
     for argument in (of_true, of_sampled):
         if argument.dtype not in dtypes.FLOATS and argument.dtype not in dtypes.INTEGERS:
             raise DTypeError(f"{argument.name} must hold expected counts, got {argument.dtype}; cast them to float32")
@@ -244,8 +227,8 @@ def _placed_ids(call: Call, argument: Argument, classes: int, rank: int) -> Arra
 
     Unsigned ids that are too large turn negative, and so stay illegal.
     """
-    labels.check(argument, classes, None, None, mend=IS_CLASS, too_large=IS_CLASS)
-    argument = labels.for_placing(argument, classes) if argument.is_host else argument
+    label_policy.check(argument, classes, None, None, mend=IS_CLASS, too_large=IS_CLASS)
+    argument = label_policy.for_placing(argument, classes) if argument.is_host else argument
     array = dispatch.place(call.backend, argument, call.main.value)
     array = call.backend.with_rank(array, rank) if argument.shape is None else array
     wide = call.backend.dtype(array) in ("int64", "uint64") or classes >= 2**31
