@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from seqloss.core import options, stacking
+from seqloss.core import options
 from seqloss.core.protocol import Array
+from seqloss.losses import time_lists
 
 _SMALL = 1e-12
 """What the old functions add to the sum of the weights of a sequence."""
@@ -111,7 +112,7 @@ def sequence_loss_by_example(
     [0.4581 0.6931]
     """
     _check(softmax_loss_function, name, average_across_timesteps=average_across_timesteps)
-    steps = stacking.steps(logits, targets, weights, ranged=softmax_loss_function is None)
+    steps = time_lists.steps(logits, targets, weights, labels_are_classes=softmax_loss_function is None)
     with steps.call.backend.scope(name):
         return steps.call.guard(_by_example(steps, average_across_timesteps, softmax_loss_function))
 
@@ -190,7 +191,7 @@ def sequence_loss(
         average_across_timesteps=average_across_timesteps,
         average_across_batch=average_across_batch,
     )
-    steps = stacking.steps(logits, targets, weights, ranged=softmax_loss_function is None)
+    steps = time_lists.steps(logits, targets, weights, labels_are_classes=softmax_loss_function is None)
     backend = steps.call.backend
     with backend.scope(name):
         losses = _by_example(steps, average_across_timesteps, softmax_loss_function)
@@ -208,8 +209,10 @@ def _check(function: Any, name: Any, **flags: Any) -> None:
     options.loss_options(function, name, None)
 
 
-def _by_example(steps: stacking.Steps, average_across_timesteps: bool, function: Callable[..., Array] | None) -> Array:
+def _by_example(
+    steps: time_lists.Steps, average_across_timesteps: bool, function: Callable[..., Array] | None
+) -> Array:
     backend, weights = steps.call.backend, steps.weights
-    losses = stacking.token_losses(steps, function)
+    losses = time_lists.token_losses(steps, function)
     total = backend.sum(losses * weights, axis=(0,))
     return total / (backend.sum(weights, axis=(0,)) + _SMALL) if average_across_timesteps else total

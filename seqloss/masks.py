@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from seqloss.core import dispatch, dtypes, options
+from seqloss.core import dispatch, dtypes, labels, options
 from seqloss.core.errors import DTypeError, UnreadableError
 from seqloss.core.protocol import Array
 
@@ -67,7 +67,7 @@ def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool"
     dtypes.lengths_dtype(argument.dtype)
     if maxlen is not None:
         options.maxlen(maxlen)
-    elif not backend.readable(argument.value, sync=True):
+    elif not labels.is_readable(argument, sync=True):
         raise UnreadableError(
             "lengths have no values yet (traced or batched), so the longest is unknown; pass maxlen, "
             "the time size of the batch"

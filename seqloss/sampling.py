@@ -5,7 +5,8 @@ from typing import Any
 from seqloss import samplers
 from seqloss.core import options
 from seqloss.core.protocol import Array
-from seqloss.core.sampled import arguments, logits
+from seqloss.losses import ops
+from seqloss.losses.sampled import arguments, logits
 
 
 def sampled_softmax_loss(
@@ -150,14 +151,14 @@ def sampled_softmax_loss(
     options = _options(
         num_sampled, num_classes, num_true, remove_accidental_hits, partition_strategy, name, subtract_log_q
     )
-    given = arguments.receive(options, weights, biases, labels, inputs)
-    backend = given.call.backend
+    received = arguments.receive(options, weights, biases, labels, inputs)
+    backend = received.call.backend
     with backend.scope(name):
-        problem = arguments.place(given, options, _drawn(given, options, seed, sampled_values))
+        problem = arguments.place(received, options, _drawn(received, options, seed, sampled_values))
         z, y = logits.logits_and_labels(problem)
         # The labels add up to 1, whatever rounding makes of 1 / num_true.
         mass = backend.ones_like(z[:, 0], dtype=problem.dtype)
-        return logits.finished(problem, backend.differentiable_softmax_nll(z, y, mass))
+        return logits.finished(problem, ops.label_losses(backend, z, y, mass, None, False))
 
 
 def nce_loss(
@@ -254,12 +255,12 @@ def nce_loss(
     options = _options(
         num_sampled, num_classes, num_true, remove_accidental_hits, partition_strategy, name, subtract_log_q
     )
-    given = arguments.receive(options, weights, biases, labels, inputs)
-    backend = given.call.backend
+    received = arguments.receive(options, weights, biases, labels, inputs)
+    backend = received.call.backend
     with backend.scope(name):
-        problem = arguments.place(given, options, _drawn(given, options, seed, sampled_values))
+        problem = arguments.place(received, options, _drawn(received, options, seed, sampled_values))
         z, y = logits.logits_and_labels(problem)
-        return logits.finished(problem, backend.sum(backend.differentiable_sigmoid_nll(z, y, None), axis=(1,)))
+        return logits.finished(problem, backend.sum(ops.sigmoid_losses(backend, z, y, None, False), axis=(1,)))
 
 
 def _options(
@@ -273,11 +274,11 @@ def _options(
     return checked
 
 
-def _drawn(given: arguments.Given, options: arguments.Options, seed: Any, sampled_values: Any) -> Any:
+def _drawn(received: arguments.Received, options: arguments.Options, seed: Any, sampled_values: Any) -> Any:
     """The candidates of the caller, or those that are drawn for the labels."""
     if sampled_values is not None:
         return sampled_values
-    y = arguments.to_draw(given, options)
+    y = arguments.to_draw(received, options)
     return samplers.log_uniform_candidate_sampler(
         y.value, options.num_true, options.num_sampled, True, options.num_classes, seed
     )

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import arguments, builtin_loss, custom_loss, options, reduction
+from seqloss.core import options
+from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.losses import arguments, custom, ops, reduction
 
 
 def sequence_loss(
@@ -160,14 +162,15 @@ def sequence_loss(
     plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     check_labels = options.loss_options(softmax_loss_function, name, check_labels)
     exact = options.exact(exact, softmax_loss_function)
-    given = arguments.receive(logits, targets, weights)
-    with given.backend.scope(name):
-        call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None, exact=exact)
+    call, is_builtin = Call("logits", logits), softmax_loss_function is None
+    with call.backend.scope(name):
+        given = arguments.sequence(call, targets, weights, check_labels, labels_are_classes=is_builtin, exact=exact)
         if softmax_loss_function is None:
-            loss = builtin_loss.sequence_loss(call, plan, exact)
+            loss = ops.sequence_loss(given, plan, exact)
         else:
-            losses = custom_loss.token_losses(call, call.logits, softmax_loss_function)
-            loss = reduction.forward(given.backend, plan, losses, call.prepared()).loss
+            token_weights = given.token_weights()
+            losses = custom.token_losses(given, given.logits, token_weights.active, softmax_loss_function)
+            loss = reduction.forward(call.backend, plan, losses, token_weights).loss
         return call.guard(loss)
 
 
@@ -290,30 +293,32 @@ def sequence_loss_and_grad(
     check_labels = options.loss_options(softmax_loss_function, name, check_labels)
     exact = options.exact(exact, softmax_loss_function)
     names = options.gradient_names(wrt)
-    given = arguments.receive(logits, targets, weights)
-    backend = given.backend
+    call, is_builtin = Call("logits", logits), softmax_loss_function is None
+    backend = call.backend
     with backend.scope(name):
-        call = arguments.sequence(given, check_labels, ranged=softmax_loss_function is None, exact=exact, wrt=names)
+        given = arguments.sequence(
+            call, targets, weights, check_labels, labels_are_classes=is_builtin, exact=exact, wrt=names
+        )
         if softmax_loss_function is None:
-            arrays = builtin_loss.arrays_of(call)
-            rule = builtin_loss.rule(call, plan, exact, "weights" in names)
-            loss, residuals = rule.forward(*arrays)
-            upstream = arguments.cotangent(call, cotangent, loss)
-            to_logits, _, to_weights = rule.pullback(arrays, residuals, upstream)
+            arrays = given.arrays
+            op = backend.explicit(ops.sequence_loss_op(given, plan, exact, "weights" in names), arrays)
+            (loss,), residuals = op.forward(*arrays)
+            upstream = arguments.cotangent(given, cotangent, loss)
+            to_logits, _, to_weights = op.pullback(arrays, residuals, (upstream,))
         else:
-            losses, pull = custom_loss.differentiated(call, softmax_loss_function)
-            weights_of_call = call.prepared()
-            reduced = reduction.forward(backend, plan, losses, weights_of_call)
+            token_weights = given.token_weights()
+            losses, pull = custom.differentiated(given, token_weights.active, softmax_loss_function)
+            reduced = reduction.forward(backend, plan, losses, token_weights)
             loss = reduced.loss
-            upstream = arguments.cotangent(call, cotangent, loss)
+            upstream = arguments.cotangent(given, cotangent, loss)
             to_losses, to_weights = reduction.pullback(
-                backend, plan, losses, weights_of_call, reduced, upstream, "weights" in names
+                backend, plan, losses, token_weights, reduced, upstream, "weights" in names
             )
             to_logits = pull(to_losses)
         # Detached: the arguments are already, but a custom loss may have parameters of its own.
         gradients = {"logits": call.guard(backend.stop_gradient(to_logits))}
         if "weights" in names:
-            to_weights = backend.astype(to_weights, call.weights_dtype)
+            to_weights = backend.astype(to_weights, given.weights_dtype)
             gradients["weights"] = call.guard(backend.stop_gradient(to_weights))
         loss = call.guard(backend.stop_gradient(loss))
     return loss, gradients[wrt] if isinstance(wrt, str) else tuple(gradients[name] for name in names)

@@ -1,7 +1,9 @@
 """Cross entropy of single tokens."""
 
-from seqloss.core import arguments, builtin_loss, options
+from seqloss.core import options
+from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.losses import arguments, ops
 
 
 def token_loss(logits: Array, targets: Array, *, active: Array | None = None, exact: bool = False) -> Array:
@@ -83,7 +85,7 @@ def token_loss(logits: Array, targets: Array, *, active: Array | None = None, ex
     4.1223e-09
     """
     exact = options.exact(exact)
-    call = arguments.tokens(arguments.receive(logits, targets, active, "active"), exact)
+    call = Call("logits", logits)
+    arrays = arguments.tokens(call, targets, active, exact)
     with call.backend.scope(None):
-        nll = builtin_loss.token_losses(call.backend, call.logits, call.targets, call.active, exact)
-    return nll if call.agree is None else call.backend.nan_unless(call.agree, nll)
+        return call.guard(ops.token_losses(call.backend, *arrays, exact))

@@ -1,8 +1,9 @@
 """The cross entropies of ``tf.nn``: single losses from logits, without weights or reductions."""
 
-from seqloss.core import broadcasting, entropies, options
+from seqloss.core import options
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.losses import cross_entropies, weighting
 
 
 def sparse_softmax_cross_entropy_with_logits(labels: Array, logits: Array, name: str | None = None) -> Array:
@@ -71,9 +72,9 @@ def sparse_softmax_cross_entropy_with_logits(labels: Array, logits: Array, name:
     """
     options.scope_name("name", name)
     call = Call("logits", logits)
-    given = call.beside("labels", labels)
+    labels = call.beside("labels", labels)
     with call.backend.scope(name):
-        return call.guard(entropies.sparse(call, given))
+        return call.guard(cross_entropies.sparse(call, labels))
 
 
 def softmax_cross_entropy_with_logits(labels: Array, logits: Array, axis: int = -1, name: str | None = None) -> Array:
@@ -154,9 +155,9 @@ def softmax_cross_entropy_with_logits(labels: Array, logits: Array, axis: int = 
     options.scope_name("name", name)
     options.class_axis(axis)
     call = Call("logits", logits)
-    given = call.beside("labels", labels)
+    labels = call.beside("labels", labels)
     with call.backend.scope(name):
-        return call.guard(entropies.soft(call, given, axis))
+        return call.guard(cross_entropies.soft(call, labels, axis))
 
 
 def sigmoid_cross_entropy_with_logits(labels: Array, logits: Array, name: str | None = None) -> Array:
@@ -224,9 +225,9 @@ def sigmoid_cross_entropy_with_logits(labels: Array, logits: Array, name: str | 
     """
     options.scope_name("name", name)
     call = Call("logits", logits)
-    given = call.beside("labels", labels)
+    labels = call.beside("labels", labels)
     with call.backend.scope(name):
-        return call.guard(entropies.sigmoid(call, given))
+        return call.guard(cross_entropies.sigmoid(call, labels))
 
 
 def weighted_cross_entropy_with_logits(
@@ -296,7 +297,7 @@ def weighted_cross_entropy_with_logits(
     """
     options.scope_name("name", name)
     call = Call("logits", logits)
-    given = call.beside("labels", labels)
-    weight = broadcasting.given(call, "pos_weight", pos_weight)
+    labels = call.beside("labels", labels)
+    pos_weight = weighting.argument(call, "pos_weight", pos_weight)
     with call.backend.scope(name):
-        return call.guard(entropies.sigmoid(call, given, weight))
+        return call.guard(cross_entropies.sigmoid(call, labels, pos_weight))

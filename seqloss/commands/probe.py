@@ -46,7 +46,7 @@ def _nothing(module: Module) -> Facts:
 
 
 def _numpy(numpy: Module) -> Facts:
-    from seqloss.core import threads
+    from seqloss.backends.numpy import threads
 
     return {"devices": ["cpu"], "threads": threads.allowed()}
 

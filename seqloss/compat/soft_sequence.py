@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import custom_loss, dtypes, entropies, options, reduction, shapes
+from seqloss.core import dtypes, options, shapes
 from seqloss.core.call import Call
 from seqloss.core.protocol import Argument, Array
+from seqloss.losses import cross_entropies, custom, reduction
 
 
 def sequence_loss(
@@ -24,28 +25,28 @@ def sequence_loss(
     plan = reduction.plan(*options.flags(*flags))
     options.loss_options(function, name, None)
     shapes.sequence_logits(call.main.shape)
-    shapes.same(targets.name, targets.shape, "logits", call.main.shape)
+    shapes.equal_shape(targets.name, targets.shape, "logits", call.main.shape)
     with call.backend.scope(name):
-        given = None if weights is None else _prepared(call, call.beside("weights", weights))
-        active = None if given is None else given.active
+        token_weights = _token_weights(call, weights)
         if function is None:
-            losses = entropies.soft(call, targets, broadcasts=False, tf_gradient=True)
+            losses = cross_entropies.soft(call, targets, broadcasts=False, tf_gradient=True)
         else:
-            losses = _custom(call, targets, active, function)
-        losses = reduction.countable(call.backend, losses, active)
-        used = reduction.unit(call.backend, losses, call.backend.dtype(losses)) if given is None else given
-        return call.guard(reduction.forward(call.backend, plan, losses, used).loss)
+            losses = _custom(call, targets, token_weights.active, function)
+        losses = reduction.without_masked_nan(call.backend, losses, token_weights.active)
+        return call.guard(reduction.forward(call.backend, plan, losses, token_weights).loss)
 
 
-def _prepared(call: Call, weights: Argument) -> reduction.Weights:
-    z = call.main
+def _token_weights(call: Call, value: Any) -> reduction.Weights:
+    if value is None:
+        return reduction.ONES
+    z, weights = call.main, call.beside("weights", value)
     is_open = shapes.sequence_weights(weights.shape, z.shape, weights.dtype)
     dtypes.weights_dtype(weights.dtype)
-    values = call.place(weights, dtypes.compute_dtype(z.dtype), rank=2)
+    dtype = dtypes.compute_dtype(z.dtype)
+    values = call.place(weights, dtype, rank=2)
     if is_open:
         _, values = call.compare([z.value, values], shapes.SIZES_DIFFER)
-    fixed = weights.is_host or weights.dtype not in dtypes.FLOATS or not call.backend.needs_grad(values)
-    return reduction.prepare(call.backend, values, fixed)
+    return reduction.token_weights(call.backend, values, dtype, call.is_constant(weights, values))
 
 
 def _custom(call: Call, targets: Argument, active: Array | None, function: Callable[..., Any]) -> Array:
@@ -56,4 +57,4 @@ def _custom(call: Call, targets: Argument, active: Array | None, function: Calla
     labels = call.place(targets, dtypes.compute_dtype(call.main.dtype), rank=3)
     if shapes.is_open(call.main.shape, targets.shape):
         logits, labels = call.compare_same(logits, labels, shapes.SOFT_SIZES_DIFFER)
-    return custom_loss.of_batch(call.backend, function, labels, logits, active)
+    return custom.of_batch(call.backend, function, labels, logits, active)

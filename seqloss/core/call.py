@@ -1,13 +1,12 @@
 """One call of a public function: its framework, its arrays, and what can only be compared when the graph runs.
 
-Every function but the sequence loss, whose path is its own for speed, goes through the same steps: :meth:`Call.beside`
-for each argument, the checks of ``shapes`` and ``dtypes`` on the facts, :meth:`Call.place`, then arithmetic, and
-:meth:`Call.guard` on what is returned.
+Every function goes through the same steps: :meth:`Call.beside` for each argument, the checks of ``shapes`` and
+``dtypes`` on the facts, :meth:`Call.place`, then arithmetic, and :meth:`Call.guard` on what is returned.
 """
 
 from typing import Any
 
-from seqloss.core import dispatch, dtypes, labels
+from seqloss.core import dispatch, dtypes, labels, shapes
 from seqloss.core.protocol import Argument, Array, Backend
 
 
@@ -17,7 +16,7 @@ class Call:
     def __init__(self, name: str, value: Any) -> None:
         self.main = dispatch.argument(name, value)
         self.backend: Backend = self.main.facts
-        self._agree: Array | None = None
+        self._sizes_match: Array | None = None
 
     def beside(self, name: str, value: Any) -> Argument:
         """Another argument. Nothing of it has been looked at but its framework, device, shape and dtype."""
@@ -38,6 +37,23 @@ class Call:
         labels.check(argument, classes, weights, None, mend=mend, dtype=dtypes.compute_dtype(self.main.dtype))
         return self._shaped(labels.for_placing(argument, classes) if argument.is_host else argument)
 
+    def checked_labels(
+        self,
+        targets: Argument,
+        weights: Argument | None,
+        check_labels: bool | None,
+        mask: str = "weights",
+        dtype: str | None = None,
+    ) -> Argument:
+        """Labels beside logits [..., classes] that passed the check as far as they were read, ready to be placed."""
+        classes = None if self.main.shape is None else self.main.shape[-1]
+        labels.check(targets, classes, weights, check_labels, mask, dtype=dtype)
+        return labels.for_placing(targets, classes) if targets.is_host else targets
+
+    def is_constant(self, argument: Argument, array: Array) -> bool:
+        """Whether nobody can ask for the gradient of an argument, which was placed as this array."""
+        return argument.is_host or argument.dtype not in dtypes.FLOATS or not self.backend.needs_grad(array)
+
     def _shaped(self, argument: Argument) -> Array:
         """The array of an argument, without the last axis if :meth:`Argument.shaped` has taken it off."""
         array = dispatch.place(self.backend, argument, self.main.value)
@@ -49,8 +65,8 @@ class Call:
 
     def compare(self, arrays: list[Array], message: str) -> list[Array]:
         """The arrays, compared when the graph runs: each must have the leading sizes of the first."""
-        agree, arrays = self.backend.sizes_agree(arrays, message)
-        self._note(agree)
+        sizes_match, arrays = self.backend.sizes_agree(arrays, message)
+        self._note(sizes_match)
         return arrays
 
     def compare_same(self, one: Array, other: Array, message: str) -> tuple[Array, Array]:
@@ -60,15 +76,24 @@ class Call:
         return one, other
 
     def broadcast(self, x: Array, like: Array, message: str) -> Array:
-        """``x`` in the shape of ``like``; see :func:`seqloss.core.shapes.broadcastable` for what is legal."""
-        agree, x = self.backend.broadcast_like(x, like, message)
-        if agree is not None:
-            self._note(agree)
+        """``x`` in the shape of ``like``; see :func:`seqloss.core.shapes.scalar_or_equal_rank` for what is legal."""
+        sizes_match, x = self.backend.broadcast_like(x, like, message)
+        if sizes_match is not None:
+            self._note(sizes_match)
         return x
 
-    def _note(self, agree: Array) -> None:
-        self._agree = agree if self._agree is None else self._agree & agree
+    def _note(self, sizes_match: Array) -> None:
+        self._sizes_match = sizes_match if self._sizes_match is None else self._sizes_match & sizes_match
 
     def guard(self, x: Array) -> Array:
         """NaN where sizes turn out to differ, because compilers may drop the assertion that says so."""
-        return x if self._agree is None else self.backend.nan_unless(self._agree, x)
+        return x if self._sizes_match is None else self.backend.nan_unless(self._sizes_match, x)
+
+
+def see_order(logits: Argument, labels: Argument, more: int = 1) -> None:
+    """See that the two are not swapped: other libraries, or old versions of one, have them in the other order.
+
+    ``more`` is how many axes more logits have than labels.
+    """
+    if logits.dtype in dtypes.INTEGERS and labels.dtype in dtypes.FLOATS:
+        shapes.swapped(logits.name, logits.shape, labels.name, labels.shape, more)

@@ -40,9 +40,9 @@ def register_backend(framework: str, adapter_module: str) -> None:
     Notes
     -----
     Nothing is imported here, so a registration costs nothing in programs that never use the framework. The effect is
-    for the whole process and cannot be undone. The gradient of the loss is whatever the adapter's
-    ``differentiable_token_nll`` says; ``sequence_loss_and_grad`` uses the adapter's pullback. Under tracing the
-    adapter's facts (``shape``, ``readable``, ...) decide what is checked.
+    for the whole process and cannot be undone. The gradient of the loss is whatever the adapter's ``differentiable``
+    and ``run`` say; ``sequence_loss_and_grad`` uses the adapter's pullbacks. Under tracing the adapter's facts
+    (``shape``, ``location``, ...) decide what is checked.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def register_backend(framework: str, adapter_module: str) -> None:
     >>> seqloss.register_backend("numpy", "my_package.numpy_adapter")
     Traceback (most recent call last):
         ...
-    seqloss.core.errors.BackendError: the framework 'numpy' has a backend already (seqloss.backends.numpy)
+    seqloss.BackendError: the framework 'numpy' has a backend already (seqloss.backends.numpy)
     """
     for name, value in (("framework", framework), ("adapter_module", adapter_module)):
         if not isinstance(value, str):

@@ -72,7 +72,8 @@ def dtype_name(dtype: Any) -> str:
         name = dtype
     else:
         name = str(getattr(dtype, "name", None) or getattr(dtype, "__name__", dtype))
-        name = name.removeprefix("torch.").rstrip("_")  # NumPy 1 calls its bool bool_
+        # Without the module that some libraries put in front. NumPy 1 calls its bool bool_.
+        name = name.rpartition(".")[2].rstrip("_")
     if name != "bool" and name not in FLOATS and name not in INTEGERS:
         raise DTypeError(f"dtype must name a bool, integer or float dtype such as 'float32', got {dtype!r}")
     return name

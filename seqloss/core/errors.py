@@ -1,4 +1,4 @@
-"""The errors of seqloss.
+"""The errors of seqloss. They show as ``seqloss.LabelError``, by which name users have them.
 
 Each is also a ``ValueError`` or a ``TypeError``, so that callers need not know this module. All share
 ``Exception.__init__``: TensorFlow's AutoGraph re-raises an error with its own class only when the class has that
@@ -9,43 +9,63 @@ very constructor, and turns every other one into a ``StagingError``.
 class SeqlossError(Exception):
     """Base of all errors raised by seqloss."""
 
+    __module__ = "seqloss"
+
     __init__ = Exception.__init__
 
 
 class ShapeError(SeqlossError, ValueError):
     """An argument has the wrong rank or size."""
 
+    __module__ = "seqloss"
+
 
 class DTypeError(SeqlossError, TypeError):
     """An array has a dtype of the wrong kind."""
+
+    __module__ = "seqloss"
 
 
 class ArgumentTypeError(SeqlossError, TypeError):
     """An argument is not of the type it must be: a flag that is no bool, an array that is no dense array."""
 
+    __module__ = "seqloss"
+
 
 class OptionError(SeqlossError, ValueError):
     """Options contradict each other, or one has a value that does not exist."""
+
+    __module__ = "seqloss"
 
 
 class LabelError(SeqlossError, ValueError):
     """A token that counts has a label outside ``[0, classes)``."""
 
+    __module__ = "seqloss"
+
 
 class UnreadableError(SeqlossError, ValueError):
     """A value is needed in Python, but the array is being traced or lies on a device that cannot be read."""
+
+    __module__ = "seqloss"
 
 
 class MixedBackendsError(SeqlossError, TypeError):
     """Arrays of two frameworks in one call."""
 
+    __module__ = "seqloss"
+
 
 class DeviceError(SeqlossError, ValueError):
     """Arrays of one framework on different devices, in a framework that does not move them."""
 
+    __module__ = "seqloss"
+
 
 class BackendError(SeqlossError, ValueError):
     """A backend is registered twice, unknown, or cannot do what is asked of it."""
+
+    __module__ = "seqloss"
 
 
 FORWARD_MODE = (

@@ -52,7 +52,13 @@ def check(
 
 
 def _readable(argument: Argument, check_labels: bool | None) -> bool:
-    return argument.facts.readable(argument.value, sync=bool(check_labels))
+    return is_readable(argument, sync=bool(check_labels))
+
+
+def is_readable(argument: Argument, *, sync: bool = False) -> bool:
+    """Whether the values can be read in Python without waiting for a device (``sync``: even if one must wait)."""
+    location = argument.facts.location(argument.value)
+    return location == "host" or (sync and location == "device")
 
 
 def _mend(mask: str, is_missing: bool) -> str:

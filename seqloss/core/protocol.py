@@ -1,118 +1,55 @@
-"""What a backend is: the :class:`Backend` protocol and the kernel contract.
+"""What a backend is: the :class:`Backend` protocol.
 
 A backend is a module (usually a package) with the functions below. It holds only what its framework must do itself;
-it raises no message of its own, checks no argument, and knows no option of the public functions.
-
-The kernel contract
--------------------
-1. Compute in the dtype that is asked for; the gradient comes back in the dtype of the logits. Where float64 is asked
-   for narrower logits, the gradient is rounded once: what is below the smallest normal float32 becomes 0 first, because
-   executors differ in keeping it, and on the way to half precision float32 is rounded to odd.
-2. Keep for backward only logits, targets, active and per-token scalars: no [..., classes] array of its own.
-3. A token whose cotangent is exactly 0 gets an exactly-zero gradient row, whatever it holds. ``active`` (a bool array
-   or None) is passed only when the weights need no gradient: its False rows return 0 unread, get zero rows, and may
-   be skipped. In a backward pass that may itself be differentiated, replace the non-finite rows of cotangent 0
-   *before* the exponential, and replace no finite row: d/dw d/dlogits at w = 0 is not 0.
-4. A label outside [0, classes) gives a NaN loss and a NaN gradient row (unless rule 3 says 0). Clamp the index before
-   the gather, then select.
-5. Never write into an argument, never read a value into Python.
-6. Any upstream cotangent; second derivatives are right or refused loudly, never silently wrong.
-7. Unknown static sizes and rank are legal (None in TensorFlow, SymInt in torch).
-8. Works eagerly and under the framework's transformations: jit, vmap, grad and their compositions, scan, checkpoint,
-   hessian (JAX); compile(fullgraph, dynamic), torch.func, jacrev of jacrev, export (torch); tf.function with unknown
-   sizes, XLA, map_fn, vectorized_map (TensorFlow; with the tape outside of it the operations of the forward kernel are
-   differentiated, so they must be right too on finite rows). Forward mode (jvp) is refused loudly.
-
-The formula that keeps full relative accuracy at any confidence
----------------------------------------------------------------
-With ``m`` the largest logit of a token, ``t`` the logit of its label ``y`` and ``r`` the sum of ``exp(z_j - m)`` over
-``j != y``::
-
-    nll   = log1p(r + expm1(t - m)) - (t - m)
-    d/dz  = expm1(-nll)                                at the target
-            exp(z_j - m) / (1 + (r + expm1(t - m)))    elsewhere
-
-Where the target is the largest, ``t - m`` is 0 and nll is ``log1p(r)``, which nothing cancels in. Elsewhere r is at
-least 1, the argument of log1p is positive, and what it loses to rounding is small beside ``m - t``.
-Never ``logsumexp - t`` and never ``p - 1``: both cancel to 0 when the model is confident. A row whose largest logit
-is not finite has a NaN loss and a NaN gradient row.
-
-Soft labels
------------
-With labels ``y_j`` of any sum, ``k`` the first class that has the largest logit ``m``, and ``rest`` the sum of
-``exp(z_j - m)`` over ``j != k``, no term of the loss cancels another if the labels are not negative::
-
-    nll     = sum_j y_j ((m - z_j) + log1p(rest))          where 0 times infinity is 0
-    d/dz_j  = mass exp(z_j - m) / (1 + rest) - y_j          elsewhere
-              (mass - y_k) - mass rest / (1 + rest)         at k
-    d/dy_j  = (m - z_j) + log1p(rest)
-
-``mass`` is the sum of the labels. TensorFlow has 1 in its place whatever they add up to, so it is an argument.
-
-Independent classes
--------------------
-With ``softplus(x) = max(x, 0) + log1p(exp(-|x|))``, the logistic function ``s`` and the weight ``q`` of positives::
-
-    nll    = (1 - y) softplus(x) + q y softplus(-x)         where 0 times infinity is 0
-    d/dx   = (1 - y) s(x) - q y s(-x)
-    d/dy   = (q - 1) log1p(exp(-|x|)) - (x if x >= 0 else q x)
-    d/dq   = y softplus(-x)
-
-Never ``max(x, 0) - x y`` and never ``s(x) - y``: both cancel when the model is right and sure.
-Lines 1 to 8 of the contract hold for both, a cotangent of 0 giving an exact 0 included.
+it raises no message of its own, checks no argument, and knows no option of the public functions. What its kernels
+compute stands in :mod:`seqloss.core.contract`. ``seqloss.backends.base`` has natural answers for many of the functions.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+from seqloss.core.contract import SMALLEST_ACTIVE as SMALLEST_ACTIVE
+from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.shapes import Shape
 
 Array = Any
+Arrays = Sequence[Any]
+"""Arrays of one operation in the order of its parameters; None for one that is not there."""
 
-SMALLEST_ACTIVE = 2.0**-126
-"""A weight below this is 0. Some executors flush float32 subnormals to zero and some do not: below, none agree."""
+Location = Literal["host", "device", "traced"]
+"""Where the values of an array are: in memory that Python reads at once; on a device, which one has to wait for; or
+nowhere, because the array is traced, batched or without storage."""
 
 
-class TokenStatistics(NamedTuple):
-    """What the forward kernel returns for each token, of shape [...] and in the compute dtype.
+class LossOp(Protocol):
+    """A function of arrays of one backend, with its pullback. It is hashable and holds no array.
 
-    ``nll`` is the loss in nats. ``shift`` and ``total`` serve the backend's own pullback, in whatever meaning it gives
-    them; ``total`` is NaN where the gradient row is to be NaN.
+    Its arrays come in a fixed number, None for those that are not there; so do its outputs, which are all arrays.
     """
-
-    nll: Array
-    shift: Array
-    total: Array
-
-
-class LabelStatistics(NamedTuple):
-    """What the forward kernel of soft labels returns for each token, of shape [...] and in the compute dtype.
-
-    ``nll`` is the loss in nats. ``shift`` is the largest logit, and ``rest`` the sum of ``exp(z_j - shift)`` over all
-    classes but the first that has it; NaN where the gradient row is to be NaN.
-    """
-
-    nll: Array
-    shift: Array
-    rest: Array
-
-
-class Rule(Protocol):
-    """A function of arrays of one backend with its pullback; see :mod:`seqloss.core.builtin_loss`."""
 
     @property
-    def is_hosted(self) -> bool:
-        """Whether the residuals are NumPy's, and not arrays of the framework."""
+    def backend(self) -> "Backend": ...
 
-    def plain(self, *arrays: Any) -> Array:
-        """The value, which the framework differentiates."""
+    @property
+    def opaque(self) -> bool:
+        """Whether its inside is nobody's business: it computes in float64 whatever the framework is set to, and refuses
+        second derivatives."""
 
-    def forward(self, *arrays: Any) -> tuple[Array, tuple[Any, ...]]:
-        """The same value, and residuals."""
+    def on(self, backend: Any, /) -> "LossOp":
+        """The same on arrays of another backend."""
 
-    def pullback(self, arrays: Any, residuals: Any, cotangent: Array) -> tuple[Any, ...]:
-        """The gradients of the arrays; None for those that have none."""
+    def composed(self, *arrays: Any) -> tuple[Array, ...]:
+        """The outputs, made of operations that the framework can differentiate. (Not of an opaque one.)"""
+
+    def forward(self, *arrays: Any) -> tuple[tuple[Array, ...], Any]:
+        """The same outputs, and residuals: a tuple of arrays, None and further tuples."""
+
+    def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays, /) -> tuple[Any, ...]:
+        """The gradient of each array, in its dtype, for a cotangent of each output; None for those that have none.
+
+        Unless the operation is opaque, it consists of operations that the framework can differentiate again.
+        """
 
 
 class Backend(Protocol):
@@ -135,8 +72,8 @@ class Backend(Protocol):
     def device(self, x: Array, /) -> Any:
         """Where ``x`` lies, if the framework refuses to compute across devices; else None."""
 
-    def readable(self, x: Array, /, *, sync: bool = False) -> bool:
-        """Whether the values can be read in Python without waiting for a device (``sync``: even if it must wait)."""
+    def location(self, x: Array, /) -> Location:
+        """Where the values of ``x`` are."""
 
     def needs_grad(self, x: Array, /) -> bool:
         """Whether a derivative with respect to ``x`` may be asked for later. True where that cannot be known."""
@@ -178,15 +115,25 @@ class Backend(Protocol):
 
     def isfinite(self, x: Array, /) -> Array: ...
     def sum(self, x: Array, /, *, axis: tuple[int, ...]) -> Array: ...
-    def residual(self, x: Array, weights: Array, center: Array, counts: Array, /, *, axis: tuple[int, ...]) -> Array:
-        """``sum(x * weights - center * counts)``, which cancels almost entirely, as if it were rounded once.
+    def wide_sum(self, x: Array, weights: Array | None, /, *, axis: tuple[int, ...]) -> Any:
+        """``sum(x * weights)`` with at least twice the digits of ``x``, as a number of the backend's own kind.
 
-        So float32 goes through float64, or through compensated products and sums where there is none. ``center`` can be
-        broadcast. It is never differentiated.
+        ``weights`` None are ones. float32 goes through float64, or through compensated products and sums where there
+        is none. It is for :meth:`quotient` alone.
+        """
+
+    def quotient(self, numerator: Any, denominator: Any, /) -> Array:
+        """A wide sum divided by another, by an array or by a number: in the dtype of what was added up, rounded once.
+
+        0, with a derivative of 0, where the denominator is 0. Else the derivative is that of the plain quotient of
+        plain sums. With the denominator 1 this is the sum itself.
         """
 
     def count_nonzero(self, x: Array, /, *, axis: tuple[int, ...]) -> Array: ...
     def all(self, x: Array, /, *, axis: int) -> Array: ...
+    def surely_all(self, x: Array, /) -> bool:
+        """Whether all of ``x`` is True, as far as that is known at once: False where one would have to wait."""
+
     def stop_gradient(self, x: Array, /) -> Array: ...
     def permute_dims(self, x: Array, axes: Sequence[int], /) -> Array: ...
     def concat(self, arrays: Sequence[Array], /, *, axis: int) -> Array: ...
@@ -225,95 +172,88 @@ class Backend(Protocol):
     def vjp(self, function: Callable[[Array], Array], x: Array, /) -> tuple[Array, Callable[[Array], Array]] | None:
         """``function(x)`` and the map from its cotangent to that of ``x``; None without automatic differentiation."""
 
-    def fuse(self, rule: "Rule", arrays: Sequence[Any], /) -> Array:
-        """``rule.plain(*arrays)``, as one operation where the framework runs that faster than a graph of many.
+    # --- execution -----------------------------------------------------------------------------------------------
 
-        Higher derivatives go through ``plain``.
+    def differentiable(self, op: LossOp, arrays: Arrays, /) -> tuple[Array, ...]:
+        """The outputs of ``op.forward`` as one operation whose derivative is ``op.pullback``.
+
+        Second derivatives go through the pullback, with residuals computed anew from the arrays; those of an opaque
+        operation are refused loudly. This is what ``composed`` of a kernel is.
         """
 
-    # --- float64 for a while -----------------------------------------------------------------------------------------
+    def run(self, op: LossOp, arrays: Arrays, /) -> tuple[Array, ...]:
+        """The outputs of the operation, differentiable, in the way that is fastest.
 
-    def float64(self) -> AbstractContextManager[Any]:
-        """A region in which float64 arrays can be made, whatever the framework is set to."""
-
-    def in_float64(self, rule: "Rule", arrays: Sequence[Any], /) -> Array:
-        """``rule.forward(*arrays)[0]`` as one operation whose derivative is ``rule.pullback``.
-
-        The rule enters :meth:`float64` by itself; nothing that is float64 inside can be seen outside. Second
-        derivatives are refused loudly.
+        ``op.composed(*arrays)``, perhaps as one dispatch; one operation that NumPy runs
+        (``seqloss.backends.on_numpy``) for arrays in the memory of the host; and for an opaque operation always
+        ``differentiable``.
         """
 
-    # --- arrays in the memory of the host: see seqloss.core.hosted --------------------------------------------------
+    def explicit(self, op: LossOp, arrays: Arrays, /) -> LossOp:
+        """The operation whose ``forward`` and ``pullback`` a caller is to call by hand on these arrays.
 
-    def on_host(self, arrays: Sequence[Any], /) -> bool:
-        """Whether NumPy may compute on all of them (None aside), because they are eager and on the CPU."""
-
-    def to_host(self, x: Array, /) -> Any:
-        """A NumPy array that shares the memory of such an array: bfloat16 as its bits, in uint16."""
-
-    def from_host(self, x: Any, dtype: str, like: Array, /) -> Array:
-        """A NumPy array or scalar as an array of the framework, without a copy if that is possible.
-
-        For the dtype "bfloat16" it holds the bits, in uint16.
+        Either itself, or one that does the same in another place.
         """
 
-    def threads(self) -> int | None:
-        """How many threads the framework was told to use; None if it does not say."""
-
-    # --- kernels: forward and pullback as plain functions, and the two wrapped as one differentiable operation ------
-
-    def token_nll(self, logits: Array, targets: Array, active: Array | None, dtype: str, /) -> TokenStatistics:
-        """The statistics of each token: logits [..., classes], targets and active [...].
-
-        ``dtype`` is that of the computation and of the statistics: float32 or float64, not narrower than the logits.
-        """
-
-    def token_nll_pullback(
-        self, cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics, /
-    ) -> Array:
-        """d/dlogits of the sum of ``cotangent * nll``, computed in the dtype of the statistics."""
+    # --- kernels: plain functions, see seqloss.core.contract ---------------------------------------------------------
 
     def indices(self, logits: Array, targets: Array, /) -> tuple[Array, Array]:
         """The labels in a signed dtype that indexes the classes, 0 for those that are no class; and where they are."""
 
-    def differentiable_token_nll(self, logits: Array, targets: Array, active: Array | None, /) -> Array:
-        """``token_nll(...).nll`` in max(float32, logits) with the pullback as its derivative."""
+    def token_statistics(
+        self, logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec, /
+    ) -> Statistics:
+        """The statistics of each token: logits [..., classes], targets and active [...], prior [classes].
 
-    # --- soft labels: logits and labels [..., classes], labels in the compute dtype ---------------------------------
+        The prior is in the dtype of the spec. It matters to ``unl`` alone.
+        """
 
-    def softmax_nll(self, logits: Array, labels: Array, /) -> LabelStatistics:
-        """The statistics of each token."""
-
-    def softmax_nll_pullback(
+    def token_pullback(
         self,
-        cotangent: Array,
+        cotangents: Cotangents,
+        logits: Array,
+        targets: Array,
+        active: Array | None,
+        prior: Array | None,
+        statistics: Statistics,
+        spec: Spec,
+        /,
+    ) -> Array:
+        """d/dlogits of the sum of the statistics, each times its cotangent."""
+
+    def label_statistics(
+        self, logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec, /
+    ) -> Statistics:
+        """The statistics of each token for soft labels [..., classes] in the dtype of the spec."""
+
+    def label_pullback(
+        self,
+        cotangents: Cotangents,
         logits: Array,
         labels: Array,
         mass: Array,
-        statistics: LabelStatistics,
+        active: Array | None,
+        prior: Array | None,
+        statistics: Statistics,
+        spec: Spec,
         wrt_labels: bool,
         /,
     ) -> tuple[Array, Array | None]:
-        """d/dlogits of the sum of ``cotangent * nll``, and d/dlabels if it is wanted.
+        """d/dlogits as in :meth:`token_pullback`, and d/dlabels if it is wanted.
 
         ``mass`` [...] is what the probabilities are multiplied with: the sum of the labels of each token.
         """
 
-    def differentiable_softmax_nll(self, logits: Array, labels: Array, mass: Array, /) -> Array:
-        """``softmax_nll(...).nll`` with the pullback as its derivative."""
-
-    # --- independent classes: three arrays of one shape, labels and pos_weight in the compute dtype ----------------
-
     def sigmoid_nll(self, logits: Array, labels: Array, pos_weight: Array | None, /) -> Array:
-        """The loss of each entry; without pos_weight it is 1."""
+        """The loss of each of independent classes: three arrays of one shape, the last two in the compute dtype.
 
-    def sigmoid_nll_pullback(
+        Without pos_weight it is 1.
+        """
+
+    def sigmoid_pullback(
         self, cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool, /
     ) -> tuple[Array, Array | None, Array | None]:
         """d/dlogits of the sum of ``cotangent * nll``; and d/dlabels and d/dpos_weight if they are wanted."""
-
-    def differentiable_sigmoid_nll(self, logits: Array, labels: Array, pos_weight: Array | None, /) -> Array:
-        """``sigmoid_nll`` with the pullback as its derivative."""
 
 
 class Argument(NamedTuple):

@@ -183,7 +183,7 @@ def known_rank(name: str, got: Shape, why: str) -> int:
     return len(got)
 
 
-def same(name: str, got: Shape, main: str, expected: Shape) -> bool:
+def equal_shape(name: str, got: Shape, main: str, expected: Shape) -> bool:
     """``name`` must have exactly the shape of ``main``. Whether the comparison is left open."""
     if got is None or expected is None:
         return True
@@ -192,7 +192,7 @@ def same(name: str, got: Shape, main: str, expected: Shape) -> bool:
     return is_open(got, expected)
 
 
-def broadcastable(name: str, got: Shape, main: str, expected: Shape, classes: int | None = None) -> None:
+def scalar_or_equal_rank(name: str, got: Shape, main: str, expected: Shape, classes: int | None = None) -> None:
     """``name`` must be a scalar, or of the rank of ``main`` with each size 1 or equal. Unknown sizes pass.
 
     Where ``main`` are ids of so many classes, they can choose from weights of classes.
@@ -209,7 +209,7 @@ def broadcastable(name: str, got: Shape, main: str, expected: Shape, classes: in
         )
 
 
-def spread(name: str, got: Shape, main: str, expected: Shape) -> bool:
+def equal_rank_or_one(name: str, got: Shape, main: str, expected: Shape) -> bool:
     """``name`` must have the rank of ``main``, and each of its sizes or 1. Whether the comparison is left open."""
     if got is None or expected is None:
         return True
@@ -223,7 +223,7 @@ def spread(name: str, got: Shape, main: str, expected: Shape) -> bool:
     return is_open(got, expected)
 
 
-def trailing(name: str, got: Shape, main: str, expected: Shape) -> None:
+def numpy_trailing(name: str, got: Shape, main: str, expected: Shape) -> None:
     """``name`` must have sizes 1 or those of the last axes of ``main``."""
     if got is None or expected is None:
         return

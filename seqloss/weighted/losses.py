@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from seqloss.core import broadcasting, dtypes, options
+from seqloss.core import dtypes, options
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.losses import weighting
 
 
 class Reduction:
@@ -158,7 +159,7 @@ def compute_weighted_loss(
     options.scope_name("scope", scope)
     call = Call("losses", losses)
     dtypes.float_dtype("losses", call.main.dtype)
-    given = broadcasting.check(broadcasting.given(call, "weights", weights), call.main.shape, "losses")
+    weights = weighting.check(weighting.argument(call, "weights", weights), call.main.shape, "losses")
     with call.backend.scope(scope):
         values = call.place(call.main, dtypes.compute_dtype(call.main.dtype))
-        return call.guard(broadcasting.reduced(call, values, given, reduction))
+        return call.guard(weighting.reduced(call, values, weights, reduction))

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from seqloss.core import broadcasting, entropies, options
+from seqloss.core import options
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.losses import cross_entropies, weighting
 from seqloss.weighted.losses import Reduction
 
 
@@ -100,7 +101,7 @@ def sigmoid_cross_entropy(
     options.label_smoothing(label_smoothing)
     call = Call("logits", logits)
     labels = call.beside("multi_class_labels", multi_class_labels)
-    given = broadcasting.check(broadcasting.given(call, "weights", weights), call.main.shape, "logits")
+    weights = weighting.check(weighting.argument(call, "weights", weights), call.main.shape, "logits")
     with call.backend.scope(scope):
-        losses = entropies.sigmoid(call, labels, smoothing=label_smoothing)
-        return call.guard(broadcasting.reduced(call, losses, given, reduction))
+        losses = cross_entropies.sigmoid(call, labels, smoothing=label_smoothing)
+        return call.guard(weighting.reduced(call, losses, weights, reduction))

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from seqloss.core import broadcasting, entropies, options, shapes
+from seqloss.core import options, shapes
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.losses import cross_entropies, weighting
 from seqloss.weighted.losses import Reduction
 
 
@@ -103,11 +104,11 @@ def softmax_cross_entropy(
     call = Call("logits", logits)
     labels = call.beside("onehot_labels", onehot_labels)
     shapes.token_logits(call.main.shape)
-    given = broadcasting.check(
-        broadcasting.given(call, "weights", weights),
+    weights = weighting.check(
+        weighting.argument(call, "weights", weights),
         shapes.without(-1, call.main.shape),
         "logits without the class axis",
     )
     with call.backend.scope(scope):
-        losses = entropies.soft(call, labels, smoothing=label_smoothing, broadcasts=False, stop_labels=True)
-        return call.guard(broadcasting.reduced(call, losses, given, reduction))
+        losses = cross_entropies.soft(call, labels, smoothing=label_smoothing, broadcasts=False, stop_labels=True)
+        return call.guard(weighting.reduced(call, losses, weights, reduction))

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from seqloss.core import arguments, broadcasting, entropies, options, shapes
-from seqloss.core.call import Call
+from seqloss.core import options, shapes
+from seqloss.core.call import Call, see_order
 from seqloss.core.protocol import Array
+from seqloss.losses import cross_entropies, weighting
 from seqloss.weighted.losses import Reduction
 
 
@@ -98,10 +99,11 @@ def sparse_softmax_cross_entropy(
     options.reduction_key(reduction)
     options.scope_name("scope", scope)
     call = Call("logits", logits)
-    beside = call.beside("labels", labels)
-    arguments.see_order(call.main, beside)
+    labels = call.beside("labels", labels)
+    see_order(call.main, labels)
     shapes.token_logits(call.main.shape)
-    y, given = broadcasting.squeezed(call, beside, broadcasting.given(call, "weights", weights))
-    given = broadcasting.check(given, y.shape, "labels", None if call.main.shape is None else call.main.shape[-1])
+    labels, weights = weighting.squeezed(call, labels, weighting.argument(call, "weights", weights))
+    classes = None if call.main.shape is None else call.main.shape[-1]
+    weights = weighting.check(weights, labels.shape, "labels", classes)
     with call.backend.scope(scope):
-        return call.guard(entropies.weighted_sparse(call, y, given, reduction))
+        return call.guard(cross_entropies.weighted_sparse(call, labels, weights, reduction))

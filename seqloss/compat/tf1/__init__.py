@@ -6,7 +6,7 @@ from typing import Any
 import seqloss
 from seqloss.compat import derived
 from seqloss.compat.tf1 import contrib, losses, nn
-from seqloss.core import dispatch, dtypes
+from seqloss.core import dispatch, dtypes, labels
 from seqloss.core.errors import UnreadableError
 from seqloss.core.protocol import Array
 
@@ -43,7 +43,7 @@ def _number(maxlen: Any) -> Any:
     argument = dispatch.argument("maxlen", maxlen)
     if argument.shape != () or argument.dtype not in dtypes.INTEGERS:
         return maxlen
-    if not argument.facts.readable(argument.value, sync=True):
+    if not labels.is_readable(argument, sync=True):
         raise UnreadableError(
             "maxlen has no value yet (traced or batched), but the number of columns is needed now; pass a Python "
             "integer, the time size of the batch"

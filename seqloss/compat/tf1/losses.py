@@ -4,9 +4,10 @@ from typing import Any
 
 import seqloss
 from seqloss.compat import derived, results
-from seqloss.core import broadcasting, entropies, options, shapes
+from seqloss.core import options, shapes
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.losses import cross_entropies, weighting
 from seqloss.weighted import Reduction
 
 __all__ = [
@@ -50,10 +51,11 @@ def softmax_cross_entropy(
     labels = call.beside("onehot_labels", onehot_labels)
     shapes.token_logits(call.main.shape)
     rows = shapes.without(-1, call.main.shape)
-    given = broadcasting.given(call, "weights", weights)
-    given = broadcasting.check(given, rows, "logits without the class axis")
+    weights = weighting.argument(call, "weights", weights)
+    weights = weighting.check(weights, rows, "logits without the class axis")
     with call.backend.scope(scope):
-        losses = entropies.soft(
+        losses = cross_entropies.soft(
             call, labels, smoothing=label_smoothing, broadcasts=False, tf_gradient=True, stop_labels=True
         )
-        return entropies.in_dtype_of_logits(call, call.guard(broadcasting.reduced(call, losses, given, reduction)))
+        loss = call.guard(weighting.reduced(call, losses, weights, reduction))
+        return cross_entropies.in_dtype_of_logits(call, loss)

@@ -7,10 +7,11 @@ from typing import Any, ParamSpec
 import seqloss
 from seqloss import samplers
 from seqloss.compat import derived, results
-from seqloss.core import dispatch, entropies, options
+from seqloss.core import dispatch, options
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, OptionError
 from seqloss.core.protocol import Array
+from seqloss.losses import cross_entropies
 from seqloss.samplers import SampledValues, compute_accidental_hits
 
 __all__ = [
@@ -100,10 +101,10 @@ def _soft(labels: Any, logits: Any, axis: int, name: str | None, *, stop_labels:
     options.scope_name("name", name)
     options.class_axis(axis)
     call = Call("logits", logits)
-    given = call.beside("labels", labels)
+    labels = call.beside("labels", labels)
     with call.backend.scope(name):
-        losses = entropies.soft(call, given, axis, tf_gradient=True, stop_labels=stop_labels)
-        return entropies.in_dtype_of_logits(call, call.guard(losses))
+        losses = cross_entropies.soft(call, labels, axis, tf_gradient=True, stop_labels=stop_labels)
+        return cross_entropies.in_dtype_of_logits(call, call.guard(losses))
 
 
 @derived.documented_by(seqloss.sigmoid_cross_entropy_with_logits)

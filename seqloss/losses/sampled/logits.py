@@ -9,10 +9,10 @@ A candidate that is a true class of the example has the logit -inf where acciden
 the loss, and its gradient is 0, in every dtype and beside any other logit.
 """
 
-from seqloss.core import builtin_loss
 from seqloss.core.protocol import Array
-from seqloss.core.sampled import shards
-from seqloss.core.sampled.arguments import Problem
+from seqloss.losses import ops
+from seqloss.losses.sampled import shards
+from seqloss.losses.sampled.arguments import Problem
 
 LEFT_OUT = -1e30
 """The logit of a candidate that is left out. Its exponential is 0, as that of minus infinity is, but a tool that looks
@@ -44,10 +44,12 @@ def _logits(problem: Problem) -> tuple[Array, Array]:
         shards.take(backend, parts, ids, problem.known, options.num_classes, options.strategy, problem.dtype)
         for parts in (problem.weights, problem.biases)
     )
-    true_rows = backend.reshape(rows[:count], (batch, options.num_true, dim))
+    true_rows = backend.reshape(rows[:count, ...], (batch, options.num_true, dim))
     of_true = backend.sum(backend.expand_dims(x, axis=1) * true_rows, axis=(2,))
-    of_true = of_true + backend.reshape(biases[:count], (batch, options.num_true))
-    return of_true, x @ backend.permute_dims(rows[count:], (1, 0)) + backend.expand_dims(biases[count:], axis=0)
+    of_true = of_true + backend.reshape(biases[:count, ...], (batch, options.num_true))
+    return of_true, x @ backend.permute_dims(rows[count:, ...], (1, 0)) + backend.expand_dims(
+        biases[count:, ...], axis=0
+    )
 
 
 def _log(problem: Problem, counts: Array) -> Array:
@@ -96,5 +98,5 @@ def finished(problem: Problem, loss: Array) -> Array:
         # What a bad label gets from the kernel of tokens, with the inputs for logits: the rows of weights that stood
         # in for the missing ones have nothing to do with it.
         label = backend.astype(good, "int32") - 1
-        loss = backend.where(good, loss, builtin_loss.token_losses(backend, problem.inputs, label, None))
+        loss = backend.where(good, loss, ops.token_losses(backend, problem.inputs, label, None))
     return call.guard(loss)

@@ -4,11 +4,10 @@ from typing import Any, NamedTuple
 
 from seqloss.core import dispatch, dtypes, options, shapes
 from seqloss.core import labels as label_policy
-from seqloss.core.arguments import see_order
-from seqloss.core.call import Call
+from seqloss.core.call import Call, see_order
 from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError
 from seqloss.core.protocol import Argument, Array
-from seqloss.core.sampled import shards
+from seqloss.losses.sampled import shards
 
 IS_CLASS = "each must be one of the num_classes classes"
 SIZES_DIFFER = (
@@ -28,7 +27,7 @@ class Options(NamedTuple):
     subtracts: bool
 
 
-class Given(NamedTuple):
+class Received(NamedTuple):
     """The arguments that do not depend on the candidates, checked and not yet placed."""
 
     call: Call
@@ -58,25 +57,25 @@ class Problem(NamedTuple):
     """Labels and candidates as NumPy arrays, where they can be read without waiting."""
 
 
-def check_options(given: Options) -> None:
-    options.flag("remove_accidental_hits", given.removes_hits)
-    options.flag("subtract_log_q", given.subtracts)
-    if not isinstance(given.strategy, str) or given.strategy not in shards.STRATEGIES:
-        raise OptionError(f"partition_strategy must be 'mod' or 'div', got {given.strategy!r}")
+def check_options(of: Options) -> None:
+    options.flag("remove_accidental_hits", of.removes_hits)
+    options.flag("subtract_log_q", of.subtracts)
+    if not isinstance(of.strategy, str) or of.strategy not in shards.STRATEGIES:
+        raise OptionError(f"partition_strategy must be 'mod' or 'div', got {of.strategy!r}")
 
 
-def receive(options: Options, weights: Any, biases: Any, labels: Any, inputs: Any) -> Given:
+def receive(options: Options, weights: Any, biases: Any, labels: Any, inputs: Any) -> Received:
     """Find the backend of a call, which the inputs decide, and check what needs no values."""
     call = Call("inputs", inputs)
     of_weights, of_biases = _parts(call, "weights", weights), _parts(call, "biases", biases)
-    given = Given(call, of_weights, of_biases, call.beside("labels", labels))
-    see_order(call.main, given.labels, 0)
+    received = Received(call, of_weights, of_biases, call.beside("labels", labels))
+    see_order(call.main, received.labels, 0)
     shapes.rank("inputs", call.main.shape, 2, "[batch, dim]")
     dtypes.float_dtype("inputs", call.main.dtype)
-    _check_weights(given, options.num_classes)
-    _check_biases(given, options.num_classes)
-    _check_labels(given.labels, call.main.shape, options.num_true)
-    return given
+    _check_weights(received, options.num_classes)
+    _check_biases(received, options.num_classes)
+    _check_labels(received.labels, call.main.shape, options.num_true)
+    return received
 
 
 def _parts(call: Call, name: str, value: Any) -> tuple[Argument, ...]:
@@ -97,17 +96,17 @@ def _wanted(classes: int, parts: tuple[Argument, ...], unit: str) -> list[tuple[
     return list(zip(parts, sizes, wants, strict=True))
 
 
-def _check_biases(given: Given, classes: int) -> None:
-    for part, rows, wants in _wanted(classes, given.biases, "entries"):
+def _check_biases(received: Received, classes: int) -> None:
+    for part, rows, wants in _wanted(classes, received.biases, "entries"):
         shapes.rank(part.name, part.shape, 1, "[num_classes]")
         _rows(part, rows, wants)
         dtypes.float_dtype(part.name, part.dtype)
 
 
-def _check_weights(given: Given, classes: int) -> None:
-    inputs = given.call.main.shape
+def _check_weights(received: Received, classes: int) -> None:
+    inputs = received.call.main.shape
     dim = None if inputs is None else inputs[1]
-    for part, rows, wants in _wanted(classes, given.weights, "rows"):
+    for part, rows, wants in _wanted(classes, received.weights, "rows"):
         if part.shape is not None and part.shape == (dim, rows) != (rows, dim):
             raise ShapeError(
                 f"{part.name} must have the shape [num_classes, dim] = {shapes.text((rows, dim))}, "
@@ -147,11 +146,11 @@ def _check_labels(y: Argument, inputs: shapes.Shape, columns: int) -> None:
     label_policy.are_ids(y)
 
 
-def to_draw(given: Given, options: Options) -> Argument:
+def to_draw(received: Received, options: Options) -> Argument:
     """The labels, which candidates can be drawn for: on the host, so that there is no way around reading them."""
-    y = given.labels
+    y = received.labels
     # The others too: where they are traced, candidates would be drawn once and serve every run of the program.
-    for each in (y, given.call.main, *given.weights, *given.biases):
+    for each in (y, received.call.main, *received.weights, *received.biases):
         label_policy.readable_to_draw(each)
     label_policy.check(y, options.num_classes, None, True, mend=IS_CLASS, too_large=IS_CLASS)
     if options.num_sampled > options.num_classes:
@@ -162,13 +161,13 @@ def to_draw(given: Given, options: Options) -> Argument:
     return y
 
 
-def place(given: Given, options: Options, values: Any) -> Problem:
+def place(received: Received, options: Options, values: Any) -> Problem:
     """Check the candidates and place all arrays."""
-    call, y = given.call, given.labels
+    call, y = received.call, received.labels
     backend = call.backend
-    ids, true_expected, sampled_expected = candidates = _candidates(given, options, values)
+    ids, true_expected, sampled_expected = candidates = _candidates(received, options, values)
     known = None
-    if all(x.facts.readable(x.value) for x in (y, ids)):
+    if all(label_policy.is_readable(x) for x in (y, ids)):
         known = y.facts.to_numpy(y.value), ids.facts.to_numpy(ids.value)
     dtype = dtypes.compute_dtype(call.main.dtype)
     arrays = [
@@ -178,9 +177,9 @@ def place(given: Given, options: Options, values: Any) -> Problem:
         backend.stop_gradient(call.place(true_expected, dtype, rank=2)),
         backend.stop_gradient(call.place(sampled_expected, dtype, rank=1)),
     ]
-    weights = [call.place(part, rank=2) for part in given.weights]
-    biases = [call.place(part, rank=1) for part in given.biases]
-    if shapes.is_open(*(x.shape for x in (call.main, y, *candidates, *given.biases, *given.weights))):
+    weights = [call.place(part, rank=2) for part in received.weights]
+    biases = [call.place(part, rank=1) for part in received.biases]
+    if shapes.is_open(*(x.shape for x in (call.main, y, *candidates, *received.biases, *received.weights))):
         arrays, weights, biases = _compared(call, options, arrays, weights, biases)
     inputs, true, sampled, of_true, of_sampled = arrays
     good = None
@@ -195,7 +194,7 @@ def place(given: Given, options: Options, values: Any) -> Problem:
     return Problem(call, options, dtype, inputs, *parts, true, sampled, counts, good, known)
 
 
-def _candidates(given: Given, options: Options, values: Any) -> tuple[Argument, Argument, Argument]:
+def _candidates(received: Received, options: Options, values: Any) -> tuple[Argument, Argument, Argument]:
     if not isinstance(values, (tuple, list)) or len(values) != 3:
         raise ArgumentTypeError(
             "sampled_values must be the three arrays (sampled, true_expected, sampled_expected), "
@@ -203,7 +202,7 @@ def _candidates(given: Given, options: Options, values: Any) -> tuple[Argument, 
             "; pass what a function of seqloss.samplers returned"
         )
     ids, of_true, of_sampled = (
-        given.call.beside(name, value)
+        received.call.beside(name, value)
         for name, value in zip(("sampled", "true_expected", "sampled_expected"), values, strict=True)
     )
     for argument in (ids, of_sampled):
@@ -213,8 +212,8 @@ def _candidates(given: Given, options: Options, values: Any) -> tuple[Argument, 
                 f"{argument.name} must have the shape [num_sampled] = [{options.num_sampled}], "
                 f"got {shapes.text(shape)}; pass the num_sampled that the candidates were drawn with"
             )
-    main = given.call.main.shape
-    shapes.same("true_expected", of_true.shape, "labels", (None if main is None else main[0], options.num_true))
+    main = received.call.main.shape
+    shapes.equal_shape("true_expected", of_true.shape, "labels", (None if main is None else main[0], options.num_true))
     label_policy.are_ids(ids)
     for argument in (of_true, of_sampled):
         if argument.dtype not in dtypes.FLOATS and argument.dtype not in dtypes.INTEGERS:

@@ -8,12 +8,12 @@ sequences is worth a kernel call of its own, and is not copied.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from seqloss.core import builtin_loss, custom_loss, dispatch, dtypes, reduction, shapes
+from seqloss.core import dispatch, dtypes, shapes
 from seqloss.core import labels as label_policy
-from seqloss.core.arguments import see_order
-from seqloss.core.call import Call
+from seqloss.core.call import Call, see_order
 from seqloss.core.errors import ArgumentTypeError, DTypeError, ShapeError
 from seqloss.core.protocol import Argument, Array
+from seqloss.losses import custom, ops, reduction
 
 LARGE = 2**18
 """So many logits in one step (1 MiB of float32) take longer in the kernel than the call of the kernel does."""
@@ -33,9 +33,9 @@ class Steps(NamedTuple):
     """Of the shape [batch] each, or as they were given if they are for a custom loss."""
     weights: Array
     """[time, batch] in the compute dtype, exactly 0 where a token does not count."""
-    active: Array
-    """[time, batch]: which tokens count."""
-    fixed: bool
+    active: Array | None
+    """[time, batch]: which tokens count; None if all are known to."""
+    constant_weights: bool
     """Whether nobody asks for the gradient of the weights."""
 
 
@@ -63,8 +63,8 @@ def lists(logits: Any, targets: Any, weights: Any) -> None:
         raise ShapeError("logits, targets and weights are empty lists; they need at least one timestep")
 
 
-def steps(logits: Any, targets: Any, weights: Any, *, ranged: bool) -> Steps:
-    """Check and place the arrays of each step. ``ranged``: targets must lie in [0, classes)."""
+def steps(logits: Any, targets: Any, weights: Any, *, labels_are_classes: bool) -> Steps:
+    """Check and place the arrays of each step. ``labels_are_classes``: targets must lie in [0, classes)."""
     lists(logits, targets, weights)
     call = Call("logits[0]", logits[0])
     first = call.main
@@ -72,26 +72,26 @@ def steps(logits: Any, targets: Any, weights: Any, *, ranged: bool) -> Steps:
     shapes.rank("logits[0]", first.shape, 2, "[batch, classes]")
     shapes.classes(first.shape)
     dtypes.float_dtype("logits[0]", first.dtype)
-    rows, labels, values, fixed = [], [], [], True
+    rows, labels, values, constant = [], [], [], True
     for step, (z, y, w) in enumerate(zip(logits, targets, weights, strict=True)):
         z = call.main if step == 0 else _more_logits(call, f"logits[{step}]", z)
         y = call.beside(f"targets[{step}]", y)
         w = call.beside(f"weights[{step}]", w)
         _check_step(first, y, w)
-        row, label, value = _placed(call, z, y, w, ranged)
+        row, label, value = _placed(call, z, y, w, labels_are_classes)
         rows.append(row)
         labels.append(label)
         values.append(value)
-        fixed = fixed and (w.is_host or w.dtype not in dtypes.FLOATS or not call.backend.needs_grad(value))
+        constant = constant and call.is_constant(w, value)
     batch = call.backend.sizes(rows[0])[0]
     stacked = call.backend.reshape(call.backend.concat(values, axis=0), (len(rows), batch))
-    prepared = reduction.prepare(call.backend, stacked, fixed)
-    return Steps(call, rows, labels, prepared.values, prepared.active, fixed)
+    of_tokens = reduction.token_weights(call.backend, stacked, dtypes.compute_dtype(first.dtype), constant)
+    return Steps(call, rows, labels, of_tokens.values, of_tokens.active, constant)
 
 
 def _more_logits(call: Call, name: str, value: Any) -> Argument:
     first, more = call.main, call.beside(name, value)
-    shapes.same(name, more.shape, "logits[0]", first.shape)
+    shapes.equal_shape(name, more.shape, "logits[0]", first.shape)
     if more.dtype != first.dtype:
         raise DTypeError(f"{name} must have the dtype {first.dtype} of logits[0], got {more.dtype}; cast it first")
     return more
@@ -105,7 +105,7 @@ def _check_step(first: Argument, y: Argument, w: Argument) -> None:
     dtypes.weights_dtype(w.dtype, w.name)
 
 
-def _placed(call: Call, z: Argument, y: Argument, w: Argument, ranged: bool) -> tuple[Array, Array, Array]:
+def _placed(call: Call, z: Argument, y: Argument, w: Argument, labels_are_classes: bool) -> tuple[Array, Array, Array]:
     """One step of logits [batch, classes], labels, and weights [batch].
 
     Labels for a custom loss keep their shape, if at least the number of axes is known.
@@ -113,14 +113,14 @@ def _placed(call: Call, z: Argument, y: Argument, w: Argument, ranged: bool) -> 
     backend, first = call.backend, call.main
     row = call.place(z, rank=2)
     dtype = dtypes.compute_dtype(first.dtype)
-    if ranged:
+    if labels_are_classes:
         classes = None if first.shape is None else first.shape[-1]
         label_policy.check(y.shaped((-1,)), classes, w, None, mend="give such positions weight 0", dtype=dtype)
         placed = call.place(label_policy.for_placing(y, classes) if y.is_host else y)
     else:
         placed = call.place(y)
     flat = backend.reshape(placed, (-1,))
-    kept = flat if ranged or y.shape is None else placed
+    kept = flat if labels_are_classes or y.shape is None else placed
     value = call.place(w, dtype)
     if w.shape == ():
         value = call.broadcast(value, flat, _SIZES_DIFFER)
@@ -135,22 +135,26 @@ def _placed(call: Call, z: Argument, y: Argument, w: Argument, ranged: bool) -> 
 
 
 def token_losses(steps: Steps, function: Callable[..., Any] | None) -> Array:
-    """The countable losses of all tokens, [time, batch]."""
+    """The losses of all tokens, [time, batch], with 0 for what weight 0 must remove."""
     backend, active = steps.call.backend, steps.active
     if function is not None:
         parts = [_custom(steps, step, function) for step in range(len(steps.logits))]
     elif _are_small(steps):
         rows, labels = (backend.concat(arrays, axis=0) for arrays in (steps.logits, steps.targets))
-        flat = backend.reshape(active, (-1,))
-        parts = [builtin_loss.weighted_token_losses(backend, rows, labels, flat, steps.fixed)]
+        flat = None if active is None else backend.reshape(active, (-1,))
+        parts = [ops.weighted_token_losses(backend, rows, labels, flat, steps.constant_weights)]
     else:
         parts = [
-            builtin_loss.weighted_token_losses(backend, row, label, active[step], steps.fixed)
+            ops.weighted_token_losses(backend, row, label, _step(active, step), steps.constant_weights)
             for step, (row, label) in enumerate(zip(steps.logits, steps.targets, strict=True))
         ]
     losses = parts[0] if len(parts) == 1 else backend.concat(parts, axis=0)
     losses = backend.reshape(losses, backend.sizes(steps.weights))
-    return reduction.countable(backend, losses, active)
+    return reduction.without_masked_nan(backend, losses, active)
+
+
+def _step(active: Array | None, step: int) -> Array | None:
+    return None if active is None else active[step]
 
 
 def _are_small(steps: Steps) -> bool:
@@ -164,6 +168,7 @@ def _are_small(steps: Steps) -> bool:
 
 def _custom(steps: Steps, step: int, function: Callable[..., Any]) -> Array:
     """The losses of one step from a caller's function, which gets the labels in the shape that they were given in."""
-    backend, labels, active = steps.call.backend, steps.targets[step], steps.active[step]
-    labels = backend.where(backend.reshape(active, backend.sizes(labels)), labels, 0)
-    return custom_loss.of_rows(backend, function, labels, steps.logits[step], active, "[batch]")
+    backend, labels, active = steps.call.backend, steps.targets[step], _step(steps.active, step)
+    if active is not None:
+        labels = backend.where(backend.reshape(active, backend.sizes(labels)), labels, 0)
+    return custom.of_rows(backend, function, labels, steps.logits[step], active, "[batch]")

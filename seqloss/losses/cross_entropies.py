@@ -5,9 +5,9 @@ Each takes a :class:`~seqloss.core.call.Call` whose main argument is the logits,
 around it, and hands what it returns to the user through :meth:`Call.guard`::
 
     call = Call("logits", logits)
-    given = call.beside("labels", labels)
+    labels = call.beside("labels", labels)
     with call.backend.scope(name):
-        return call.guard(entropies.soft(call, given))
+        return call.guard(cross_entropies.soft(call, labels))
 
 What TensorFlow does differently are keywords here, for ``seqloss.compat``: ``tf_gradient`` (probabilities are not
 multiplied by the sum of the labels), ``stop_labels`` (no gradient to labels), and :func:`in_dtype_of_logits`.
@@ -15,10 +15,11 @@ multiplied by the sum of the labels), ``stop_labels`` (no gradient to labels), a
 
 from typing import Any
 
-from seqloss.core import arguments, broadcasting, builtin_loss, dtypes, shapes
+from seqloss.core import dtypes, shapes
 from seqloss.core import labels as label_policy
-from seqloss.core.call import Call
+from seqloss.core.call import Call, see_order
 from seqloss.core.protocol import SMALLEST_ACTIVE, Argument, Array
+from seqloss.losses import ops, weighting
 
 NO_MASK = "leave such positions out with seqloss.token_loss, as in active=(labels != {})"
 ZERO = "give such positions weight 0, as in weights=(labels != {})"
@@ -27,21 +28,21 @@ ZERO = "give such positions weight 0, as in weights=(labels != {})"
 
 def sparse(call: Call, labels: Argument) -> Array:
     """The losses [...] of logits [..., classes] against integer labels [...], which are read where that is free."""
-    return builtin_loss.token_losses(call.backend, *_checked(call, labels, None), None)
+    return ops.token_losses(call.backend, *_checked(call, labels, None), None)
 
 
 def weighted_sparse(call: Call, labels: Argument, weights: Argument | float, key: str) -> Array:
-    """The same, weighted and reduced as in :mod:`seqloss.core.broadcasting`. Labels of weight 0 may have any value."""
+    """The same, weighted and reduced as in :mod:`seqloss.losses.weighting`. Labels of weight 0 may have any value."""
     logits, placed = _checked(call, labels, weights)
-    prepared, fixed = broadcasting.prepare(call, placed, weights)
-    losses = builtin_loss.weighted_token_losses(call.backend, logits, placed, prepared.active, fixed)
-    return broadcasting.reduced(call, losses, weights, key, prepared)
+    token_weights, constant = weighting.token_weights(call, placed, weights)
+    losses = ops.weighted_token_losses(call.backend, logits, placed, token_weights.active, constant)
+    return weighting.reduced_with(call, losses, token_weights, key)
 
 
 def _checked(call: Call, labels: Argument, weights: Argument | float | None) -> tuple[Array, Array]:
     """Logits and integer labels, placed."""
     z = call.main
-    arguments.see_order(z, labels)
+    see_order(z, labels)
     shapes.token_logits(z.shape)
     is_open = shapes.token_argument(labels.name, labels.shape, z.shape, labels.dtype)
     shapes.classes(z.shape)
@@ -86,9 +87,9 @@ def soft(
     shapes.token_logits(z.shape)
     axis = shapes.class_axis(axis, z.shape)
     if broadcasts:
-        is_open = shapes.spread(labels.name, labels.shape, "logits", z.shape)
+        is_open = shapes.equal_rank_or_one(labels.name, labels.shape, "logits", z.shape)
     else:
-        is_open = shapes.same(labels.name, labels.shape, "logits", z.shape)
+        is_open = shapes.equal_shape(labels.name, labels.shape, "logits", z.shape)
     shapes.classes(z.shape, axis)
     logits, y = z.value, _numbers(call, labels)
     if broadcasts and (is_open or labels.shape != z.shape):
@@ -105,7 +106,7 @@ def soft(
     mass = backend.sum(y, axis=(-1,))
     if tf_gradient:
         mass = backend.ones_like(mass, dtype=backend.dtype(mass))
-    return backend.differentiable_softmax_nll(logits, y, mass)
+    return ops.label_losses(backend, logits, y, mass, None, not stop_labels and backend.needs_grad(y))
 
 
 def sigmoid(
@@ -116,7 +117,7 @@ def sigmoid(
     With ``smoothing`` above 0 labels become ``labels * (1 - smoothing) + smoothing / 2``.
     """
     z = call.main
-    is_open = shapes.same(labels.name, labels.shape, "logits", z.shape)
+    is_open = shapes.equal_shape(labels.name, labels.shape, "logits", z.shape)
     logits, y = z.value, _numbers(call, labels)
     if is_open:
         logits, y = call.compare_same(logits, y, shapes.SOFT_SIZES_DIFFER)
@@ -126,7 +127,8 @@ def sigmoid(
         q = _pos_weight(call, pos_weight, logits)
     else:
         q = None if pos_weight is None else call.backend.ones_like(y, dtype=call.backend.dtype(y)) * pos_weight
-    return call.backend.differentiable_sigmoid_nll(logits, y, q)
+    needs_grad = call.backend.needs_grad
+    return ops.sigmoid_losses(call.backend, logits, y, q, needs_grad(y) or (q is not None and needs_grad(q)))
 
 
 def in_dtype_of_logits(call: Call, losses: Array) -> Array:
@@ -136,7 +138,7 @@ def in_dtype_of_logits(call: Call, losses: Array) -> Array:
 
 def _numbers(call: Call, labels: Argument) -> Array:
     """Labels that are quantities, in the compute dtype."""
-    arguments.see_order(call.main, labels, 0)
+    see_order(call.main, labels, 0)
     dtypes.float_dtype(call.main.name, call.main.dtype)
     dtypes.weights_dtype(labels.dtype, labels.name)
     return call.place(labels, dtypes.compute_dtype(call.main.dtype))
@@ -153,7 +155,7 @@ def _classes(call: Call, y: Array) -> Any:
 
 def _pos_weight(call: Call, pos_weight: Argument, logits: Array) -> Array:
     shape = call.main.shape
-    shapes.trailing(pos_weight.name, pos_weight.shape, "logits", shape)
+    shapes.numpy_trailing(pos_weight.name, pos_weight.shape, "logits", shape)
     dtypes.weights_dtype(pos_weight.dtype, pos_weight.name)
     q = call.place(pos_weight, dtypes.compute_dtype(call.main.dtype))
     if shape is not None and pos_weight.shape is not None and pos_weight.shape:

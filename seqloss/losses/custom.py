@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import dtypes, reduction, shapes
-from seqloss.core.arguments import Sequence
+from seqloss.core import dtypes, shapes
 from seqloss.core.errors import ArgumentTypeError, BackendError
 from seqloss.core.protocol import Array, Backend
+from seqloss.losses import reduction
+from seqloss.losses.arguments import SequenceArguments
 
 
-def token_losses(call: Sequence, logits: Array, function: Callable[..., Any]) -> Array:
-    """The countable losses of a call, [batch, time]."""
-    active = call.prepared().active
-    return reduction.countable(call.backend, of_batch(call.backend, function, call.targets, logits, active), active)
+def token_losses(call: SequenceArguments, logits: Array, active: Array | None, function: Callable[..., Any]) -> Array:
+    """The losses of a call, [batch, time], with 0 for what weight 0 must remove."""
+    losses = of_batch(call.backend, function, call.targets, logits, active)
+    return reduction.without_masked_nan(call.backend, losses, active)
 
 
 def of_batch(
@@ -52,14 +53,16 @@ def of_rows(
     if is_open:
         # Leading sizes alone are compared, so the rows must have no other.
         rows = backend.all(backend.isfinite(logits), axis=-1)
-        agree, (_, losses) = backend.sizes_agree([rows, losses], shapes.custom_sizes_differ(form))
-        losses = backend.nan_unless(agree, losses)
+        sizes_match, (_, losses) = backend.sizes_agree([rows, losses], shapes.custom_sizes_differ(form))
+        losses = backend.nan_unless(sizes_match, losses)
     return backend.astype(losses, dtypes.compute_dtype(backend.dtype(logits)))
 
 
-def differentiated(call: Sequence, function: Callable[..., Any]) -> tuple[Array, Callable[[Array], Array]]:
+def differentiated(
+    call: SequenceArguments, active: Array | None, function: Callable[..., Any]
+) -> tuple[Array, Callable[[Array], Array]]:
     """The token losses, and the map from their cotangent to that of the logits."""
-    result = call.backend.vjp(lambda logits: token_losses(call, logits, function), call.logits)
+    result = call.backend.vjp(lambda logits: token_losses(call, logits, active, function), call.logits)
     if result is None:
         raise BackendError(
             "a softmax_loss_function on NumPy arrays has no gradient, because nothing can differentiate it; "

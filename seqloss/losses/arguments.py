@@ -1,0 +1,141 @@
+"""From the arguments of a sequence loss or a token loss to arrays of one backend that have passed every check.
+
+What is decided here is the same for each backend: which checks run and in which order, when labels are read, where
+host values go, and what happens to sizes that are unknown while tracing.
+"""
+
+from typing import Any, NamedTuple
+
+from seqloss.core import dispatch, dtypes, shapes
+from seqloss.core.call import Call, see_order
+from seqloss.core.protocol import Argument, Array, Backend
+from seqloss.losses import reduction
+
+
+class SequenceArguments(NamedTuple):
+    """The arrays of a sequence loss, checked and placed in one backend."""
+
+    call: Call
+    logits: Array
+    targets: Array
+    weights: Array | None
+    """As they came, but for their place."""
+    dtype: str
+    """That of the loss."""
+    constant_weights: bool
+    """Whether nobody asks for the gradient of the weights."""
+    weights_dtype: str
+    """The dtype of a gradient to weights: that of the caller's array, the compute dtype for host values."""
+
+    @property
+    def backend(self) -> Backend:
+        return self.call.backend
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array | None]:
+        return self.logits, self.targets, self.weights
+
+    def token_weights(self) -> reduction.Weights:
+        return reduction.token_weights(self.backend, self.weights, self.dtype, self.constant_weights)
+
+
+def sequence(
+    call: Call,
+    targets: Any,
+    weights: Any,
+    check_labels: bool | None,
+    *,
+    labels_are_classes: bool,
+    exact: bool = False,
+    wrt: tuple[str, ...] | None = None,
+) -> SequenceArguments:
+    """Check and place the arrays of a sequence loss, whose logits are the main argument of the call.
+
+    Parameters
+    ----------
+    labels_are_classes : bool
+        Whether targets must lie in [0, classes). With a custom loss the last axis need not be classes.
+    wrt : tuple of str or None
+        The arguments whose gradients are computed by explicit pullbacks, which detaches everything; None leaves
+        differentiation to the framework.
+    """
+    backend, z = call.backend, call.main
+    y = call.beside("targets", targets)
+    w = None if weights is None else call.beside("weights", weights)
+    is_open = _check_sequence(z, y, w, wrt)
+    if exact:
+        dtypes.exact_logits(z.dtype)
+    dtype = dtypes.compute_dtype(z.dtype)
+    weights_dtype = dtype if w is None or w.is_host else w.dtype
+    if labels_are_classes:
+        y = call.checked_labels(y, w, check_labels, dtype=dtype)
+    placed = [call.place(z, rank=3), call.place(y, rank=2)]
+    if w is not None:
+        # Host values are cast on the host, where float64 has not become float32 yet.
+        placed.append(call.place(w, dtype if w.is_host else None, rank=2))
+    if wrt is not None:
+        placed = [backend.stop_gradient(x) for x in placed]
+    if is_open:
+        placed = call.compare(placed, shapes.SIZES_DIFFER)
+    if w is None:
+        return SequenceArguments(call, placed[0], placed[1], None, dtype, True, weights_dtype)
+    constant = call.is_constant(w, placed[2]) if wrt is None else "weights" not in wrt
+    return SequenceArguments(call, placed[0], placed[1], placed[2], dtype, constant, weights_dtype)
+
+
+def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
+    """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
+    shape = z.shape
+    see_order(z, y)
+    shapes.sequence_logits(shape)
+    is_open = shapes.sequence_targets(y.shape, shape, y.dtype)
+    if w is not None:
+        is_open |= shapes.sequence_weights(w.shape, shape, w.dtype)
+        dtypes.weights_dtype(w.dtype)
+    shapes.classes(shape)
+    dtypes.float_dtype("logits", z.dtype)
+    dtypes.targets_dtype(y.dtype)
+    if wrt is not None and "weights" in wrt:
+        dtypes.differentiable_weights(None if w is None else w.dtype)
+    return is_open
+
+
+def tokens(call: Call, targets: Any, active: Any, exact: bool) -> tuple[Array, Array, Array | None]:
+    """Check and place the logits, targets and active of a token loss."""
+    z = call.main
+    y = call.beside("targets", targets)
+    mask = None if active is None else call.beside("active", active)
+    see_order(z, y)
+    shapes.token_logits(z.shape)
+    is_open = shapes.token_argument("targets", y.shape, z.shape, y.dtype)
+    if mask is not None:
+        is_open |= shapes.token_argument("active", mask.shape, z.shape)
+        dtypes.bool_dtype("active", mask.dtype)
+    shapes.classes(z.shape)
+    dtypes.float_dtype("logits", z.dtype)
+    dtypes.targets_dtype(y.dtype)
+    if exact:
+        dtypes.exact_logits(z.dtype)
+    y = call.checked_labels(y, mask, None, "active")
+    arrays = [call.place(argument) for argument in (z, y, mask) if argument is not None]
+    arrays = call.compare(arrays, shapes.TOKEN_SIZES_DIFFER) if is_open else arrays
+    return arrays[0], arrays[1], None if mask is None else arrays[2]
+
+
+def cotangent(given: SequenceArguments, value: Any, loss: Array) -> Array:
+    """The cotangent of the loss in its dtype: ones, or the caller's array of exactly its shape."""
+    backend = given.backend
+    dtype = backend.dtype(loss)
+    if value is None:
+        return backend.ones_like(loss, dtype=dtype)
+    upstream = dispatch.beside(dispatch.argument("logits", given.logits), "cotangent", value)
+    is_open = shapes.cotangent(upstream.shape, backend.shape(loss))
+    dtypes.cotangent_dtype(upstream.dtype)
+    upstream = upstream.holding(upstream.facts.astype(upstream.value, dtype))
+    array = backend.stop_gradient(dispatch.place(backend, upstream, given.logits))
+    if not is_open:
+        return array
+    rank = len(backend.sizes(loss))
+    array = backend.with_rank(array, rank) if upstream.shape is None else array
+    sizes_match, (_, array) = backend.sizes_agree([loss, array], shapes.COTANGENT_SIZES_DIFFER)
+    return backend.nan_unless(sizes_match, array)

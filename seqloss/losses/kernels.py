@@ -1,0 +1,130 @@
+"""The kernels of a backend as operations: see :class:`seqloss.core.protocol.LossOp`.
+
+Their outputs are the statistics that were asked for, as in ``TokenKernel.statistics``.
+"""
+
+from typing import Any, NamedTuple
+
+from seqloss.core.contract import Cotangents, Spec, Statistics
+from seqloss.core.protocol import Array, Arrays, Backend
+
+
+class TokenKernel(NamedTuple):
+    """The statistics of tokens from logits, targets, active and prior."""
+
+    backend: Backend
+    spec: Spec
+
+    @property
+    def opaque(self) -> bool:
+        return False
+
+    def on(self, backend: Backend) -> "TokenKernel":
+        return TokenKernel(backend, self.spec)
+
+    def statistics(self, outputs: Arrays) -> Statistics:
+        """The outputs by their names."""
+        return _named(self.spec, outputs)
+
+    def composed(self, logits: Array, targets: Array, active: Array | None, prior: Array | None) -> tuple[Array, ...]:
+        return self.backend.differentiable(self, (logits, targets, active, prior))
+
+    def forward(
+        self, logits: Array, targets: Array, active: Array | None, prior: Array | None
+    ) -> tuple[tuple[Array, ...], Statistics]:
+        statistics = self.backend.token_statistics(logits, targets, active, prior, self.spec)
+        return _outputs(statistics), statistics
+
+    def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array, None, None, None]:
+        logits, targets, active, prior = arrays
+        upstream, statistics = _cotangents(self.spec, cotangents), Statistics(*residuals)
+        return (
+            self.backend.token_pullback(upstream, logits, targets, active, prior, statistics, self.spec),
+            None,
+            None,
+            None,
+        )
+
+
+class LabelKernel(NamedTuple):
+    """The statistics of tokens from logits, soft labels, their mass, active and prior."""
+
+    backend: Backend
+    spec: Spec
+    wrt_labels: bool
+    """Whether the pullback computes the gradient of the labels."""
+
+    @property
+    def opaque(self) -> bool:
+        return False
+
+    def on(self, backend: Backend) -> "LabelKernel":
+        return LabelKernel(backend, self.spec, self.wrt_labels)
+
+    def statistics(self, outputs: Arrays) -> Statistics:
+        """The outputs by their names."""
+        return _named(self.spec, outputs)
+
+    def composed(
+        self, logits: Array, labels: Array, mass: Array, active: Array | None, prior: Array | None
+    ) -> tuple[Array, ...]:
+        return self.backend.differentiable(self, (logits, labels, mass, active, prior))
+
+    def forward(
+        self, logits: Array, labels: Array, mass: Array, active: Array | None, prior: Array | None
+    ) -> tuple[tuple[Array, ...], Statistics]:
+        statistics = self.backend.label_statistics(logits, labels, active, prior, self.spec)
+        return _outputs(statistics), statistics
+
+    def pullback(
+        self, arrays: Arrays, residuals: Any, cotangents: Arrays
+    ) -> tuple[Array, Array | None, None, None, None]:
+        logits, labels, mass, active, prior = arrays
+        upstream, statistics = _cotangents(self.spec, cotangents), Statistics(*residuals)
+        to_logits, to_labels = self.backend.label_pullback(
+            upstream, logits, labels, mass, active, prior, statistics, self.spec, self.wrt_labels
+        )
+        return to_logits, to_labels, None, None, None
+
+
+class SigmoidKernel(NamedTuple):
+    """The losses of independent classes from logits, labels and pos_weight."""
+
+    backend: Backend
+    wrt_labels: bool
+    """Whether the pullback computes the gradients of labels and pos_weight."""
+
+    @property
+    def opaque(self) -> bool:
+        return False
+
+    def on(self, backend: Backend) -> "SigmoidKernel":
+        return SigmoidKernel(backend, self.wrt_labels)
+
+    def composed(self, logits: Array, labels: Array, pos_weight: Array | None) -> tuple[Array, ...]:
+        return self.backend.differentiable(self, (logits, labels, pos_weight))
+
+    def forward(self, logits: Array, labels: Array, pos_weight: Array | None) -> tuple[tuple[Array, ...], None]:
+        return (self.backend.sigmoid_nll(logits, labels, pos_weight),), None
+
+    def pullback(self, arrays: Arrays, residuals: None, cotangents: Arrays) -> tuple[Array, Array | None, Array | None]:
+        logits, labels, pos_weight = arrays
+        return self.backend.sigmoid_pullback(cotangents[0], logits, labels, pos_weight, self.wrt_labels)
+
+
+def _outputs(statistics: Statistics) -> tuple[Array, ...]:
+    return tuple(x for x in statistics[:4] if x is not None)
+
+
+def _named(spec: Spec, outputs: Arrays) -> Statistics:
+    rest = iter(outputs)
+    nll = next(rest)
+    lse = next(rest) if spec.lse else None
+    unl, mass = (next(rest), next(rest)) if spec.unl else (None, None)
+    return Statistics(nll, lse, unl, mass, ())
+
+
+def _cotangents(spec: Spec, cotangents: Arrays) -> Cotangents:
+    """Those of the outputs by their names; the mass has no derivative."""
+    nll, lse, unl, _, _ = _named(spec, cotangents)
+    return Cotangents(nll, lse, unl)

@@ -1,0 +1,178 @@
+"""What flags and keys mean: numerators, denominators and 0/0, as a forward and an explicit pullback.
+
+With weights w and token losses nll, both [batch, time], the flags of the sequence loss mean:
+
+* averaging divides ``sum(w * nll)`` by ``sum(w)`` over the same axes (TensorFlow's rule: never by the batch size);
+* "summing" divides it by the number of non-zero weights;
+* with neither, ``w * nll`` is returned as it is.
+
+The keys of ``seqloss.Reduction`` reduce over all axes, and have two more denominators: the number of elements, and
+none at all. A denominator of 0 gives 0, and zero gradients.
+"""
+
+from typing import Any, NamedTuple
+
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Backend
+
+WEIGHTS, ACTIVE, ELEMENTS, NOTHING = "weights", "active", "elements", "nothing"
+"""Denominators: the sum of the weights, the number of those that are not 0, the number of losses, and 1."""
+
+DENOMINATORS = {
+    "weighted_sum": NOTHING,
+    "weighted_mean": WEIGHTS,
+    "weighted_sum_over_batch_size": ELEMENTS,
+    "weighted_sum_by_nonzero_weights": ACTIVE,
+}
+
+
+class Plan(NamedTuple):
+    """The axes that are reduced, and what the sum over them is divided by. Without axes nothing is divided."""
+
+    axis: tuple[int, ...]
+    denominator: str
+
+
+class Weights(NamedTuple):
+    """The weights of tokens in the compute dtype: exactly 0 where a token is inactive.
+
+    ``values`` None are all ones; ``active`` is None if every token is known to count.
+    """
+
+    values: Array | None
+    active: Array | None
+
+
+ONES = Weights(None, None)
+"""The weights of a call without weights."""
+
+
+class Sums(NamedTuple):
+    """What a mean is made of. The denominator is a wide sum, an array or a number."""
+
+    numerator: Any
+    denominator: Any
+
+
+class Reduced(NamedTuple):
+    """A loss, with what its pullback divides by: 1 in place of 0, and where that was 0.
+
+    Both are None where nothing is divided, or where the divisor is the number of losses, which never is 0.
+    """
+
+    loss: Array
+    divisor: Array | None
+    empty: Array | None
+
+
+def plan(
+    average_across_timesteps: bool, average_across_batch: bool, sum_over_timesteps: bool, sum_over_batch: bool
+) -> Plan:
+    """The meaning of flags that have passed :func:`seqloss.core.options.flags`."""
+    batch = (0,) if average_across_batch or sum_over_batch else ()
+    time = (1,) if average_across_timesteps or sum_over_timesteps else ()
+    return Plan(batch + time, ACTIVE if sum_over_timesteps or sum_over_batch else WEIGHTS)
+
+
+def token_weights(backend: Backend, weights: Array | None, dtype: str, constant: bool) -> Weights:
+    """Weights of any dtype as :class:`Weights` in the compute dtype. A NaN weight is active: the result must show it.
+
+    ``constant`` says that nobody will ask for the gradient of the weights.
+    """
+    if weights is None:
+        return ONES
+    values = backend.astype(weights, dtype)
+    inactive = abs(values) < SMALLEST_ACTIVE
+    active = ~inactive
+    if backend.surely_all(active):
+        return Weights(values, None)
+    if constant:
+        return Weights(backend.where(inactive, 0.0, values), active)
+    # Straight-through: a flushed weight is 0, yet the loss keeps the derivative that it has at weight 0.
+    return Weights(values - backend.stop_gradient(backend.where(inactive, values, 0.0)), active)
+
+
+def without_masked_nan(backend: Backend, nll: Array, active: Array | None) -> Array:
+    """Token losses with 0 for what weight 0 must remove: only what is not finite, so that d/dw stays right there."""
+    return nll if active is None else backend.where(active | backend.isfinite(nll), nll, 0.0)
+
+
+def sums(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Sums:
+    """The sums over the axes of a plan, which has some."""
+    numerator = backend.wide_sum(losses, weights.values, axis=plan.axis)
+    return Sums(numerator, _denominator(backend, plan, losses, weights))
+
+
+def mean(backend: Backend, sums: Sums) -> Array:
+    """Their quotient; 0 where the denominator is 0."""
+    return backend.quotient(sums.numerator, sums.denominator)
+
+
+def _denominator(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Any:
+    if plan.denominator == NOTHING:
+        return 1.0
+    if _counts_all(plan, weights):
+        return _elements(backend, losses, plan.axis)
+    if plan.denominator == ACTIVE:
+        return backend.astype(backend.count_nonzero(weights.active, axis=plan.axis), backend.dtype(losses))
+    return backend.wide_sum(weights.values, None, axis=plan.axis)
+
+
+def _counts_all(plan: Plan, weights: Weights) -> bool:
+    """Whether the denominator is the number of losses."""
+    if plan.denominator == WEIGHTS:
+        return weights.values is None
+    return plan.denominator == ELEMENTS or (plan.denominator == ACTIVE and weights.active is None)
+
+
+def _elements(backend: Backend, x: Array, axis: tuple[int, ...]) -> Any:
+    """The number of elements along the axes, at least 1: a Python number where the sizes are known."""
+    shape = backend.shape(x)
+    total = None if shape is None else 1
+    for i in axis:
+        size = None if shape is None else shape[i]
+        total = None if total is None or size is None else total * size
+    if total is not None:
+        return max(total, 1)
+    count = backend.count_nonzero(backend.ones_like(x, dtype="bool"), axis=axis)
+    return backend.where(backend.equal(count, 0), 1.0, backend.astype(count, backend.dtype(x)))
+
+
+def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Reduced:
+    """Reduce token losses, whatever of them weight 0 must remove being 0 already."""
+    if not plan.axis:
+        return Reduced(losses if weights.values is None else losses * weights.values, None, None)
+    parts = sums(backend, plan, losses, weights)
+    loss = mean(backend, parts)
+    if plan.denominator == NOTHING or _counts_all(plan, weights):
+        return Reduced(loss, None, None)
+    divisor = parts.denominator if plan.denominator == ACTIVE else backend.quotient(parts.denominator, 1.0)
+    empty = backend.equal(divisor, 0.0)
+    return Reduced(loss, backend.where(empty, 1.0, divisor), empty)
+
+
+def pullback(
+    backend: Backend,
+    plan: Plan,
+    losses: Array,
+    weights: Weights,
+    reduced: Reduced,
+    cotangent: Array,
+    wrt_weights: bool,
+) -> tuple[Array, Array | None]:
+    """d/dlosses, and d/dweights if it is wanted, for a cotangent of the shape of the loss."""
+    loss = reduced.loss
+    if reduced.divisor is not None:
+        cotangent = backend.where(reduced.empty, 0.0, cotangent / reduced.divisor)
+    elif plan.axis and plan.denominator != NOTHING:
+        # In the dtype of the losses: NumPy 1 makes a float64 of a float32 scalar and a Python number.
+        cotangent = backend.astype(cotangent / _elements(backend, losses, plan.axis), backend.dtype(losses))
+    if len(plan.axis) == 1:
+        cotangent, loss = (backend.expand_dims(x, axis=plan.axis[0]) for x in (cotangent, loss))
+    if weights.values is None:
+        return cotangent * backend.ones_like(losses, dtype=backend.dtype(losses)), None
+    to_losses = cotangent * weights.values
+    if not wrt_weights:
+        return to_losses, None
+    # The weights move their own sum, but no count.
+    moves_denominator = bool(plan.axis) and plan.denominator == WEIGHTS
+    return to_losses, cotangent * (losses - loss) if moves_denominator else cotangent * losses

@@ -1,0 +1,90 @@
+"""Weights that are broadcast to losses of any shape, and the keys of ``seqloss.Reduction``.
+
+Weights are a scalar, or of the rank of the losses with each of their sizes or 1. A function that takes them goes from
+:func:`argument` to :func:`check`, before anything is computed, then to :func:`token_weights`, and ends with
+:func:`reduced`.
+"""
+
+from typing import Any
+
+from seqloss.core import dtypes, options, shapes
+from seqloss.core.call import Call
+from seqloss.core.protocol import SMALLEST_ACTIVE, Argument, Array
+from seqloss.losses import reduction
+
+
+def argument(call: Call, name: str, value: Any) -> Argument | float:
+    """Arrays as :class:`Argument` and Python numbers as float: a number needs no placing, and every compiler can trace
+    it."""
+    if not isinstance(value, (int, float)):
+        return call.beside(name, value)
+    return options.finite_float(name, value)
+
+
+def check(weights: Argument | float, losses: shapes.Shape, of: str, classes: int | None = None) -> Argument | float:
+    """Weights for losses of this shape, which errors call by the name ``of``: that of the labels if they are ids.
+
+    Ids of ``classes`` can choose from weights of classes, which an error says.
+    """
+    if not isinstance(weights, float):
+        shapes.scalar_or_equal_rank(weights.name, weights.shape, of, losses, classes)
+        dtypes.weights_dtype(weights.dtype)
+    return weights
+
+
+def squeezed(call: Call, labels: Argument, weights: Argument | float) -> tuple[Argument, Argument | float]:
+    """Labels and weights without a last axis of size 1, if they have one axis more than they should."""
+    labels = _without_last(labels, call.main.shape)
+    if isinstance(weights, float) or labels.shape is None:
+        return labels, weights
+    return labels, _without_last(weights, (*labels.shape, None))
+
+
+def _without_last(argument: Argument, long: shapes.Shape) -> Argument:
+    """The argument, without its last axis if that is of size 1 and the rank is that of ``long``."""
+    shape = argument.shape
+    if not shape or long is None or len(shape) != len(long) or shape[-1] not in (1, None):
+        return argument
+    return argument.shaped(shape[:-1])
+
+
+def token_weights(call: Call, like: Array, weights: Argument | float) -> tuple[reduction.Weights, bool]:
+    """Weights in the shape of ``like``; and whether nobody asks for their gradient."""
+    if isinstance(weights, float):
+        return _one_number(call, like, weights), True
+    dtype = dtypes.compute_dtype(call.main.dtype)
+    values = call.place(weights, dtype)
+    constant = call.is_constant(weights, values)
+    # Small ones first, before they are spread, because there are fewer of them then.
+    small = reduction.token_weights(call.backend, values, dtype, constant)
+    spread = (None if x is None else call.broadcast(x, like, shapes.WEIGHT_SIZES_DIFFER) for x in small)
+    return reduction.Weights(*spread), constant
+
+
+def reduced(call: Call, losses: Array, weights: Argument | float, key: str) -> Array:
+    """The weighted losses, reduced over all axes as a key of ``seqloss.Reduction`` says."""
+    return reduced_with(call, losses, token_weights(call, losses, weights)[0], key)
+
+
+def reduced_with(call: Call, losses: Array, weights: reduction.Weights, key: str) -> Array:
+    """The same with weights from :func:`token_weights`."""
+    backend = call.backend
+    losses = reduction.without_masked_nan(backend, losses, weights.active)
+    if key == "none":
+        return reduction.forward(backend, reduction.Plan((), reduction.NOTHING), losses, weights).loss
+    axes = tuple(range(len(backend.shape(losses) or ())))
+    if not axes:  # a single loss, or an unknown rank
+        axes = (0,)
+        losses, *flat = (None if x is None else backend.reshape(x, (-1,)) for x in (losses, *weights))
+        weights = reduction.Weights(*flat)
+    return reduction.forward(backend, reduction.Plan(axes, reduction.DENOMINATORS[key]), losses, weights).loss
+
+
+def _one_number(call: Call, like: Array, weight: float) -> reduction.Weights:
+    """One number for all losses."""
+    if weight == 1.0:
+        return reduction.ONES
+    ones = call.backend.ones_like(like, dtype=dtypes.compute_dtype(call.main.dtype))
+    if abs(weight) < SMALLEST_ACTIVE:
+        return reduction.Weights(ones * 0.0, ~call.backend.ones_like(like, dtype="bool"))
+    return reduction.Weights(ones * weight, None)
