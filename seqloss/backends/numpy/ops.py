@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from seqloss.core import compensated
-from seqloss.core.protocol import Array
+from seqloss.backends.numpy.pairs import Pair, pair_quotient, pair_sum
+from seqloss.core.protocol import Array, Location
 from seqloss.core.shapes import Shape
 
 # One table instead of dtype.name on every call: NumPy makes that name anew each time, in Python.
@@ -42,8 +42,8 @@ def device(x: Array) -> None:
     return None
 
 
-def readable(x: Array, *, sync: bool = False) -> bool:
-    return True
+def location(x: Array) -> Location:
+    return "host"
 
 
 def needs_grad(x: Array) -> bool:
@@ -112,15 +112,20 @@ def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
     return np.add.reduce(x, axis=axis)
 
 
-def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tuple[int, ...]) -> Array:
-    if x.dtype != np.float64:
-        terms = np.multiply(x, weights, dtype=np.float64) - np.multiply(center, counts, dtype=np.float64)
-        return np.add.reduce(terms, axis=axis).astype(x.dtype)
-    terms, cut = compensated.residual(x, weights, center, counts, "float64")
-    if axis == (0,) and terms.ndim > 1:
-        # Numbers that are next to each other NumPy adds up in pairs, others one after the other.
-        terms, cut, axis = np.ascontiguousarray(terms.T), cut.T, (1,)
-    return np.add.reduce(terms, axis=axis) + np.add.reduce(cut, axis=axis)
+def wide_sum(x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> Any:
+    if x.dtype == np.float64:
+        return pair_sum(x, weights, axis)
+    terms = x if weights is None else np.multiply(x, weights, dtype=np.float64)
+    return np.add.reduce(terms, axis=axis, dtype=np.float64)
+
+
+def quotient(numerator: Any, denominator: Any) -> Array:
+    if isinstance(numerator, Pair):
+        return pair_quotient(numerator, denominator)
+    empty = np.equal(denominator, 0)
+    if not isinstance(empty, np.bool_):
+        return where(empty, 0.0, numerator / where(empty, 1.0, denominator)).astype(np.float32)
+    return np.zeros_like(numerator, np.float32)[()] if empty else (numerator / denominator).astype(np.float32)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:
@@ -131,8 +136,28 @@ def all(x: Array, *, axis: int) -> Array:
     return np.all(x, axis=axis)
 
 
+def surely_all(x: Array) -> bool:
+    return bool(np.count_nonzero(x) == x.size)
+
+
 def stop_gradient(x: Array) -> Array:
     return x
+
+
+def permute_dims(x: Array, axes: Sequence[int]) -> Array:
+    return np.transpose(x, axes)
+
+
+def concat(arrays: Sequence[Array], *, axis: int) -> Array:
+    return np.concatenate(arrays, axis=axis)
+
+
+def log(x: Array) -> Array:
+    return np.log(x)
+
+
+def take(x: Array, indices: Array) -> Array:
+    return x[indices]
 
 
 def scope(name: str | None) -> AbstractContextManager[Any]:
@@ -147,25 +172,9 @@ def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Arra
     return np.bool_(True), list(arrays)
 
 
-def vjp(function: Callable[[Array], Array], x: Array) -> None:
-    return None
-
-
-def permute_dims(x: Array, axes: Sequence[int]) -> Array:
-    return np.transpose(x, axes)
-
-
-def concat(arrays: Sequence[Array], *, axis: int) -> Array:
-    return np.concatenate(arrays, axis=axis)
-
-
-def take(x: Array, indices: Array) -> Array:
-    return x[indices]
-
-
-def log(x: Array) -> Array:
-    return np.log(x)
-
-
 def broadcast_like(x: Array, like: Array, message: str) -> tuple[Array | None, Array]:
     return None, np.broadcast_to(x, like.shape)
+
+
+def vjp(function: Callable[[Array], Array], x: Array) -> None:
+    return None

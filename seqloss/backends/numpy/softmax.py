@@ -1,48 +1,81 @@
-"""NumPy: cross entropy against soft labels, and its pullback. The formulas stand in ``seqloss.core.protocol``."""
+"""NumPy: cross entropy against soft labels, and its pullback. The formulas stand in ``seqloss.core.contract``.
+
+Both go through the rows in blocks and threads, as the kernels of ``cross_entropy`` do.
+"""
 
 import numpy as np
 
-from seqloss.core.protocol import Array, LabelStatistics
+from seqloss.backends.numpy.blocks import Block, for_blocks
+from seqloss.backends.numpy.numbers import rows_of, sum_of_others, total, zeros
+from seqloss.backends.numpy.rows import Entries, Flow, Sums, plus, pulled_back, times
+from seqloss.core.contract import Cotangents, Spec, Statistics
+from seqloss.core.protocol import Array
 
 
-def softmax_nll(logits: Array, labels: Array) -> LabelStatistics:
-    with np.errstate(all="ignore"):
-        z, index = _prepare(logits)
-        shift = np.take_along_axis(z, index, axis=-1)
-        e = np.exp(z - shift)
-        np.put_along_axis(e, index, 0, axis=-1)
-        rest = e.sum(axis=-1, keepdims=True)
-        costs = (shift - z) + np.log1p(rest)
-        # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
-        nll = np.where(labels == 0, z.dtype.type(0), labels * costs).sum(axis=-1)
-    shift, rest = shift[..., 0], rest[..., 0]
-    good = np.isfinite(shift + rest)
-    nan = z.dtype.type(np.nan)
-    return LabelStatistics(np.where(good, nll, nan), shift, np.where(good, rest, nan))
+def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
+    z, y = rows_of(logits), rows_of(labels)
+    sums = Sums.of(z, prior, spec)
+    nll, at_highest = np.zeros(len(z), spec.dtype), np.zeros(len(z), np.intp)
+
+    def forward(block: Block) -> None:
+        rows, (own, powers, *_) = block.rows, block.rooms
+        places = sums.below_highest(block)
+        at_highest[rows] = block.classes(places)
+        np.exp(own, out=powers)
+        sums.rest[rows] = rest = sum_of_others(powers, places, block.rooms[-1])
+        own -= np.log1p(rest)[:, None]
+        given = block.turned(y[rows])
+        own *= given
+        costs = total(own)
+        if np.count_nonzero(np.isfinite(costs)) < len(costs):
+            # A class that cannot happen and is not asked for costs nothing.
+            own[given == 0] = 0
+            costs = total(own)
+        nll[rows] = 0 - costs
+
+    used = None if active is None else active.reshape(-1)
+    for_blocks(forward, z, used, nll.dtype, 3 if spec.dtype == "float64" else 2)
+    log = sums.log()
+    nll += sums.highest - sums.highest
+    return sums.statistics(nll, log, logits.shape[:-1], used, (sums.rest, log, at_highest))
 
 
-def softmax_nll_pullback(
-    cotangent: Array, logits: Array, labels: Array, mass: Array, statistics: LabelStatistics, wrt_labels: bool
+def label_pullback(
+    cotangents: Cotangents,
+    logits: Array,
+    labels: Array,
+    mass: Array,
+    active: Array | None,
+    prior: Array | None,
+    statistics: Statistics,
+    spec: Spec,
+    wrt_labels: bool,
 ) -> tuple[Array, Array | None]:
-    with np.errstate(all="ignore"):
-        z, index = _prepare(logits)
-        g, mass, shift, rest = (x[..., None] for x in (cotangent, mass, statistics.shift, statistics.rest))
-        zero = z.dtype.type(0)
-        slope = mass * (np.exp(z - shift) / (1 + rest)) - labels
-        at_highest = (mass - np.take_along_axis(labels, index, axis=-1)) - mass * (rest / (1 + rest))
-        np.put_along_axis(slope, index, at_highest, axis=-1)
-        to_logits = np.where(g == 0, zero, g * slope).astype(logits.dtype, copy=False)
-        if not wrt_labels:
-            return to_logits, None
-        return to_logits, np.where(g == 0, zero, g * ((shift - z) + np.log1p(rest)))
+    y, mass = rows_of(labels), mass.reshape(-1)
+    highest, whole, rest, log, index = statistics.saved
+    flow = Flow.of(cotangents, statistics.mass, active)
+    if flow.used is None:
+        return np.zeros_like(logits), np.zeros_like(labels) if wrt_labels else None
+    to_labels = zeros(y.shape, y.dtype) if wrt_labels and flow.to_nll is not None else None
+    # Of the mass at the highest: both terms are small where the model is right and sure.
+    left = (mass - y[np.arange(len(y)), index]) - mass * (rest / whole)
+    entry = plus(times(flow.to_nll, left), times(flow.to_powers, 1 / whole))
+    scale = plus(times(flow.to_nll, mass), flow.to_powers) / whole
 
+    def beside(block: Block, below: Array) -> Array:
+        rows, room = block.rows, block.rooms[1]
+        to_nll = flow.to_nll[rows][:, None]
+        if to_labels is not None:
+            np.subtract(log[rows][:, None], below, out=room)
+            room *= to_nll
+            to_labels[rows] = room
+        return np.multiply(to_nll, block.turned(y[rows]), out=room)
 
-def differentiable_softmax_nll(logits: Array, labels: Array, mass: Array) -> Array:
-    """NumPy differentiates nothing: this is the forward kernel."""
-    return softmax_nll(logits, labels).nll[()]
-
-
-def _prepare(logits: Array) -> tuple[Array, Array]:
-    """Logits in the compute dtype, and the place of the highest, [..., 1]."""
-    z = logits if logits.dtype == np.float64 else logits.astype(np.float32, copy=False)
-    return z, np.expand_dims(z.argmax(axis=-1), -1)
+    entries = Entries(highest, scale, index, entry, [])
+    to_logits = pulled_back(logits, entries, flow, prior, spec, None if flow.to_nll is None else beside)
+    if to_labels is None:
+        return to_logits, np.zeros_like(labels) if wrt_labels else None
+    idle = (flow.to_nll == 0) | ~flow.used
+    if np.count_nonzero(idle):
+        to_labels[idle] = 0
+    return to_logits, to_labels.reshape(labels.shape)
