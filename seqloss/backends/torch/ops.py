@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqloss.core import compensated
 from seqloss.core.errors import FORWARD_MODE, BackendError
-from seqloss.core.protocol import Array
+from seqloss.core.protocol import Array, Location
 from seqloss.core.shapes import Shape
 
 # One table instead of str(dtype) on every call: this is on the path of the smallest batches.
@@ -21,8 +20,19 @@ _NAMES = {
     )
 }
 
+
 # Subclasses stand for something else than their storage: fake tensors while tracing, distributed tensors.
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+# What a dense tensor on the CPU dispatches on, outside and inside of torch.inference_mode. Everything that stands for
+# something else than its storage has another key, the batches of torch.autograd.grad(is_grads_batched=True) included.
+with torch.inference_mode():
+    _HOST_KEYS = {torch._C._dispatch_keys(torch.empty(0)).raw_repr()}
+
+
+with torch.inference_mode(False):
+    _HOST_KEYS.add(torch._C._dispatch_keys(torch.empty(0)).raw_repr())
 
 
 def owns(x: Any) -> bool:
@@ -47,18 +57,19 @@ def device(x: Array) -> torch.device:
     return x.device
 
 
-def readable(x: Array, *, sync: bool = False) -> bool:
-    if _is_tracing() or type(x) not in _PLAIN:
-        return False
-    return x.device.type == "cpu" or (sync and x.device.type != "meta")
+def location(x: Array) -> Location:
+    if is_tracing() or type(x) not in _PLAIN:
+        return "traced"
+    kind = x.device.type
+    return "host" if kind == "cpu" else "traced" if kind == "meta" else "device"
 
 
 def needs_grad(x: Array) -> bool:
     # While tracing the flag of a wrapper says nothing about the layers beneath it.
-    return _is_tracing() or (x.requires_grad and torch.is_grad_enabled())
+    return is_tracing() or is_differentiated(x)
 
 
-def _is_tracing() -> bool:
+def is_tracing() -> bool:
     """Whether torch.compile, torch.export, torch.jit.trace or a transformation of torch.func is under way.
 
     Inside a transformation even a plain tensor yields wrappers without storage. There is no public way to ask.
@@ -66,6 +77,25 @@ def _is_tracing() -> bool:
     if torch.compiler.is_compiling():
         return True
     return torch._C._functorch.peek_interpreter_stack() is not None or torch.jit.is_tracing()
+
+
+def is_differentiated(*arrays: Array) -> bool:
+    """Whether autograd watches what is computed from one of these plain tensors."""
+    if torch.is_grad_enabled():
+        for x in arrays:
+            if x.requires_grad:
+                return True
+    return False
+
+
+def is_on_host(arrays: Sequence[Any]) -> bool:
+    """Whether all of these, None aside, are eager tensors whose memory NumPy can read."""
+    if is_tracing() or torch._C._len_torch_dispatch_stack():
+        return False
+    for x in arrays:
+        if x is not None and (type(x) not in _PLAIN or torch._C._dispatch_keys(x).raw_repr() not in _HOST_KEYS):
+            return False
+    return True
 
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:
@@ -128,13 +158,6 @@ def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
     return x.sum(axis)
 
 
-def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tuple[int, ...]) -> Array:
-    if x.dtype is torch.float32 and x.device.type != "mps":  # Apple's GPUs have no float64
-        return (x.double() * weights.double() - center.double() * counts.double()).sum(axis).to(x.dtype)
-    terms, cut = compensated.residual(x, weights, center, counts, dtype(x))
-    return terms.sum(axis) + cut.sum(axis)
-
-
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:
     return torch.count_nonzero(x, axis)
 
@@ -143,63 +166,17 @@ def all(x: Array, *, axis: int) -> Array:
     return torch.all(x, axis)
 
 
-def _writable(x: Array) -> Array:
-    """What an operation with a derivative of its own returned, for the caller to write into.
-
-    What such an operation returns for a subclass is a view for autograd, which may not be written into.
-    """
-    return x if type(x) is torch.Tensor else x.clone()
+def surely_all(x: Array) -> bool:
+    return is_on_host((x,)) and bool(torch.all(x))
 
 
-def _no_jvp(ctx: Any, *tangents: Any) -> Any:
+def no_jvp(ctx: Any, *tangents: Any) -> Any:
+    """The forward mode of an operation that refuses it in words of this library."""
     raise BackendError(FORWARD_MODE)
-
-
-def _in_reverse(operation: Any) -> Any:
-    """``operation.apply``, which refuses forward mode in words of this library.
-
-    A jvp does so. torch.compile cannot trace a class that has one, and need not: it differentiates what it traces.
-    """
-    refusing: Any = type(operation.__name__, (operation,), {"jvp": staticmethod(_no_jvp)})
-
-    def apply(*arguments: Any) -> Any:
-        return (operation if torch.compiler.is_compiling() else refusing).apply(*arguments)
-
-    return apply
 
 
 def stop_gradient(x: Array) -> Array:
     return x.detach()
-
-
-def scope(name: str | None) -> AbstractContextManager[Any]:
-    return nullcontext() if name is None else torch.profiler.record_function(name)
-
-
-def with_rank(x: Array, rank: int) -> Array:
-    return x
-
-
-def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Array]]:
-    return torch.ones((), dtype=torch.bool, device=arrays[0].device), list(arrays)
-
-
-def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
-    if _is_tracing():
-        # torch.autograd.grad cannot be traced; this can, but asks more of a function (setup_context, vmap rules).
-        value, pull_back = torch.func.vjp(function, x)
-        return value, lambda cotangent: pull_back(cotangent)[0]
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
-        value = function(leaf)
-
-    def pull(cotangent: Array) -> Array:
-        if not value.requires_grad:
-            return torch.zeros_like(x)
-        (gradient,) = torch.autograd.grad(value, leaf, cotangent, materialize_grads=True)
-        return gradient
-
-    return value.detach(), pull
 
 
 def permute_dims(x: Array, axes: Sequence[int]) -> Array:
@@ -210,10 +187,14 @@ def concat(arrays: Sequence[Array], *, axis: int) -> Array:
     return torch.cat(list(arrays), axis)
 
 
+def log(x: Array) -> Array:
+    return torch.log(x)
+
+
 class _Rows(torch.autograd.Function):
     """Rows of a parameter, with a sparse gradient. Plain eager autograd alone sees it."""
 
-    jvp = staticmethod(_no_jvp)
+    jvp = staticmethod(no_jvp)
 
     @staticmethod
     def forward(ctx: Any, x: Array, indices: Array) -> Array:
@@ -232,14 +213,40 @@ class _Rows(torch.autograd.Function):
 def take(x: Array, indices: Array) -> Array:
     indices = indices.to(torch.int64)
     # A sparse gradient is for whoever steps the parameter; operations in between could not take it.
-    if x.is_leaf and x.requires_grad and not _is_tracing():
+    if x.is_leaf and x.requires_grad and not is_tracing():
         return _Rows.apply(x, indices)
     return x.index_select(0, indices)
 
 
-def log(x: Array) -> Array:
-    return torch.log(x)
+def scope(name: str | None) -> AbstractContextManager[Any]:
+    return nullcontext() if name is None else torch.profiler.record_function(name)
+
+
+def with_rank(x: Array, rank: int) -> Array:
+    return x
+
+
+def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Array]]:
+    return torch.ones((), dtype=torch.bool, device=arrays[0].device), list(arrays)
 
 
 def broadcast_like(x: Array, like: Array, message: str) -> tuple[Array | None, Array]:
     return None, x.expand(like.shape)
+
+
+def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    if is_tracing():
+        # torch.autograd.grad cannot be traced; this can, but asks more of a function (setup_context, vmap rules).
+        value, pull_back = torch.func.vjp(function, x)
+        return value, lambda cotangent: pull_back(cotangent)[0]
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
+        value = function(leaf)
+
+    def pull(cotangent: Array) -> Array:
+        if not value.requires_grad:
+            return torch.zeros_like(x)
+        (gradient,) = torch.autograd.grad(value, leaf, cotangent, materialize_grads=True)
+        return gradient
+
+    return value.detach(), pull

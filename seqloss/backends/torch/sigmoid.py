@@ -1,72 +1,44 @@
-"""PyTorch: cross entropy of independent classes, and its pullback. The formulas stand in ``seqloss.core.protocol``."""
-
-from typing import Any
+"""PyTorch: cross entropy of independent classes, and its pullback. The formulas stand in ``seqloss.core.contract``."""
 
 import torch
 
-from seqloss.backends.torch.ops import _in_reverse, _writable
+from seqloss.backends.torch.numbers import is_infinite, narrowed
 from seqloss.core.protocol import Array
 
 
 def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
-    x = _prepare(logits)
+    x = logits.to(labels.dtype)
     # An entry without a loss is NaN in the end; 0 meanwhile keeps NaN out of the derivatives of what follows, which
     # exported programs go through: a mask must remove it there too.
     bad = torch.isnan(x)
     x = torch.where(bad, 0.0, x)
     against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
     # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
-    one = against * _softplus(torch.where((against == 0) & torch.isinf(x), 0.0, x))
-    other = along * _softplus(torch.where((along == 0) & torch.isinf(x), 0.0, -x))
+    one = against * _softplus(torch.where((against == 0) & is_infinite(x), 0.0, x))
+    other = along * _softplus(torch.where((along == 0) & is_infinite(x), 0.0, -x))
     return torch.where(bad, torch.nan, one + other)
 
 
-def sigmoid_nll_pullback(
+def sigmoid_pullback(
     cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool
 ) -> tuple[Array, Array | None, Array | None]:
-    x, g = _prepare(logits), cotangent
+    x, g = logits.to(labels.dtype), cotangent
     # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
     x, labels = (torch.where((g == 0) & ~torch.isfinite(a), 0.0, a) for a in (x, labels))
     if pos_weight is not None:
         pos_weight = torch.where((g == 0) & ~torch.isfinite(pos_weight), 0.0, pos_weight)
     up, down = _sigmoid(x), _sigmoid(-x)
     along = labels if pos_weight is None else pos_weight * labels
-    to_logits = (g * ((1 - labels) * up - along * down)).to(logits.dtype)
+    to_logits = narrowed(g * ((1 - labels) * up - along * down), logits.dtype)
     if not wrt_labels:
         return to_logits, None, None
     if pos_weight is None:
         return to_logits, -g * x, None
     tail, slope = torch.log1p(torch.exp(torch.where(x >= 0, -x, x))), torch.where(x >= 0, 1.0, pos_weight)
     # The cotangent first: a product that overflows without it must not do so with a cotangent of 0.
-    to_labels = g * (pos_weight - 1) * tail - g * slope * torch.where((slope == 0) & torch.isinf(x), 0.0, x)
-    asked = _softplus(torch.where((labels == 0) & torch.isinf(x), 0.0, -x))
+    to_labels = g * (pos_weight - 1) * tail - g * slope * torch.where((slope == 0) & is_infinite(x), 0.0, x)
+    asked = _softplus(torch.where((labels == 0) & is_infinite(x), 0.0, -x))
     return to_logits, to_labels, g * (labels * asked)
-
-
-class _SigmoidNLL(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
-        return sigmoid_nll(logits, labels, pos_weight)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Array) -> tuple[Array, Array | None, Array | None]:
-        wanted = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-        logits, labels, pos_weight = ctx.saved_tensors
-        return sigmoid_nll_pullback(cotangent, logits, labels, pos_weight, wanted)
-
-
-_differentiable = _in_reverse(_SigmoidNLL)
-
-
-def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
-    """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
-    return _writable(_differentiable(logits, labels, pos_weight))
 
 
 def _softplus(x: Array) -> Array:
@@ -77,7 +49,3 @@ def _softplus(x: Array) -> Array:
 def _sigmoid(x: Array) -> Array:
     e = torch.exp(torch.where(x >= 0, -x, x))
     return torch.where(x >= 0, 1.0, e) / (1 + e)
-
-
-def _prepare(logits: Array) -> Array:
-    return logits if logits.dtype in (torch.float32, torch.float64) else logits.to(torch.float32)

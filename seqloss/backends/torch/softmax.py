@@ -1,84 +1,98 @@
-"""PyTorch: cross entropy against soft labels, and its pullback. The formulas stand in ``seqloss.core.protocol``.
+"""PyTorch: the statistics of soft labels and their pullback. The formulas stand in ``seqloss.core.contract``.
 
 Both are differentiable by themselves: second derivatives, and exported programs, go through the operations written
-here.
+here. So no NaN may enter an operation whose result is thrown away.
 """
-
-from typing import Any
 
 import torch
 
-from seqloss.backends.torch.ops import _in_reverse, _writable
-from seqloss.core.protocol import Array, LabelStatistics
+from seqloss.backends.torch import distribution
+from seqloss.backends.torch.blocks import counted, is_target
+from seqloss.backends.torch.numbers import (
+    capped,
+    exp_of_difference,
+    is_infinite,
+    levelled,
+    narrowed,
+    slope_of_cap,
+    sum_of_classes,
+    sum_of_terms,
+    widened,
+)
+from seqloss.core.contract import Cotangents, Spec, Statistics
+from seqloss.core.protocol import Array
 
 
-def softmax_nll(logits: Array, labels: Array) -> LabelStatistics:
-    z = _prepare(logits)
-    # A row without a loss is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
-    good = torch.isfinite(z.detach().amax(-1, keepdim=True))
-    z = torch.where(good, z, 0.0)
-    index = z.detach().argmax(-1, keepdim=True)
-    shift = z.gather(-1, index)
-    rest = torch.exp(z - shift).scatter(-1, index, 0.0).sum(-1, keepdim=True)
+def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
+    x = widened(logits, spec.dtype)
+    bad = ~torch.isfinite(x.detach().amax(-1))
+    mass = distribution.mass(x, prior) if spec.unl else None
+    # A row without a loss is NaN or 0 in the end.
+    x = torch.where(bad.unsqueeze(-1), 0.0, x)
+    if active is not None:
+        labels = torch.where(active.unsqueeze(-1), labels, 0.0)
+    index = x.argmax(-1, keepdim=True)
+    top = x.gather(-1, index).squeeze(-1)
+    z, highest = levelled(capped(x, spec.softcap), x, top, spec.softcap), capped(top, spec.softcap)
+    column = highest.unsqueeze(-1)
+    others = torch.where(is_target(z, index.squeeze(-1)), 0.0, exp_of_difference(z, column))
+    rest = sum_of_terms(others, bad)
+    distance = torch.log1p(rest)
     # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
-    possible = torch.where((labels == 0) & torch.isinf(shift - z), shift, z)
-    nll = (labels * ((shift - possible) + torch.log1p(rest))).sum(-1, keepdim=True)
-    nll, rest = (torch.where(good, x, torch.nan) for x in (nll, rest))
-    return LabelStatistics(nll.squeeze(-1), shift.squeeze(-1), rest.squeeze(-1))
+    possible = torch.where((labels == 0) & is_infinite(column - z), column, z)
+    nll = sum_of_classes(labels * ((column - possible) + distance.unsqueeze(-1)))
+    lse, unl = highest + distance if spec.lse else None, None
+    if mass is not None:
+        unl = torch.where(mass == 0, 0.0, distribution.spread(z, highest, prior, mass) + distance)
+    nll, lse, unl = (None if a is None else torch.where(bad, torch.nan, a) for a in (nll, lse, unl))
+    if active is not None:
+        nll, lse, unl, mass = (None if a is None else a.masked_fill(~active, 0.0) for a in (nll, lse, unl, mass))
+    return Statistics(nll, lse, unl, mass, (highest, torch.where(bad, torch.nan, rest)))
 
 
-def softmax_nll_pullback(
-    cotangent: Array, logits: Array, labels: Array, mass: Array, statistics: LabelStatistics, wrt_labels: bool
+def label_pullback(
+    cotangents: Cotangents,
+    logits: Array,
+    labels: Array,
+    mass: Array,
+    active: Array | None,
+    prior: Array | None,
+    statistics: Statistics,
+    spec: Spec,
+    wrt_labels: bool,
 ) -> tuple[Array, Array | None]:
-    z = _prepare(logits)
-    columns = (cotangent, mass, statistics.shift, statistics.rest)
-    g, mass, shift, rest = (x.unsqueeze(-1) for x in columns)
+    if cotangents.nll is None and cotangents.lse is None and cotangents.unl is None:
+        return torch.zeros_like(logits), torch.zeros_like(labels) if wrt_labels else None
+    cotangents, is_zero = counted(cotangents, active)
+    highest, rest = statistics.saved
     # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = (g == 0) & ~torch.isfinite(shift + rest)
-    z, shift, rest = (torch.where(replaced, 0.0, x) for x in (z, shift, rest))
-    labels, mass = (torch.where((g == 0) & ~torch.isfinite(x), 0.0, x) for x in (labels, mass))
-    index = z.detach().argmax(-1, keepdim=True)
-    at_highest = (mass - labels.gather(-1, index)) - mass * (rest / (1 + rest))
-    slope = (mass * (torch.exp(z - shift) / (1 + rest)) - labels).scatter(-1, index, at_highest)
-    to_logits = (g * slope).to(logits.dtype)
-    if not wrt_labels:
-        return to_logits, None
+    replaced = is_zero & torch.isnan(rest)
+    highest, rest = (a.masked_fill(replaced, 0.0).unsqueeze(-1) for a in (highest, rest))
+    x = torch.where(replaced.unsqueeze(-1), 0.0, widened(logits, spec.dtype))
+    index = x.argmax(-1, keepdim=True)
+    z = levelled(capped(x, spec.softcap), x, x.gather(-1, index).squeeze(-1), spec.softcap)
+    a, p = cotangents.nll, exp_of_difference(z, highest) / (1 + rest)
+    gradient = None
+    if a is not None:
+        a, mass = a.unsqueeze(-1), mass.unsqueeze(-1)
+        labels, mass = (torch.where((a == 0) & ~torch.isfinite(w), 0.0, w) for w in (labels, mass))
+        at_highest = (mass - labels.gather(-1, index)) - mass * (rest / (1 + rest))
+        gradient = a * torch.where(is_target(z, index.squeeze(-1)), at_highest, mass * p - labels)
+    others = _of_others(cotangents, z, p, prior, statistics.mass)
+    if others is not None:
+        gradient = others if gradient is None else gradient + others
+    to_logits = narrowed(gradient if spec.softcap is None else gradient * slope_of_cap(x, spec.softcap), logits.dtype)
+    if not wrt_labels or a is None:
+        return to_logits, torch.zeros_like(labels) if wrt_labels else None
     # A class that cannot happen has an infinite cost, which 0 must remove as well.
-    possible = torch.where((g == 0) & torch.isinf(shift - z), shift, z)
-    return to_logits, g * ((shift - possible) + torch.log1p(rest))
+    possible = torch.where((a == 0) & is_infinite(highest - z), highest, z)
+    return to_logits, a * ((highest - possible) + torch.log1p(rest))
 
 
-class _SoftmaxNLL(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(logits: Array, labels: Array, mass: Array) -> tuple[Array, Array, Array, Array]:
-        nll, shift, rest = softmax_nll(logits, labels)
-        # The caller may write into the losses: they must be neither a view nor what the pullback needs.
-        return nll.clone(), nll, shift, rest
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*inputs, *output[1:])
-
-    @staticmethod
-    def backward(ctx: Any, to_nll: Array, *_: Any) -> tuple[Array, Array | None, None]:
-        logits, labels, mass, *statistics = ctx.saved_tensors
-        # As constants the statistics would make second derivatives silently wrong.
-        if torch.is_grad_enabled():
-            statistics = softmax_nll(logits, labels)
-        wanted = ctx.needs_input_grad[1]
-        return *softmax_nll_pullback(to_nll, logits, labels, mass, LabelStatistics(*statistics), wanted), None
-
-
-_differentiable = _in_reverse(_SoftmaxNLL)
-
-
-def differentiable_softmax_nll(logits: Array, labels: Array, mass: Array) -> Array:
-    """The kernel as an operation that autograd and torch.func differentiate with its pullback."""
-    return _writable(_differentiable(logits, labels, mass)[0])
-
-
-def _prepare(logits: Array) -> Array:
-    return logits if logits.dtype in (torch.float32, torch.float64) else logits.to(torch.float32)
+def _of_others(cotangents: Cotangents, z: Array, p: Array, prior: Array | None, mass: Array | None) -> Array | None:
+    """The gradient of lse and unl."""
+    _, b, c = cotangents
+    if c is None:
+        return None if b is None else b.unsqueeze(-1) * p
+    c, share = distribution.coefficient(c, mass)
+    return (c if b is None else b + c).unsqueeze(-1) * p - distribution.part(z, prior, share)
