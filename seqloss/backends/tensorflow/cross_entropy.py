@@ -1,60 +1,33 @@
-"""TensorFlow: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.protocol``.
+"""TensorFlow: the statistics of tokens and their pullback. The formulas stand in ``seqloss.core.contract``.
 
 Both work on [tokens, classes], so that an unknown rank is no obstacle. Both may be differentiated: a tape outside of
 ``tf.vectorized_map`` drops custom gradients, and second derivatives go through the operations written here.
 
-What is fast depends on who runs the graph. The executor of TensorFlow runs one operation after the other, so that few
-of them may be as large as the logits, and it puts a number for each row into an array in no time. XLA fuses what
-surrounds a reduction into it, but a loop along the reduced axis, above all one with a mask, is slow.
+With the pivot ``p``, the largest logit of a row, ``saved`` holds ``p``; what the others add up to, the sum of
+``exp(z_j - p)`` over all classes but the label, NaN where the gradient row is to be NaN; and ``exp(t - p)``.
 """
-
-from typing import Any
 
 import tensorflow as tf
 
+from seqloss.backends.tensorflow import distribution
+from seqloss.backends.tensorflow.blocks import (
+    as_rows,
+    filled,
+    idle_rows,
+    is_compiled,
+    kept,
+    like,
+    put,
+    rest,
+    without,
+)
+from seqloss.backends.tensorflow.numbers import capped, exp_of_difference, rounded, slope_of_cap
 from seqloss.backends.tensorflow.ops import nan_unless
-from seqloss.backends.tensorflow.rows import WORTH_STRIPS, exp_of_difference, put, rest_of_strips, sum_without
-from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
+from seqloss.core.contract import Cotangents, Spec, Statistics
+from seqloss.core.protocol import Array
 
-
-def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
-    compiled = _is_compiled()
-    z, index, legal = _prepare(logits, targets, dtype)
-    highest = tf.stop_gradient(tf.reduce_max(z, -1))
-    # A row without a loss is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
-    good = legal & tf.math.is_finite(highest)
-    z = _kept(z, good, compiled)
-    t = tf.gather(z, index, batch_dims=1)
-    # Where the target is the largest, its own logit is the pivot, with its derivative; elsewhere a constant is.
-    shift = tf.where(tf.equal(t, highest), t, highest)
-    rest = _rest(z, index, shift, compiled)
-    gap = t - shift
-    excess = rest + tf.math.expm1(gap)
-    nll = tf.math.log1p(excess) - gap
-    if active is not None:
-        counts = tf.reshape(active, [-1])
-        nll, good = tf.where(counts, nll, tf.zeros_like(nll)), good | ~counts
-    statistics = (nan_unless(good, nll), shift, nan_unless(good, excess + 1))
-    return TokenStatistics(*(_as_tokens(x, targets) for x in statistics))
-
-
-def token_nll_pullback(
-    cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
-) -> Array:
-    compiled = _is_compiled()
-    z, index, _ = _prepare(logits, targets, statistics.nll.dtype)
-    cotangent, nll, shift, total = (tf.reshape(x, [-1]) for x in (cotangent, *statistics))
-    # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = tf.equal(cotangent, 0) & ~tf.math.is_finite(nll + total)
-    if active is not None:
-        skipped = ~tf.reshape(active, [-1])
-        cotangent, replaced = tf.where(skipped, tf.zeros_like(cotangent), cotangent), replaced | skipped
-    z = _kept(z, ~replaced, compiled)
-    nll, shift, total = (tf.where(replaced, tf.ones_like(x), x) for x in (nll, shift, total))
-    at_target = cotangent * tf.where(tf.math.is_nan(total), total, tf.math.expm1(-nll))
-    gradient = exp_of_difference(z, shift[:, None], compiled) * (cotangent / total)[:, None]
-    gradient = _narrowed(put(gradient, index, at_target), logits.dtype)
-    return tf.ensure_shape(tf.reshape(gradient, tf.shape(logits)), logits.shape)
+_FARTHEST = 700.0
+"""The exponential of its negative is a normal number in float64."""
 
 
 def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
@@ -64,73 +37,94 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
     return tf.cast(tf.where(legal, y, tf.zeros_like(y)), tf.int32), legal
 
 
-def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
-    """The kernel as an operation that TensorFlow differentiates with its pullback."""
-
-    @tf.custom_gradient
-    def operation(logits: Array) -> tuple[Array, Any]:
-        statistics = token_nll(logits, targets, active, "float64" if logits.dtype == tf.float64 else "float32")
-
-        def backward(cotangent: Array) -> Array:
-            return token_nll_pullback(cotangent, logits, targets, active, statistics)
-
-        return statistics.nll, backward
-
-    return operation(logits)
-
-
-def _rest(z: Array, index: Array, shift: Array, compiled: bool) -> Array:
-    """The sum of ``exp(z - shift)`` over all classes but the one at the index."""
-    classes = z.shape.as_list()[-1]  # where TensorFlow behaves as version 1, an entry of a shape is no number
-    if compiled and classes is not None and classes >= WORTH_STRIPS:
-        return rest_of_strips(z, index, shift[:, None])
-    if compiled:
-        return sum_without(z, tf.range(tf.shape(z)[-1]), index, shift[:, None])
-    e = tf.exp(z - shift[:, None])
-    return tf.reduce_sum(put(e, index, tf.zeros_like(shift)), -1)
+def token_statistics(
+    logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec
+) -> Statistics:
+    compiled = is_compiled()
+    x, index, legal = _prepare(logits, targets, spec)
+    z = capped(x, spec.softcap, compiled)
+    weigh = _weighed_in_any_order if z.dtype == tf.float64 else _weighed
+    good, pivot, gap, others = weigh(z, index, tf.gather(z, index, batch_dims=1), legal, compiled)
+    spread = tf.math.log1p(others + tf.math.expm1(gap))
+    unl = mass = None
+    if spec.unl:
+        mean, mass = distribution.mean_below(kept(z, good, compiled), pivot, prior, compiled)
+        unl = tf.where(mass > 0, mean + spread, tf.zeros_like(spread))
+    values = [spread - gap, pivot + spread if spec.lse else None, unl, mass, others]
+    if active is not None:
+        counts = tf.reshape(active, [-1])
+        values = [None if x is None else tf.where(counts, x, tf.zeros_like(x)) for x in values]
+        good |= ~counts
+    nll, lse, unl, mass, others = (None if x is None else like(nan_unless(good, x), targets) for x in values)
+    return Statistics(nll, lse, unl, mass, (like(pivot, targets), others, like(tf.exp(gap), targets)))
 
 
-def _kept(z: Array, rows: Array, compiled: bool) -> Array:
-    """The rows that are wanted, and zeros in the place of others, whatever they hold."""
-    if compiled:
-        return tf.where(rows[:, None], z, tf.zeros_like(z))
-    return tf.math.multiply_no_nan(z, tf.cast(rows, z.dtype)[:, None])
+def token_pullback(
+    cotangents: Cotangents,
+    logits: Array,
+    targets: Array,
+    active: Array | None,
+    prior: Array | None,
+    statistics: Statistics,
+    spec: Spec,
+) -> Array:
+    if not any(x is not None for x in cotangents):
+        return tf.zeros_like(logits)
+    compiled = is_compiled()
+    x, index, _ = _prepare(logits, targets, spec)
+    idle, skipped = idle_rows(cotangents, active)
+    # Only rows that are not finite: for the others the derivative of the gradient counts at cotangent 0 too.
+    replaced = idle & ~tf.math.is_finite(tf.reshape(statistics.nll + statistics.saved[1], [-1]))
+    replaced = replaced if skipped is None else replaced | skipped
+    x = kept(x, ~replaced, compiled)
+    pivot, others, own = (filled(x, replaced, 1.0) for x in statistics.saved)
+    a, b, c = (None if x is None else filled(x, skipped, 0.0) for x in cotangents)
+    z, whole, share = capped(x, spec.softcap, compiled), others + own, None
+    if c is not None:
+        c, share = distribution.shares(c, filled(statistics.mass, replaced, 1.0))
+    toward = [] if a is None else [a / whole]
+    away = [x / whole for x in (b, c) if x is not None]
+    gradient = exp_of_difference(z, pivot[:, None], compiled) * tf.add_n(toward + away)[:, None]
+    at_label = tf.add_n([-x * others for x in toward] + [x * own for x in away])
+    if share is not None:
+        gradient = distribution.without(gradient, z, share, prior)
+        at_label -= share * distribution.prior_at(index, tf.gather(z, index, batch_dims=1), prior)
+    gradient = put(gradient, index, at_label)
+    if spec.softcap is not None:
+        gradient *= slope_of_cap(x, spec.softcap, compiled)
+    return like(rounded(gradient, logits.dtype), logits)
 
 
-def _narrowed(x: Array, dtype: Any) -> Array:
-    """Numbers in the dtype of the logits; those of exact mode are rounded once, as the protocol has it."""
-    if x.dtype == dtype or x.dtype == tf.float32:
-        return tf.cast(x, dtype)
-    x = tf.where(tf.abs(x) < SMALLEST_ACTIVE, tf.zeros_like(x), x)
-    if dtype != tf.float32:
-        bits = tf.bitcast(x, tf.int64)
-        cut = tf.constant((1 << 29) - 1, tf.int64)
-        odd = tf.where(tf.equal(tf.bitwise.bitwise_and(bits, cut), 0), tf.zeros_like(bits), cut + 1)
-        x = tf.bitcast(tf.bitwise.bitwise_or(bits - tf.bitwise.bitwise_and(bits, cut), odd), tf.float64)
-    return tf.cast(tf.cast(x, tf.float32), dtype)
-
-
-def _is_compiled() -> bool:
-    """Whether what is being traced is for XLA. Only ``jit_compile=True`` is seen, and only speed depends on it."""
-    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-    while graph is not None:
-        context = graph._get_control_flow_context()
-        while context is not None:
-            if context.IsXLAContext():
-                return True
-            context = context.outer_context
-        graph = getattr(graph, "outer_graph", None)
-    return False
-
-
-def _as_tokens(x: Array, targets: Array) -> Array:
-    return tf.ensure_shape(tf.reshape(x, tf.shape(targets)), targets.shape)
-
-
-def _prepare(logits: Array, targets: Array, dtype: Any) -> tuple[Array, Array, Array]:
+def _prepare(logits: Array, targets: Array, spec: Spec) -> tuple[Array, Array, Array]:
     """Logits [tokens, classes] in the compute dtype, the label as an index that is always legal, whether it was."""
-    classes = tf.shape(logits)[-1]
-    z = tf.reshape(logits, [-1, classes])
-    if logits.shape.rank is not None:
-        z = tf.ensure_shape(z, [None, logits.shape[-1]])
-    return tf.cast(z, dtype), *indices(z, tf.reshape(targets, [-1]))
+    z = as_rows(logits)
+    return tf.cast(z, spec.dtype), *indices(z, tf.reshape(targets, [-1]))
+
+
+def _weighed(z: Array, index: Array, t: Array, legal: Array, compiled: bool) -> tuple[Array, ...]:
+    """Which rows are good, their pivots, how far each label is above that (at most 0), and the sum of the others.
+
+    A row that is not good is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
+    """
+    highest = tf.stop_gradient(tf.reduce_max(z, -1))
+    good = legal & tf.math.is_finite(highest)
+    t, highest = (tf.where(good, x, tf.zeros_like(x)) for x in (t, highest))
+    # Where the label is the highest, its own logit is the pivot, with its derivative; elsewhere a constant is.
+    pivot = tf.where(tf.equal(t, highest), t, highest)
+    return good, pivot, t - pivot, rest(kept(z, good, compiled), index, pivot, good, compiled)
+
+
+def _weighed_in_any_order(z: Array, index: Array, t: Array, legal: Array, compiled: bool) -> tuple[Array, ...]:
+    """The same from a sum that has the highest of the others as its pivot, so that one of its terms is 1."""
+    with tf.control_dependencies([t]):  # then the label can be taken out in place
+        rivals, second = without(z, index, compiled)
+    some = second > tf.constant(z.dtype.min, z.dtype)
+    good = legal & tf.math.is_finite(second) & (tf.math.is_finite(t) | ((t < 0) & some))
+    t, second = (tf.where(good, x, tf.zeros_like(x)) for x in (t, second))
+    lead = t - second
+    ahead = lead >= 0
+    # Two factors, because the sum may make a normal number of a product that is none without it.
+    size = tf.where(ahead, lead, tf.zeros_like(lead))
+    head = tf.minimum(size, tf.constant(_FARTHEST, size.dtype))
+    others = rest(kept(rivals, good, compiled), index, second, good, compiled) * tf.exp(-head) * tf.exp(head - size)
+    return good, tf.where(ahead, t, second), tf.where(ahead, tf.zeros_like(lead), lead), others

@@ -2,19 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from seqloss.core import compensated
-from seqloss.core.protocol import Array
+from seqloss.backends import compensated
+from seqloss.backends.tensorflow.numbers import power_of_two
+from seqloss.core.protocol import Array, Location
 from seqloss.core.shapes import Shape
 
 _DENSE_FORMS = {tf.SparseTensor: "tf.sparse.to_dense({0})", tf.RaggedTensor: "{0}.to_tensor()"}
-
-# Of float64. As a number of NumPy, because TensorFlow may be told to take a Python number for one of 32 bits.
-_EXPONENT = np.int64(0x7FF << 52)
 
 
 def owns(x: Any) -> bool:
@@ -45,8 +43,11 @@ def device(x: Array) -> None:
     return None
 
 
-def readable(x: Array, *, sync: bool = False) -> bool:
-    return hasattr(x, "numpy") and (sync or x.device.endswith("CPU:0"))
+def location(x: Array) -> Location:
+    # A tensor with values that a function closes over keeps them.
+    if not hasattr(x, "numpy"):
+        return "traced"
+    return "host" if x.device.endswith("CPU:0") else "device"
 
 
 def needs_grad(x: Array) -> bool:
@@ -114,17 +115,59 @@ def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
     return tf.reduce_sum(x, axis)
 
 
-def residual(x: Array, weights: Array, center: Array, counts: Array, *, axis: tuple[int, ...]) -> Array:
-    if x.dtype == tf.float32:
-        x, weights, center, counts = (tf.cast(each, tf.float64) for each in (x, weights, center, counts))
-        return tf.cast(tf.reduce_sum(x * weights - center * counts, axis), tf.float32)
-    terms, cut = compensated.residual(x, weights, center, counts, "float64")
-    # The leading bits of all terms lie on one grid, on which up to four million of them add up without an error.
-    largest = tf.reduce_max(tf.abs(terms), axis, keepdims=True)
-    exponent = tf.bitwise.bitwise_and(tf.bitcast(largest, tf.int64), tf.constant(_EXPONENT))
-    grid = tf.bitcast(exponent, terms.dtype) * 1.5 * 2.0**22
-    leading = (terms + grid) - grid
-    return tf.reduce_sum(leading, axis) + tf.reduce_sum((terms - leading) + cut, axis)
+class _Wide(NamedTuple):
+    """A sum in float64, with its derivative; what a sum of float64 leaves; and the dtype of what was added up."""
+
+    value: Array
+    low: Array | None
+    dtype: Any
+
+
+def wide_sum(x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> _Wide:
+    terms = tf.cast(x, tf.float64)
+    plain = tf.reduce_sum(terms if weights is None else terms * tf.cast(weights, tf.float64), axis)
+    if x.dtype != tf.float64:
+        return _Wide(plain, None, x.dtype)
+    terms, cut = tf.stop_gradient(x), None
+    if weights is not None:
+        terms, cut = compensated.product(terms, tf.stop_gradient(weights), "float64")
+    high, low = _exact_sum(terms, cut, axis)
+    # The derivative is that of the plain sum; and so is the value, where it is not finite.
+    value = tf.where(tf.math.is_finite(high), high + (plain - tf.stop_gradient(plain)), plain)
+    return _Wide(value, low, x.dtype)
+
+
+def _exact_sum(terms: Array, cut: Array | None, axis: tuple[int, ...]) -> tuple[Array, Array]:
+    """The sum of terms and of what was cut off from them, as a number and what that leaves."""
+    sums = []
+    for _ in range(2):
+        # The leading bits of all terms lie on one grid, on which up to four million of them add up without an error.
+        grid = power_of_two(tf.reduce_max(tf.abs(terms), axis, keepdims=True)) * (1.5 * 2.0**22)
+        leading = (terms + grid) - grid
+        sums.append(tf.reduce_sum(leading, axis))
+        terms -= leading
+    high, left = compensated.difference(sums[0], -sums[1])
+    return compensated.difference(high, -(left + tf.reduce_sum(terms if cut is None else terms + cut, axis)))
+
+
+def quotient(numerator: _Wide, denominator: Any) -> Array:
+    divisor, left = (denominator.value, denominator.low) if isinstance(denominator, _Wide) else (denominator, None)
+    # A number by way of NumPy, because TensorFlow may be told to take it for one of 32 bits.
+    divisor = tf.cast(divisor, tf.float64) if tf.is_tensor(divisor) else tf.constant(np.float64(divisor))
+    empty = tf.equal(divisor, 0)
+    divisor = tf.where(empty, tf.ones_like(divisor), divisor)
+    value = numerator.value / divisor
+    if numerator.low is not None:
+        value += tf.stop_gradient(_refinement(value, numerator.value, numerator.low, divisor, left))
+    return tf.cast(tf.where(empty, tf.zeros_like(value), value), numerator.dtype)
+
+
+def _refinement(value: Array, high: Array, low: Array, divisor: Array, left: Array | None) -> Array:
+    """What a quotient lacks, from what is left of the numerator when its product with the divisor is taken away."""
+    product, cut = compensated.product(value, divisor, "float64")
+    rest = ((high - product) - cut) + (low if left is None else low - value * left)
+    missing = rest / divisor
+    return tf.where(tf.math.is_finite(missing), missing, tf.zeros_like(missing))
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:
@@ -135,8 +178,28 @@ def all(x: Array, *, axis: int) -> Array:
     return tf.reduce_all(x, axis)
 
 
+def surely_all(x: Array) -> bool:
+    return location(x) == "host" and bool(np.asarray(x).all())
+
+
 def stop_gradient(x: Array) -> Array:
     return tf.stop_gradient(x)
+
+
+def permute_dims(x: Array, axes: Sequence[int]) -> Array:
+    return tf.transpose(x, axes)
+
+
+def concat(arrays: Sequence[Array], *, axis: int) -> Array:
+    return tf.concat(arrays, axis)
+
+
+def log(x: Array) -> Array:
+    return tf.math.log(x)
+
+
+def take(x: Array, indices: Array) -> Array:
+    return tf.gather(x, indices)
 
 
 def scope(name: str | None) -> AbstractContextManager[Any]:
@@ -158,33 +221,6 @@ def sizes_agree(arrays: Sequence[Array], message: str) -> tuple[Array, list[Arra
         return tf.identity(agree), [tf.identity(x) for x in arrays]
 
 
-def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(x)
-        value = function(x)
-
-    def pull(cotangent: Array) -> Array:
-        return tape.gradient(value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-
-    return value, pull
-
-
-def permute_dims(x: Array, axes: Sequence[int]) -> Array:
-    return tf.transpose(x, axes)
-
-
-def concat(arrays: Sequence[Array], *, axis: int) -> Array:
-    return tf.concat(arrays, axis)
-
-
-def take(x: Array, indices: Array) -> Array:
-    return tf.gather(x, indices)
-
-
-def log(x: Array) -> Array:
-    return tf.math.log(x)
-
-
 def broadcast_like(x: Array, like: Array, message: str) -> tuple[Array | None, Array]:
     agree, sizes = None, tf.shape(like)
     if not (x.shape.rank == 0 or (x.shape.is_fully_defined() and like.shape.is_fully_defined())):
@@ -198,3 +234,14 @@ def broadcast_like(x: Array, like: Array, message: str) -> tuple[Array | None, A
         with tf.control_dependencies([] if assertion is None else [assertion]):
             x = tf.identity(x)
     return agree, tf.ensure_shape(tf.broadcast_to(x, sizes), like.shape)
+
+
+def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        value = function(x)
+
+    def pull(cotangent: Array) -> Array:
+        return tape.gradient(value, x, cotangent, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    return value, pull

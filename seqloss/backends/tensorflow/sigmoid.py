@@ -1,6 +1,4 @@
-"""TensorFlow: cross entropy of independent classes, and its pullback. The formulas are in ``seqloss.core.protocol``."""
-
-from typing import Any
+"""TensorFlow: cross entropy of independent classes, and its pullback. The formulas are in ``seqloss.core.contract``."""
 
 import tensorflow as tf
 
@@ -21,7 +19,7 @@ def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array
     return nan_unless(~bad, one + other)
 
 
-def sigmoid_nll_pullback(
+def sigmoid_pullback(
     cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool
 ) -> tuple[Array, Array | None, Array | None]:
     x, g = _prepare(logits), cotangent
@@ -43,21 +41,6 @@ def sigmoid_nll_pullback(
     to_labels = g * (pos_weight - 1) * tail - g * slope * tf.where(tf.equal(slope, 0) & tf.math.is_inf(x), zero, x)
     asked = _softplus(tf.where(tf.equal(labels, 0) & tf.math.is_inf(x), zero, -x))
     return to_logits, to_labels, g * (labels * asked)
-
-
-def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
-    """The kernel as an operation that TensorFlow differentiates with its pullback."""
-
-    @tf.custom_gradient
-    def operation(logits: Array, labels: Array, *rest: Array) -> tuple[Array, Any]:
-        pos_weight = rest[0] if rest else None
-
-        def backward(cotangent: Array) -> tuple[Array | None, ...]:
-            return sigmoid_nll_pullback(cotangent, logits, labels, pos_weight, True)[: 2 + len(rest)]
-
-        return sigmoid_nll(logits, labels, pos_weight), backward
-
-    return operation(logits, labels) if pos_weight is None else operation(logits, labels, pos_weight)
 
 
 def _softplus(x: Array) -> Array:

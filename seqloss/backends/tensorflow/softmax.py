@@ -1,84 +1,103 @@
-"""TensorFlow: cross entropy against soft labels, and its pullback. The formulas stand in ``seqloss.core.protocol``.
+"""TensorFlow: the statistics of tokens with soft labels, and their pullback. See ``seqloss.core.contract``.
 
-Both work on [tokens, classes], so that an unknown rank is no obstacle, and both may be differentiated.
+Both work on [tokens, classes], so that an unknown rank is no obstacle, and both may be differentiated. ``saved`` holds
+the first class that has the largest logit of its row; that logit; and what the others add up to beside it, NaN where
+the gradient row is to be NaN.
 """
-
-from typing import Any
 
 import tensorflow as tf
 
+from seqloss.backends.tensorflow import distribution
+from seqloss.backends.tensorflow.blocks import as_rows, filled, idle_rows, is_compiled, kept, like, put, rest, total
+from seqloss.backends.tensorflow.numbers import capped, exp_of_difference, rounded, slope_of_cap
 from seqloss.backends.tensorflow.ops import nan_unless
-from seqloss.core.protocol import Array, LabelStatistics
+from seqloss.core.contract import Cotangents, Spec, Statistics
+from seqloss.core.protocol import Array
 
 
-def softmax_nll(logits: Array, labels: Array) -> LabelStatistics:
-    z, y = _prepare(logits), _rows(labels)
-    # A row without a loss is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
-    good = tf.math.is_finite(tf.reduce_max(z, -1)) & ~tf.reduce_any(tf.math.is_nan(z), -1)
-    z = tf.where(good[:, None], z, tf.zeros_like(z))
-    index, at = _highest(z)
-    shift = tf.gather(z, index, batch_dims=1)
-    rest = tf.reduce_sum(tf.where(at, tf.zeros_like(z), tf.exp(z - shift[:, None])), -1)
-    # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
-    possible = tf.where(tf.equal(y, 0) & tf.math.is_inf(shift[:, None] - z), shift[:, None], z)
-    nll = tf.reduce_sum(y * ((shift[:, None] - possible) + tf.math.log1p(rest)[:, None]), -1)
-    statistics = (nan_unless(good, nll), shift, nan_unless(good, rest))
-    return LabelStatistics(*(_as_tokens(x, logits) for x in statistics))
-
-
-def softmax_nll_pullback(
-    cotangent: Array, logits: Array, labels: Array, mass: Array, statistics: LabelStatistics, wrt_labels: bool
-) -> tuple[Array, Array | None]:
-    z, y = _prepare(logits), _rows(labels)
-    columns = (cotangent, mass, statistics.shift, statistics.rest)
-    g, mass, shift, rest = (tf.reshape(x, [-1, 1]) for x in columns)
-    # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = tf.equal(g, 0) & ~tf.math.is_finite(shift + rest)
-    z, shift, rest = (tf.where(replaced, tf.zeros_like(x), x) for x in (z, shift, rest))
-    y, mass = (tf.where(tf.equal(g, 0) & ~tf.math.is_finite(x), tf.zeros_like(x), x) for x in (y, mass))
-    _, at = _highest(z)
-    elsewhere = mass * (tf.exp(z - shift) / (1 + rest)) - y
-    to_logits = g * tf.where(at, (mass - y) - mass * (rest / (1 + rest)), elsewhere)
-    to_logits = _like(tf.cast(to_logits, logits.dtype), logits)
-    if not wrt_labels:
-        return to_logits, None
-    # A class that cannot happen has an infinite cost, which 0 must remove as well.
-    possible = tf.where(tf.equal(g, 0) & tf.math.is_inf(shift - z), shift, z)
-    return to_logits, _like(g * ((shift - possible) + tf.math.log1p(rest)), labels)
-
-
-def differentiable_softmax_nll(logits: Array, labels: Array, mass: Array) -> Array:
-    """The kernel as an operation that TensorFlow differentiates with its pullback."""
-
-    @tf.custom_gradient
-    def operation(logits: Array, labels: Array, mass: Array) -> tuple[Array, Any]:
-        statistics = softmax_nll(logits, labels)
-
-        def backward(cotangent: Array) -> tuple[Array, Array | None, Array]:
-            return *softmax_nll_pullback(cotangent, logits, labels, mass, statistics, True), tf.zeros_like(mass)
-
-        return statistics.nll, backward
-
-    return operation(logits, labels, mass)
-
-
-def _highest(z: Array) -> tuple[Array, Array]:
-    """The place of the highest logit of each row, and where the class axis is there."""
+def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
+    compiled = is_compiled()
+    y, z = as_rows(labels), capped(tf.cast(as_rows(logits), spec.dtype), spec.softcap, compiled)
+    # A row without statistics is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
+    good = tf.math.is_finite(tf.reduce_max(z, -1))
+    counts = None if active is None else tf.reshape(active, [-1])
+    z, y = kept(z, good, compiled), y if counts is None else kept(y, counts, compiled)
     index = tf.argmax(z, -1, output_type=tf.int32)
-    return index, tf.equal(tf.range(tf.shape(z)[-1]), index[:, None])
+    pivot = tf.gather(z, index, batch_dims=1)
+    others = rest(z, index, pivot, good, compiled)
+    spread = tf.math.log1p(others)
+    # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
+    possible = tf.where(tf.equal(y, 0) & tf.math.is_inf(z), pivot[:, None], z)
+    nll = total(y * ((pivot[:, None] - possible) + spread[:, None]), compiled)
+    unl = mass = None
+    if spec.unl:
+        mean, mass = distribution.mean_below(z, pivot, prior, compiled)
+        unl = tf.where(mass > 0, mean + spread, tf.zeros_like(spread))
+    values = [nll, pivot + spread if spec.lse else None, unl, mass, others]
+    if counts is not None:
+        values = [None if x is None else tf.where(counts, x, tf.zeros_like(x)) for x in values]
+        good |= ~counts
+    values = [None if x is None else _as_tokens(nan_unless(good, x), logits) for x in values]
+    nll, lse, unl, mass, others = values
+    return Statistics(nll, lse, unl, mass, (_as_tokens(index, logits), _as_tokens(pivot, logits), others))
+
+
+def label_pullback(
+    cotangents: Cotangents,
+    logits: Array,
+    labels: Array,
+    mass: Array,
+    active: Array | None,
+    prior: Array | None,
+    statistics: Statistics,
+    spec: Spec,
+    wrt_labels: bool,
+) -> tuple[Array, Array | None]:
+    if not any(x is not None for x in cotangents):
+        return tf.zeros_like(logits), tf.zeros_like(labels) if wrt_labels else None
+    compiled = is_compiled()
+    index, pivot, others = (tf.reshape(x, [-1]) for x in statistics.saved)
+    idle, skipped = idle_rows(cotangents, active)
+    # Only rows that are not finite: for the others the derivative of the gradient counts at cotangent 0 too.
+    replaced = idle & ~tf.math.is_finite(others)
+    replaced = replaced if skipped is None else replaced | skipped
+    x = kept(tf.cast(as_rows(logits), spec.dtype), ~replaced, compiled)
+    pivot, others = (filled(x, replaced, 0.0) for x in (pivot, others))
+    a, b, c = (None if x is None else filled(x, skipped, 0.0) for x in cotangents)
+    z, whole, share = capped(x, spec.softcap, compiled), 1 + others, None
+    if c is not None:
+        c, share = distribution.shares(c, filled(statistics.mass, replaced, 1.0))
+    e = exp_of_difference(z, pivot[:, None], compiled) / whole[:, None]
+    parts, at_highest = [], []
+    if a is not None:
+        y, mass = as_rows(labels), tf.reshape(mass, [-1])
+        y = tf.where(idle[:, None] & ~tf.math.is_finite(y), tf.zeros_like(y), y)
+        mass = tf.where(idle & ~tf.math.is_finite(mass), tf.zeros_like(mass), mass)
+        parts.append(a[:, None] * (mass[:, None] * e - y))
+        at_highest.append(a * ((mass - tf.gather(y, index, batch_dims=1)) - mass * (others / whole)))
+    for cotangent in (b, c):
+        if cotangent is not None:
+            parts.append(cotangent[:, None] * e)
+            at_highest.append(cotangent / whole)
+    gradient, at_highest = tf.add_n(parts), tf.add_n(at_highest)
+    if share is not None:
+        gradient = distribution.without(gradient, z, share, prior)
+        at_highest -= share * distribution.prior_at(index, pivot, prior)
+    gradient = put(gradient, index, at_highest)
+    if spec.softcap is not None:
+        gradient *= slope_of_cap(x, spec.softcap, compiled)
+    to_logits = like(rounded(gradient, logits.dtype), logits)
+    return to_logits, _to_labels(a, z, pivot, others, labels) if wrt_labels else None
+
+
+def _to_labels(a: Array | None, z: Array, pivot: Array, others: Array, labels: Array) -> Array:
+    if a is None:
+        return tf.zeros_like(labels)
+    a, pivot = a[:, None], pivot[:, None]
+    # A class that cannot happen has an infinite cost, which a cotangent of 0 must remove as well.
+    possible = tf.where(tf.equal(a, 0) & tf.math.is_inf(z), pivot, z)
+    return like(a * ((pivot - possible) + tf.math.log1p(others)[:, None]), labels)
 
 
 def _as_tokens(x: Array, logits: Array) -> Array:
     return tf.ensure_shape(tf.reshape(x, tf.shape(logits)[:-1]), logits.shape[:-1])
-
-
-def _like(x: Array, other: Array) -> Array:
-    return tf.ensure_shape(tf.reshape(x, tf.shape(other)), other.shape)
-
-
-def _rows(x: Array) -> Array:
-    return tf.reshape(x, [-1, tf.shape(x)[-1]])
-
-
-def _prepare(logits: Array) -> Array:
-    return _rows(logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32))
