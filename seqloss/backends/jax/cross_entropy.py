@@ -1,18 +1,10 @@
-"""JAX: the cross-entropy kernel and its pullback.
+"""JAX: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.contract``.
 
-The formulas are those of ``seqloss.core.protocol`` with another pivot in the sum: ``s``, the largest logit but that of
-the label, so that what counts most in the sum of the others is least rounded. With ``others`` the sum of
-``exp(z_j - s)`` over all classes but the label, ``g = t - s`` and ``odds = others exp(-g)``::
+The pivot of the sum is ``s``, the largest logit but that of the label, in float32 too, so that what counts most in the
+sum of the others is least rounded. With ``others`` for ``r`` these two are saved for the pullback.
 
-    nll   = log(1 + odds)                           where g >= 0
-            log(others + exp(g)) - g                elsewhere
-    d/dz  = -odds / (1 + odds)                      at the target, where g >= 0
-            -others / (others + exp(g))             at the target, elsewhere
-            exp(z_j - max(s, t)) / the same         at the others
-
-``TokenStatistics`` holds ``s`` as its shift and ``others`` as its total. All functions are jitted, so that an eager
-call is one dispatch, and all may be differentiated: JAX takes second derivatives through the operations written here,
-in which ``s`` is a constant, because nothing depends on it.
+All functions are jitted, so that an eager call is one dispatch, and all may be differentiated: JAX takes second
+derivatives through the operations written here, in which ``s`` is a constant, because nothing depends on it.
 """
 
 from functools import partial
@@ -21,65 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqloss.backends.compensated import difference
+from seqloss.backends.jax import distribution
+from seqloss.backends.jax.blocks import at, highest_without, powers_without
+from seqloss.backends.jax.numbers import capped, exp_of_difference, log_of_one_more, narrowed, slope_of_cap
 from seqloss.backends.jax.ops import nan_unless
-from seqloss.backends.jax.rows import at, highest_without, powers_without
-from seqloss.core.compensated import difference
-from seqloss.core.protocol import SMALLEST_ACTIVE, Array, TokenStatistics
-
-
-@partial(jax.jit, static_argnums=3)
-def token_nll(logits: Array, targets: Array, active: Array | None, dtype: str) -> TokenStatistics:
-    z, index, legal = _prepare(logits, targets, dtype)
-    t, highest = _pick(z, index), highest_without(jax.lax.stop_gradient(z), index)
-    good = legal & jnp.isfinite(jnp.maximum(t, highest))
-    # A row without a loss is NaN in the end; numbers meanwhile keep NaN out of the derivatives of what follows.
-    t = jnp.where(good, t, 0)
-    shift = jnp.where(good & (highest > -jnp.inf), highest, jax.lax.stop_gradient(t))
-    others = jnp.where(good, _others(z, index, shift, good), 1)
-    odds = _odds(t, shift, others)
-    # log1p(x) with less error than XLA's own, where x = whole - 1.
-    nll = jnp.log(odds.whole) + jax.lax.stop_gradient((odds.excess - (odds.whole - 1)) / odds.whole)
-    nll = nll + odds.behind
-    if active is not None:
-        nll, good = jnp.where(active, nll, 0), good | ~active
-    return TokenStatistics(nan_unless(good, nll), shift, nan_unless(good, others))
-
-
-@jax.jit
-def token_nll_pullback(
-    cotangent: Array, logits: Array, targets: Array, active: Array | None, statistics: TokenStatistics
-) -> Array:
-    nll, shift, others = statistics
-    z, index, _ = _prepare(logits, targets, nll.dtype)
-    # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = (cotangent == 0) & ~jnp.isfinite(nll + others)
-    if active is not None:
-        cotangent, replaced = jnp.where(active, cotangent, 0), replaced | ~active
-    z = jnp.where(replaced[..., None], 0, z)
-    shift, others = (jnp.where(replaced, 1, x) for x in (shift, others))
-    t = _pick(z, index)
-    odds = _odds(t, shift, others)
-    at_target = -cotangent * (odds.against / odds.whole)
-    slope = _power(z, jnp.where(t < shift, shift, t)[..., None]) * (cotangent / odds.whole)[..., None]
-    return _put(_rounded(slope, logits.dtype), index, _rounded(at_target, logits.dtype))
-
-
-@jax.custom_vjp
-def differentiable_token_nll(logits: Array, targets: Array, active: Array | None) -> Array:
-    """The kernel as an operation that JAX differentiates with its pullback."""
-    return token_nll(logits, targets, active, _compute_dtype(logits)).nll
-
-
-def _forward(logits: Array, targets: Array, active: Array | None) -> tuple[Array, Any]:
-    statistics = token_nll(logits, targets, active, _compute_dtype(logits))
-    return statistics.nll, (logits, targets, active, statistics)
-
-
-def _backward(residuals: Any, cotangent: Array) -> tuple[Array, None, None]:
-    return token_nll_pullback(cotangent, *residuals), None, None
-
-
-differentiable_token_nll.defvjp(_forward, _backward)
+from seqloss.core.contract import Cotangents, Spec, Statistics
+from seqloss.core.protocol import Array
 
 
 def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
@@ -89,13 +29,93 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
     return jnp.where(legal, y, 0).astype(jnp.int32), legal
 
 
-def _compute_dtype(logits: Array) -> str:
-    return "float64" if logits.dtype == jnp.float64 else "float32"
+@partial(jax.jit, static_argnums=4)
+def token_statistics(
+    logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec
+) -> Statistics:
+    x, (index, legal) = logits.astype(spec.dtype), indices(logits, targets)
+    t = capped(_pick(x, index), spec.softcap)
+    highest = capped(highest_without(jax.lax.stop_gradient(x), index), spec.softcap)
+    good = legal & jnp.isfinite(jnp.maximum(t, highest))
+    # A row without statistics is NaN in the end; numbers meanwhile keep NaN out of the derivatives of what follows.
+    t = jnp.where(good, t, 0)
+    some = good & (highest > -jnp.inf)
+    shift = jnp.where(some, highest, jax.lax.stop_gradient(t))
+    z = capped(x, spec.softcap)
+    others = jnp.where(good, jnp.where(some, _others(z, index, shift, good), 0), 1)
+    odds = _odds(t, shift, others)
+    tail = log_of_one_more(odds.excess, odds.whole)
+    pivot = jnp.where(t < shift, shift, t)
+    unl, mass = None, None
+    if spec.unl:
+        mass = distribution.mass(z, prior)
+        unl = jnp.where(mass == 0, 0, distribution.spread(z, pivot, prior, mass, good) + tail)
+
+    def finished(x: Array | None) -> Array | None:
+        return None if x is None else nan_unless(known, x if active is None else jnp.where(active, x, 0))
+
+    known = good if active is None else good | ~active
+    lse = pivot + tail if spec.lse else None
+    nll, lse, unl, mass = (finished(x) for x in (tail + odds.behind, lse, unl, mass))
+    return Statistics(nll, lse, unl, mass, (shift, nan_unless(known, others)))
 
 
-def _prepare(logits: Array, targets: Array, dtype: Any) -> tuple[Array, Array, Array]:
-    """Logits in the compute dtype, the label as an index that is always legal, and whether it was."""
-    return logits.astype(dtype), *indices(logits, targets)
+@partial(jax.jit, static_argnums=6)
+def token_pullback(
+    cotangents: Cotangents,
+    logits: Array,
+    targets: Array,
+    active: Array | None,
+    prior: Array | None,
+    statistics: Statistics,
+    spec: Spec,
+) -> Array:
+    x, (index, _), (shift, others) = logits.astype(spec.dtype), indices(logits, targets), statistics.saved
+    (to_nll, to_lse, to_unl), replaced = used(cotangents, others, active)
+    x = jnp.where(replaced[..., None], 0, x)
+    shift, others = (jnp.where(replaced, 1, number) for number in (shift, others))
+    own_x = _pick(x, index)
+    z, t = capped(x, spec.softcap), capped(own_x, spec.softcap)
+    odds = _odds(t, shift, others)
+    share = None
+    if to_unl is not None:
+        to_unl, share = distribution.coefficient(to_unl, jnp.where(replaced, 1, statistics.mass))
+    to_both = plus(to_lse, to_unl)
+    slope = exp_of_difference(z, jnp.where(t < shift, shift, t)[..., None])
+    slope = slope * (plus(to_nll, to_both, odds.whole) / odds.whole)[..., None]
+    own_slope = plus(
+        None if to_nll is None else -to_nll * (odds.against / odds.whole),
+        None if to_both is None else to_both * (odds.own / odds.whole),
+        odds.whole,
+    )
+    if share is not None:
+        slope = slope - distribution.part(z, prior, share)
+        own_slope = own_slope - distribution.part_at(t, index, prior, share)
+    if spec.softcap is not None:
+        slope, own_slope = slope * slope_of_cap(x, spec.softcap), own_slope * slope_of_cap(own_x, spec.softcap)
+    return _put(narrowed(slope, logits.dtype), index, narrowed(own_slope, logits.dtype))
+
+
+def used(cotangents: Cotangents, finite: Array, active: Array | None) -> tuple[tuple[Array | None, ...], Array]:
+    """The cotangents of active tokens, and which rows to replace because they reach nothing.
+
+    Of those without a cotangent only the ones that are not finite: for the others d/dcotangent counts there too.
+    """
+    nothing = jnp.ones_like(finite, dtype=bool)
+    for cotangent in cotangents:
+        nothing = nothing if cotangent is None else nothing & (cotangent == 0)
+    replaced = nothing & ~jnp.isfinite(finite)
+    if active is None:
+        return tuple(cotangents), replaced
+    return tuple(g if g is None else jnp.where(active, g, 0) for g in cotangents), replaced | ~active
+
+
+def plus(one: Array | None, other: Array | None, like: Array | None = None) -> Any:
+    """The sum of both, where None is 0: in the shape of an array, or None."""
+    if one is None or other is None:
+        known = other if one is None else one
+        return jnp.zeros_like(like) if known is None and like is not None else known
+    return one + other
 
 
 def _pick(z: Array, index: Array) -> Array:
@@ -127,28 +147,15 @@ def _others_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return _others(*primals), jnp.sum(e * tangents[0], axis=-1)
 
 
-@jax.custom_jvp
-def _power(z: Array, pivot: Array) -> Array:
-    """``exp(z - pivot)``, where the rounding error of the difference is not lost."""
-    # Of minus infinity the error would be NaN, which would be thrown away, and yet be found by those who look for one.
-    d, error = difference(jnp.maximum(z, jnp.finfo(z.dtype).min), pivot)
-    e = jnp.exp(d)
-    return e + e * jnp.where(d > -1000, error, 0)
-
-
-@_power.defjvp
-def _power_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    e = _power(*primals)
-    return e, e * (tangents[0] - tangents[1])
-
-
 class _Odds(NamedTuple):
     """What the others add up to beside the target; the largest of all of them as 1."""
 
+    own: Array
+    """The target alone."""
     against: Array
     """The others alone."""
     whole: Array
-    """With the target."""
+    """Both."""
     excess: Array
     """``whole - 1`` before it is rounded."""
     behind: Array
@@ -156,7 +163,8 @@ class _Odds(NamedTuple):
 
 
 def _odds(t: Array, shift: Array, others: Array) -> _Odds:
-    gap, error = difference(t, shift)
+    # Of minus infinity the error would be NaN, which would be thrown away, and yet be found by those who look for one.
+    gap, error = difference(jnp.maximum(t, jnp.finfo(t.dtype).min), shift)
     below = gap < 0
     # Comparisons instead of abs and maximum, whose derivatives at 0 are between those of both sides.
     size = jnp.where(below, gap, -gap)
@@ -166,24 +174,11 @@ def _odds(t: Array, shift: Array, others: Array) -> _Odds:
     head = jnp.where(size > edge, size, edge)
     near, far = jnp.exp(head), jnp.exp(size - head)
     near = near + near * jax.lax.stop_gradient(error)
-    own, odds = near * far, others * near * far
+    power, odds = near * far, others * near * far
     return _Odds(
+        jnp.where(below, power, 1),
         jnp.where(below, others, odds),
-        jnp.where(below, others + own, 1 + odds),
-        jnp.where(below, (others - 1) + own, odds),
-        jnp.where(below, -gap, 0),
+        jnp.where(below, others + power, 1 + odds),
+        jnp.where(below, (others - 1) + power, odds),
+        jnp.where(below, jnp.where(t > -jnp.inf, -gap, jnp.inf), 0),
     )
-
-
-def _rounded(x: Array, dtype: Any) -> Array:
-    """``x`` in the dtype of the logits. From float64 rounded once, and without subnormal numbers of float32."""
-    if x.dtype != jnp.float64 or dtype == jnp.float64:
-        return x.astype(dtype)
-    x = jnp.where(abs(x) < SMALLEST_ACTIVE, 0, x)
-    if dtype != jnp.float32:
-        # To odd: a last bit that says whether anything was cut off makes the second rounding right.
-        bits = jax.lax.bitcast_convert_type(x, jnp.uint64)
-        cut = bits & jnp.uint64(2**29 - 1)
-        bits = jnp.where(cut == 0, bits, (bits ^ cut) | jnp.uint64(2**29))
-        x = jax.lax.bitcast_convert_type(bits, jnp.float64).astype(jnp.float32)
-    return x.astype(dtype)

@@ -1,7 +1,6 @@
-"""JAX: cross entropy of independent classes, and its pullback. The formulas stand in ``seqloss.core.protocol``."""
+"""JAX: cross entropy of independent classes, and its pullback. The formulas stand in ``seqloss.core.contract``."""
 
-import functools
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +22,8 @@ def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array
     return nan_unless(~bad, one + other)
 
 
-@functools.partial(jax.jit, static_argnums=4)
-def sigmoid_nll_pullback(
+@partial(jax.jit, static_argnums=4)
+def sigmoid_pullback(
     cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool
 ) -> tuple[Array, Array | None, Array | None]:
     x, g = _prepare(logits), cotangent
@@ -44,23 +43,6 @@ def sigmoid_nll_pullback(
     to_labels = g * (pos_weight - 1) * tail - g * slope * jnp.where((slope == 0) & jnp.isinf(x), 0, x)
     asked = _softplus(jnp.where((labels == 0) & jnp.isinf(x), 0, -x))
     return to_logits, to_labels, g * (labels * asked)
-
-
-@jax.custom_vjp
-def differentiable_sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
-    """The kernel as an operation that JAX differentiates with its pullback."""
-    return sigmoid_nll(logits, labels, pos_weight)
-
-
-def _forward(logits: Array, labels: Array, pos_weight: Array | None) -> tuple[Array, Any]:
-    return sigmoid_nll(logits, labels, pos_weight), (logits, labels, pos_weight)
-
-
-def _backward(residuals: Any, cotangent: Array) -> tuple[Array, Array | None, Array | None]:
-    return sigmoid_nll_pullback(cotangent, *residuals, True)
-
-
-differentiable_sigmoid_nll.defvjp(_forward, _backward)
 
 
 def _softplus(x: Array) -> Array:

@@ -1,74 +1,125 @@
-"""JAX: cross entropy against soft labels, and its pullback. The formulas stand in ``seqloss.core.protocol``."""
+"""JAX: cross entropy against soft labels, and its pullback. The formulas stand in ``seqloss.core.contract``.
 
-import functools
+In place of the first class with the largest logit stand all that have it: what is said of that one is true of each of
+them, and comparing is faster than searching. The largest logit is a constant here, because nothing depends on it; it is
+saved as it was before the cap, so that it is found again.
+"""
+
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from seqloss.backends.jax import distribution
+from seqloss.backends.jax.blocks import total, total_in_any_order
+from seqloss.backends.jax.cross_entropy import plus, used
+from seqloss.backends.jax.numbers import capped, exp_of_difference, narrowed, slope_of_cap
 from seqloss.backends.jax.ops import nan_unless
-from seqloss.core.protocol import Array, LabelStatistics
+from seqloss.core.contract import Cotangents, Spec, Statistics
+from seqloss.core.protocol import Array
 
 
-@jax.jit
-def softmax_nll(logits: Array, labels: Array) -> LabelStatistics:
-    z = _prepare(logits)
-    # A row without a loss is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
-    good = jnp.isfinite(jnp.max(z, axis=-1))[..., None]
-    z = jnp.where(good, z, 0)
-    index, at = _highest(z)
-    shift = jnp.take_along_axis(z, index, axis=-1)
-    rest = jnp.sum(jnp.where(at, 0, jnp.exp(z - shift)), axis=-1, keepdims=True)
-    # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
-    possible = jnp.where((labels == 0) & jnp.isinf(shift - z), shift, z)
-    nll = jnp.sum(labels * ((shift - possible) + jnp.log1p(rest)), axis=-1, keepdims=True)
-    nll, rest = (nan_unless(good, x) for x in (nll, rest))
-    return LabelStatistics(nll[..., 0], shift[..., 0], rest[..., 0])
+@partial(jax.jit, static_argnums=4)
+def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
+    x = logits.astype(spec.dtype)
+    if active is not None:
+        x, labels = (jnp.where(active[..., None], a, 0) for a in (x, labels))
+    highest = _highest(x)
+    good = jnp.isfinite(highest)
+    # A row without statistics is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
+    x, highest = jnp.where(good[..., None], x, 0), jnp.where(good, highest, 0)
+    z, shift = capped(x, spec.softcap), capped(highest, spec.softcap)
+    rest = _rest(z, shift, x == highest[..., None])
+    tail = jnp.log1p(rest)
+    nll = total(labels * (_distances(z, shift, labels == 0) + tail[..., None]))
+    unl, mass = None, None
+    if spec.unl:
+        mass = distribution.mass(z, prior)
+        unl = jnp.where(mass == 0, 0, distribution.spread(z, shift, prior, mass, good) + tail)
+
+    def finished(x: Array | None) -> Array | None:
+        return None if x is None else nan_unless(good, x if active is None else jnp.where(active, x, 0))
+
+    nll, lse, unl, mass = (finished(x) for x in (nll, shift + tail if spec.lse else None, unl, mass))
+    return Statistics(nll, lse, unl, mass, (highest, nan_unless(good, rest)))
 
 
-@functools.partial(jax.jit, static_argnums=5)
-def softmax_nll_pullback(
-    cotangent: Array, logits: Array, labels: Array, mass: Array, statistics: LabelStatistics, wrt_labels: bool
+@partial(jax.jit, static_argnums=(7, 8))
+def label_pullback(
+    cotangents: Cotangents,
+    logits: Array,
+    labels: Array,
+    mass: Array,
+    active: Array | None,
+    prior: Array | None,
+    statistics: Statistics,
+    spec: Spec,
+    wrt_labels: bool,
 ) -> tuple[Array, Array | None]:
-    z = _prepare(logits)
-    g, mass, shift, rest = (x[..., None] for x in (cotangent, mass, statistics.shift, statistics.rest))
-    # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
-    replaced = (g == 0) & ~jnp.isfinite(shift + rest)
-    z, shift, rest = (jnp.where(replaced, 0, x) for x in (z, shift, rest))
-    labels, mass = (jnp.where((g == 0) & ~jnp.isfinite(x), 0, x) for x in (labels, mass))
-    _, at = _highest(z)
-    elsewhere = mass * (jnp.exp(z - shift) / (1 + rest)) - labels
-    to_logits = g * jnp.where(at, (mass - labels) - mass * (rest / (1 + rest)), elsewhere)
-    # A class that cannot happen has an infinite cost, which 0 must remove as well.
-    possible = jnp.where((g == 0) & jnp.isinf(shift - z), shift, z)
-    to_labels = g * ((shift - possible) + jnp.log1p(rest)) if wrt_labels else None
-    return to_logits.astype(logits.dtype), to_labels
+    x, (highest, rest) = logits.astype(spec.dtype), statistics.saved
+    (to_nll, to_lse, to_unl), replaced = used(cotangents, highest + rest, active)
+    x = jnp.where(replaced[..., None], 0, x)
+    highest, rest = (jnp.where(replaced, 0, number) for number in (highest, rest))
+    shift, whole = capped(highest, spec.softcap), 1 + rest
+    z, highest_here = capped(x, spec.softcap), x == highest[..., None]
+    e = exp_of_difference(_as_shift(z, shift, highest_here), shift[..., None])
+    slope, to_labels = None, jnp.zeros_like(labels) if wrt_labels else None
+    if to_nll is not None:
+        g = to_nll[..., None]
+        # What is not finite must not meet a cotangent of 0; what is finite counts in d/dcotangent.
+        labels, mass = (jnp.where((c == 0) & ~jnp.isfinite(a), 0, a) for c, a in ((g, labels), (to_nll, mass)))
+        slope = g * _difference(e, labels, mass[..., None], rest[..., None], highest_here)
+        if wrt_labels:
+            to_labels = g * (_distances(z, shift, g == 0) + jnp.log1p(rest)[..., None])
+    share = None
+    if to_unl is not None:
+        to_unl, share = distribution.coefficient(to_unl, jnp.where(replaced, 1, statistics.mass))
+    to_both = plus(to_lse, to_unl)
+    slope = plus(slope, None if to_both is None else e * (to_both / whole)[..., None], x)
+    if share is not None:
+        slope = slope - distribution.part(z, prior, share)
+    if spec.softcap is not None:
+        slope = slope * slope_of_cap(x, spec.softcap)
+    return narrowed(slope, logits.dtype), to_labels
 
 
-@jax.custom_vjp
-def differentiable_softmax_nll(logits: Array, labels: Array, mass: Array) -> Array:
-    """The kernel as an operation that JAX differentiates with its pullback."""
-    return softmax_nll(logits, labels).nll
+def _highest(x: Array) -> Array:
+    return jnp.max(jax.lax.stop_gradient(x), axis=-1)
 
 
-def _forward(logits: Array, labels: Array, mass: Array) -> tuple[Array, Any]:
-    statistics = softmax_nll(logits, labels)
-    return statistics.nll, (logits, labels, mass, statistics)
+def _distances(z: Array, shift: Array, free: Array) -> Array:
+    """How far the classes are below the highest; 0 where that is infinite and free, because 0 times infinity is 0."""
+    shift = shift[..., None]
+    return shift - jnp.where(free & jnp.isinf(shift - z), shift, z)
 
 
-def _backward(residuals: Any, cotangent: Array) -> tuple[Array, Array | None, Array]:
-    to_logits, to_labels = softmax_nll_pullback(cotangent, *residuals, True)
-    return to_logits, to_labels, jnp.zeros_like(residuals[2])
+def _as_shift(z: Array, shift: Array, highest_here: Array) -> Array:
+    """``z`` with the very number of the shift at the highest: compiled in two places the cap may differ by a unit."""
+    own = jnp.where(highest_here, z, 0)
+    return jnp.where(highest_here, shift[..., None] + (own - jax.lax.stop_gradient(own)), z)
 
 
-differentiable_softmax_nll.defvjp(_forward, _backward)
+def _difference(e: Array, labels: Array, mass: Array, rest: Array, highest_here: Array) -> Array:
+    """``mass * e / (1 + rest) - labels``; around 1 at the highest class if its label is large: nothing cancels there."""
+    whole = 1 + rest
+    against = rest - (e - 1)
+    around_1 = highest_here & (2 * jnp.abs(labels) > jnp.abs(mass))
+    return jnp.where(around_1, (mass - labels) - mass * (against / whole), mass * (e / whole) - labels)
 
 
-def _highest(z: Array) -> tuple[Array, Array]:
-    """The place of the highest logit, [..., 1], and where the class axis is there."""
-    index = jnp.argmax(z, axis=-1, keepdims=True)
-    return index, jax.lax.broadcasted_iota(index.dtype, z.shape, z.ndim - 1) == index
+@jax.custom_jvp
+def _rest(z: Array, shift: Array, highest_here: Array) -> Array:
+    """The sum of ``exp(z_j - shift)`` but for one class that is the highest. Others that are so count 1."""
+    # Around the largest of the others, so that what counts most is least rounded.
+    second = jnp.max(jnp.where(highest_here, -jnp.inf, z), axis=-1)
+    second = jnp.where(second > -jnp.inf, second, shift)
+    e = jnp.where(highest_here, 0, jnp.exp(jnp.minimum(z - second[..., None], 0)))
+    others = total_in_any_order(e) if z.dtype == jnp.float64 else total(e)
+    return total(highest_here.astype(z.dtype)) - 1 + others * exp_of_difference(second, shift)
 
 
-def _prepare(logits: Array) -> Array:
-    return logits if logits.dtype == jnp.float64 else logits.astype(jnp.float32)
+@_rest.defjvp
+def _rest_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    z, shift, _ = primals
+    return _rest(*primals), jnp.sum(jnp.exp(z - shift[..., None]) * tangents[0], axis=-1)

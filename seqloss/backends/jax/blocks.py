@@ -1,0 +1,151 @@
+"""JAX: sums over the classes whose rounding errors do not grow, and what is left of a row without one class.
+
+XLA (jax 0.10.2) makes vectors of the reduction of a short axis that is not the last, and hardly of any other: neither
+of a long one nor of one with a mask in it. So the last axis becomes blocks whose entries lie apart, and what has to be
+left out is left out of its block alone, which is reduced a second time.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqloss.core.protocol import Array
+
+_FEW = 64
+"""So few numbers are added up one after the other, and so few classes compared without blocks."""
+
+
+def total(x: Array) -> Array:
+    """The sum over the last axis by blocks of blocks, because XLA may add up one number after the other."""
+    while x.shape[-1] >= _FEW:
+        x = _sums(x)
+    return jnp.sum(x, axis=-1)
+
+
+def highest_without(z: Array, index: Array) -> Array:
+    """The largest entry of the last axis but that at the index; -inf if there is no other."""
+    if z.shape[-1] < _FEW:
+        return jnp.max(jnp.where(at(index, z), -jnp.inf, z), axis=-1)
+    window, masked = _window(z, index)
+    again = jnp.max(jnp.where(masked, -jnp.inf, window), axis=-1)
+    return jnp.max(_replaced(_blocks(z, jnp.max, jax.lax.max, -np.inf), z, index, again), axis=-1)
+
+
+def powers_without(z: Array, index: Array, pivot: Array) -> Array:
+    """The sum of ``exp(z_j - pivot)`` over the last axis but that at the index, where it may overflow.
+
+    The pivot is not below any of the others. In float64 no order of the entries changes a bit of the sum.
+    """
+    pivot = pivot[..., None]
+    if z.dtype == jnp.float64:
+        # None is above 1 then, and what was added up without an error can be taken away again.
+        own = jnp.take_along_axis(z, index[..., None], axis=-1, mode="promise_in_bounds")
+        own, all_powers = (jnp.exp(jnp.minimum(x - pivot, 0)) for x in (own, z))
+        return total_in_any_order(all_powers, own[..., 0])
+    if z.shape[-1] < _FEW:
+        return jnp.sum(jnp.where(at(index, z), 0, jnp.exp(z - pivot)), axis=-1)
+    window, masked = _window(z, index)
+    again = total(jnp.where(masked, 0, jnp.exp(window - pivot)))
+    return total(_replaced(_sums(jnp.exp(z - pivot)), z, index, again))
+
+
+def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:
+    """The sum over the last axis of float64 numbers from 0 to 1, but for one of them; one of the others is 1.
+
+    ``rint`` in place of adding and taking away a large number, which XLA folds if that is a constant: the multiples of
+    a power of 2 are the same, and their sum is an integer, so small that no order of addition rounds it.
+    """
+    scale = 2.0 ** (52 - max(18, (e.shape[-1] - 1).bit_length()))
+    (coarse, fine), (own, own_fine) = _total_of_parts(e * scale), _parts(without * scale)
+    return ((coarse - own) + (fine - own_fine)) / scale
+
+
+def at(index: Array, z: Array) -> Array:
+    """Where the last axis is at the index."""
+    return jax.lax.broadcasted_iota(index.dtype, z.shape, z.ndim - 1) == index[..., None]
+
+
+# --- blocks of the last axis -----------------------------------------------------------------------------------------
+
+
+def _columns(count: int) -> int | None:
+    """The number of entries in a block: up to 16, because XLA writes no more of them out; None if none divides."""
+    return next((size for size in range(16, 3, -1) if count % size == 0), None)
+
+
+def _width(count: int) -> int:
+    """The number of entries in a block of neighbours, which serves where no number of columns divides."""
+    return 16 if count <= 4096 else 64
+
+
+def _apart(x: Array, size: int) -> Array:
+    """The last axis as two: blocks of so many entries along the first of them, none of which are neighbours."""
+    return x.reshape(*x.shape[:-1], size, x.shape[-1] // size)
+
+
+def _blocks(x: Array, reduce: Callable[..., Array], combine: Callable[..., Array], start: float) -> Array:
+    """``x``, each block reduced to one number. Of neighbours the last block may be shorter."""
+    count = x.shape[-1]
+    size = _columns(count)
+    if size is not None:
+        return reduce(_apart(x, size), axis=-2)
+    size, ones = _width(count), (1,) * (x.ndim - 1)
+    padding = [*((0, 0) for _ in ones), (0, -count % size)]
+    return jax.lax.reduce_window(x, np.array(start, x.dtype), combine, (*ones, size), (*ones, size), padding)
+
+
+def _sums(x: Array) -> Array:
+    return _blocks(x, jnp.sum, jax.lax.add, 0)
+
+
+def _total_of_parts(x: Array) -> tuple[Array, Array]:
+    """The sums over the last axis of numbers rounded to integers, and of what is left of them, in one pass."""
+    size = 8 if x.shape[-1] % 8 else _columns(x.shape[-1]) or 8
+    even = x.shape[-1] // size * size
+    if even == 0:  # sharded arrays cannot be reshaped to blocks of nothing
+        coarse, fine = _parts(x)
+        return jnp.sum(coarse, axis=-1), jnp.sum(fine, axis=-1)
+    head, tail = (_parts(x[..., :even]), _parts(x[..., even:]))
+    zero, axis = np.zeros((), x.dtype), x.ndim - 1
+
+    def added(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+        return a[0] + b[0], a[1] + b[1]
+
+    blocks = jax.lax.reduce([_apart(part, size) for part in head], [zero, zero], added, [axis])
+    coarse, fine = (total(block) + jnp.sum(part, axis=-1) for block, part in zip(blocks, tail, strict=True))
+    return coarse, fine
+
+
+def _parts(x: Array) -> tuple[Array, Array]:
+    coarse = jnp.rint(x)
+    return coarse, x - coarse
+
+
+def _block_of(index: Array, count: int) -> Array:
+    """The block that holds the entry at the index."""
+    size = _columns(count)
+    return index // _width(count) if size is None else index % (count // size)
+
+
+def _window(z: Array, index: Array) -> tuple[Array, Array]:
+    """The entries of the block with the index, and which of them to leave out."""
+    count = z.shape[-1]
+    size, block = _columns(count), _block_of(index, count)[..., None]
+    steps = jax.lax.broadcasted_iota(index.dtype, (*(1 for _ in index.shape), size or _width(count)), index.ndim)
+    if size is not None:
+        places = block + steps * (count // size)
+        masked = places == index[..., None]
+    else:
+        # Where the last block is shorter, the end of the one before it shows, and is left out too.
+        size = _width(count)
+        first = block * size
+        places = jnp.minimum(first, count - size) + steps
+        masked = (places == index[..., None]) | (places < first)
+    return jnp.take_along_axis(z, places, axis=-1, mode="promise_in_bounds"), masked
+
+
+def _replaced(reduced: Array, z: Array, index: Array, again: Array) -> Array:
+    """The reduced blocks with another result for that with the index."""
+    return jnp.where(at(_block_of(index, z.shape[-1]), reduced), again[..., None], reduced)

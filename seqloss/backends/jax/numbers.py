@@ -1,0 +1,74 @@
+"""JAX: numbers of the kernels in and out of their dtypes, and functions that lose no digits.
+
+The others are made of operations that JAX differentiates; where these would be wrong or lose digits, the derivative
+is written down.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqloss.backends.compensated import difference
+from seqloss.core.contract import SMALLEST_ACTIVE
+from seqloss.core.protocol import Array
+
+
+def narrowed(x: Array, dtype: Any) -> Array:
+    """``x`` in the dtype of the logits. From float64 rounded once, and without subnormal numbers of float32."""
+    if x.dtype != jnp.float64 or dtype == jnp.float64:
+        return x.astype(dtype)
+    x = jnp.where(abs(x) < SMALLEST_ACTIVE, 0, x)
+    if dtype != jnp.float32:
+        # To odd: a last bit that says whether anything was cut off makes the second rounding right.
+        bits = jax.lax.bitcast_convert_type(x, jnp.uint64)
+        cut = bits & jnp.uint64(2**29 - 1)
+        bits = jnp.where(cut == 0, bits, (bits ^ cut) | jnp.uint64(2**29))
+        x = jax.lax.bitcast_convert_type(bits, jnp.float64).astype(jnp.float32)
+    return x.astype(dtype)
+
+
+@jax.custom_jvp
+def exp_of_difference(z: Array, pivot: Array) -> Array:
+    """``exp(z - pivot)``, where the rounding error of the difference is not lost."""
+    # Of minus infinity the error would be NaN, which would be thrown away, and yet be found by those who look for one.
+    d, error = difference(jnp.maximum(z, jnp.finfo(z.dtype).min), pivot)
+    e = jnp.exp(d)
+    return e + e * jnp.where(d > -1000, error, 0)
+
+
+@exp_of_difference.defjvp
+def _exp_of_difference_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    e = exp_of_difference(*primals)
+    return e, e * (tangents[0] - tangents[1])
+
+
+def log_of_one_more(excess: Array, whole: Array) -> Array:
+    """log1p(excess) with less error than XLA's own, differentiated in ``whole``, which is ``1 + excess`` rounded."""
+    return jnp.log(whole) + jax.lax.stop_gradient((excess - (whole - 1)) / whole)
+
+
+def capped(x: Array, softcap: float | None) -> Array:
+    """The logits that the contract is about: ``softcap * tanh(x / softcap)``; infinities stay what they are."""
+    return x if softcap is None else _capped(softcap, x)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _capped(softcap: float, x: Array) -> Array:
+    # In float32 too: where its results are large, XLA's tanh (jax 0.10.2) is off by four units.
+    v = jnp.expm1(-2 * (abs(x) / softcap))
+    z = softcap * (v / (2 + v))
+    return jnp.where(jnp.isinf(x), x, jnp.where(x < 0, z, -z))
+
+
+@_capped.defjvp
+def _capped_jvp(softcap: float, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return _capped(softcap, *primals), slope_of_cap(primals[0], softcap) * tangents[0]
+
+
+def slope_of_cap(x: Array, softcap: float) -> Array:
+    """The derivative of :func:`capped`."""
+    # A comparison instead of abs, whose derivative at 0 is between those of both sides.
+    e = jnp.exp(-2 * (jnp.where(x < 0, -x, x) / softcap))
+    return 4 * e / (1 + e) ** 2
