@@ -9,6 +9,14 @@ token loss, gradient entry   20 ULP up to a range of    ``z_j - max`` is rounded
                              least 160, at most 745     a handful of roundings and sums of positive numbers. Beyond
                                                         745 all exponentials are 0. In float32 executors may flush
                                                         those below exp(-87), which a sum then lacks.
+log-sum-exp                  8 ULP, at the scale of     the largest logit, or the logarithm of the number of classes,
+                             the larger summand         is added to what is as good as a token loss
+mean over the prior (unl)    the token bound            its summands are not negative, so that nothing cancels
+behind a softcap             6 ULP more for each unit   what tanh is off by moves a logit, and so the exponential
+                             of the largest capped      relative to its size; the derivative of the cap is an
+                             logit; entries of the      exponential of twice the logit over the cap
+                             gradient 2 ULP more for
+                             each cap in the logit
 two computed results         twice the token bound      neither is the truth: each may be off by its bound, to
                                                         either side
 reduced loss, dweights       the token bound, at the    a sum of numbers of both signs has the error of its largest
@@ -19,6 +27,8 @@ with other formulas          the scale of the summands  summand 1, and ``softmax
                                                         digits of a loss, and none of one below half a unit of 1
 exact mode                   0.5 ULP                    computed in float64 and rounded once; the hair beyond
                                                         one half is the error of float64
+quotient of wide sums        0.5 ULP                    the same hair, and what twice the digits of a dtype keep of
+                                                        the summands
 half-precision gradient      1 ULP of that dtype        computed in float32 and rounded once; next to a rounding
                                                         boundary the float32 error decides
 below the smallest normal    zero, or within one        executors flush subnormals or do not
@@ -54,6 +64,8 @@ PRECISION = {
 TIGHT_RANGE, WIDE_RANGE, EXP_RANGE = 20.0, 80.0, 745.0
 TIGHT_ULPS, WIDE_ULPS = 20.0, 80.0
 PAIR_ULPS = 2 * TIGHT_ULPS
+LSE_ULPS = 8.0
+CAP_ULPS, CAP_SLOPE_ULPS = 6.0, 2.0
 HALF_ULPS = 1.0
 EXACT_ULPS = 0.5 + 2.0**-26
 
@@ -92,6 +104,19 @@ def token_bound(logits: Array) -> Array:
     span = highest - lowest
     beyond = np.clip(span, 2 * WIDE_RANGE, EXP_RANGE)
     return np.where(span <= TIGHT_RANGE, TIGHT_ULPS, np.where(span <= WIDE_RANGE, WIDE_ULPS, beyond))
+
+
+def capped_bound(logits: Array, softcap: float | None) -> tuple[Array, Array]:
+    """The bound in ULP for each token [...], and for the gradient [..., classes], of logits behind a cap."""
+    x = np.asarray(logits, np.float64)
+    if softcap is None:
+        bound = token_bound(x)
+        return bound, np.broadcast_to(bound[..., None], x.shape)
+    with np.errstate(all="ignore"):
+        z = np.where(np.isfinite(x), softcap * np.tanh(x / softcap), x)
+    finite = np.where(np.isfinite(x), np.abs(x), 0)
+    bound = token_bound(z) + CAP_ULPS * np.minimum(finite, softcap).max(-1, initial=0)
+    return bound, bound[..., None] + CAP_SLOPE_ULPS * finite / softcap
 
 
 def unit(size: Array, dtype: str) -> Array:

@@ -61,7 +61,7 @@ class Conventions:
     >>> Conventions(returns="average")
     Traceback (most recent call last):
         ...
-    seqloss.core.errors.OptionError: returns must be one of 'tokens', 'mean', 'sum',
+    seqloss.OptionError: returns must be one of 'tokens', 'mean', 'sum',
     'sum_and_count', got 'average'
     """
 

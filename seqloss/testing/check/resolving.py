@@ -39,7 +39,7 @@ def resolve(name: str) -> Callable[..., Any]:
     >>> resolve("seqloss.sequence_loss")
     Traceback (most recent call last):
         ...
-    seqloss.core.errors.OptionError: a loss is named as package.module:function, got
+    seqloss.OptionError: a loss is named as package.module:function, got
     'seqloss.sequence_loss'; is it 'seqloss:sequence_loss'?
     """
     if not isinstance(name, str):

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqloss.core import dispatch
+from seqloss.core import dispatch, labels
 from seqloss.core.dtypes import FLOATS, INTEGERS
 from seqloss.core.errors import DTypeError, UnreadableError
 from seqloss.testing import frameworks
@@ -36,7 +36,7 @@ def read(name: str, value: Any) -> Read:
     facts, array, dtype = argument.facts, argument.value, argument.dtype
     if dtype not in (*FLOATS, *INTEGERS, "bool", _WIDE):
         raise DTypeError(f"{name} must be a float, integer or bool array, got {dtype}; cast it first")
-    if not facts.readable(array, sync=True):
+    if not labels.is_readable(argument, sync=True):
         raise UnreadableError(
             f"{name} has no values to read (it is traced, batched, or spread over processes); "
             "return it from the compiled function and compare it outside"

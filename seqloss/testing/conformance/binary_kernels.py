@@ -1,6 +1,6 @@
 """The kernels of independent classes against the oracle, on every pair of a logit and a label that is a trap."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from seqloss.core.dtypes import compute_dtype
 from seqloss.core.protocol import Array, Backend
 from seqloss.testing import oracle, tolerances
-from seqloss.testing.conformance.comparing import float_dtypes, form, values, watched
+from seqloss.testing.conformance.comparing import Check, float_dtypes, form, placed, representable, values, watched
 
 NAN, INF = float("nan"), float("inf")
 
@@ -32,7 +32,9 @@ def entries(dtype: str) -> Entries:
     logits, labels, weights = (x.reshape(-1) for x in np.meshgrid(LOGITS, LABELS, WEIGHTS, indexing="ij"))
     cotangent = np.linspace(0.5, 2, logits.size) * np.array([[1], [0]])
     logits, labels, weights = (np.stack([x, x]) for x in (logits, labels, weights))
-    return Entries(logits.astype(dtype), labels.astype(compute), weights.astype(compute), cotangent.astype(compute))
+    return Entries(
+        representable(logits, dtype), labels.astype(compute), weights.astype(compute), cotangent.astype(compute)
+    )
 
 
 def _sigmoid_nll(backend: Backend) -> Iterator[str]:
@@ -42,39 +44,20 @@ def _sigmoid_nll(backend: Backend) -> Iterator[str]:
         yield from _losses(backend, what, got, given, arrays[2] is not None, dtype)
 
 
-def _sigmoid_nll_pullback(backend: Backend) -> Iterator[str]:
+def _sigmoid_pullback(backend: Backend) -> Iterator[str]:
     for dtype, given, what, arrays in _calls(backend):
         for wanted in (False, True):
             arguments = [backend.asarray(given.cotangent), *arrays, wanted]
-            got, written = watched(backend, backend.sigmoid_nll_pullback, arguments)
+            got, written = watched(backend, backend.sigmoid_pullback, arguments)
             yield from (f"{what} {text}" for text in written)
             yield from _gradients(backend, what, tuple(got) if wanted else (got[0],), given, arrays[2], dtype)
-
-
-def _differentiable_sigmoid_nll(backend: Backend) -> Iterator[str]:
-    for dtype, given, what, arrays in _calls(backend):
-        with backend.scope(None):
-            value = backend.differentiable_sigmoid_nll(*arrays)
-            yield from _losses(backend, what, value, given, arrays[2] is not None, dtype)
-            gradients = []
-            for place, array in enumerate(arrays):
-                if array is None:
-                    continue
-
-                def operation(x: Array, place: int = place, arrays: list[Array] = arrays) -> Array:
-                    logits, labels, pos_weight = (x if i == place else y for i, y in enumerate(arrays))
-                    return backend.differentiable_sigmoid_nll(logits, labels, pos_weight)
-
-                differentiated = backend.vjp(operation, array)
-                if differentiated is not None:
-                    gradients.append(differentiated[1](backend.asarray(given.cotangent)))
-            yield from _gradients(backend, what, tuple(gradients), given, arrays[2], dtype)
 
 
 def _calls(backend: Backend) -> Iterator[tuple[str, Entries, str, list[Array]]]:
     for dtype in float_dtypes(backend):
         given = entries(dtype)
-        logits, labels, pos_weight = (backend.asarray(x) for x in given[:3])
+        logits = placed(backend, given.logits, dtype)
+        labels, pos_weight = (backend.asarray(x) for x in given[1:3])
         yield dtype, given, f"of {dtype} logits:", [logits, labels, None]
         yield dtype, given, f"of {dtype} logits with pos_weight:", [logits, labels, pos_weight]
 
@@ -107,8 +90,7 @@ def _gradients(
         yield from values(backend, f"{what} the gradient of {name}", array, expected, bound, dtype, size)
 
 
-CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
+CHECKS: dict[str, Check] = {
     "sigmoid_nll": _sigmoid_nll,
-    "sigmoid_nll_pullback": _sigmoid_nll_pullback,
-    "differentiable_sigmoid_nll": _differentiable_sigmoid_nll,
+    "sigmoid_pullback": _sigmoid_pullback,
 }

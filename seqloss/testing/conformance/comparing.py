@@ -14,6 +14,60 @@ FINITE = np.array([[1.5, -2.0, 0.0], [4.0, 8.0, -0.25]], np.float32)
 BOOLS = np.array([[True, False, True], [False, False, True]])
 INTS = np.array([[3, -1, 0], [7, 2, 1]], np.int32)
 
+Check = Callable[[Backend], Iterator[str]]
+
+
+def several(*checks: Check) -> Check:
+    """One check that makes all of these, one after the other."""
+    return lambda backend: (line for check in checks for line in check(backend))
+
+
+# --- what a framework has --------------------------------------------------------------------------------------------
+
+
+def float_dtypes(backend: Backend) -> list[str]:
+    """The float dtypes that the framework has. Only float32 is in all of them; JAX has float64 if it is told so."""
+    return ["float32", *(dtype for dtype in ("float16", "bfloat16", "float64") if _has(backend, dtype))]
+
+
+def half_dtypes(backend: Backend) -> list[Any]:
+    """float16 as a dtype of NumPy, if the framework has it: one of half precision is enough to try a primitive."""
+    return [np.dtype("float16")] if _has(backend, "float16") else []
+
+
+def _has(backend: Backend, dtype: str) -> bool:
+    try:
+        return backend.dtype(placed(backend, np.zeros(1), dtype)) == dtype
+    except Exception:  # each framework has an error of its own for a dtype that it has not
+        return False
+
+
+def placed(backend: Backend, x: Array, dtype: str) -> Array:
+    """NumPy's numbers as an array of the framework in a float dtype, which need not be one of NumPy's."""
+    if dtype == "bfloat16":
+        return backend.astype(backend.asarray(x.astype("float32")), dtype)
+    return backend.asarray(x.astype(dtype))
+
+
+def representable(x: Array, dtype: str) -> Array:
+    """The numbers rounded to a float dtype, in a dtype of NumPy that holds them."""
+    if dtype != "bfloat16":
+        return np.asarray(x).astype(dtype)
+    finite = np.isfinite(x)
+    return np.asarray(np.where(finite, rounded(np.where(finite, x, 0), dtype), x), np.float32)
+
+
+def rounded(x: Array, dtype: str) -> Array:
+    """Wide numbers rounded to the nearest of a dtype, ties to even, by arithmetic on their exponents."""
+    precision = tolerances.PRECISION[dtype]
+    with np.errstate(all="ignore"):
+        exponent = np.floor(np.log2(np.maximum(abs(x), precision.smallest_normal)))
+        unit = np.exp2(exponent) * precision.epsilon
+        return np.where(np.isnan(x), np.nan, np.rint(x / unit) * unit).astype("float64")
+
+
+# --- comparisons -----------------------------------------------------------------------------------------------------
+
 
 def different(backend: Backend, what: str, got: Any, expected: Array) -> Iterator[str]:
     """What is wrong with an array: framework, dtype, shape, then values. Any integer dtype will do for integers."""
@@ -31,11 +85,6 @@ def different(backend: Backend, what: str, got: Any, expected: Array) -> Iterato
             yield f"{what} is {values.tolist()}, expected {expected.tolist()}"
 
 
-def float_dtypes(backend: Backend) -> list[str]:
-    """The float dtypes that the framework keeps: JAX has no float64 unless it is told to."""
-    return [d for d in ("float32", "float16", "float64") if backend.dtype(backend.asarray(np.zeros(1, d))) == d]
-
-
 def form(backend: Backend, what: str, got: Any, shape: tuple[int, ...], dtype: str) -> Iterator[str]:
     if not backend.owns(got):
         yield f"{what} is a {type(got).__qualname__}, which the backend does not own"
@@ -50,11 +99,11 @@ def values(
 
     ``dtype`` is that of the logits, and ``scale`` the size of what was added up, 0 where nothing can cancel.
     """
-    result = np.asarray(backend.to_numpy(got))
-    if result.shape != expected.shape:
+    if not backend.owns(got) or backend.shape(got) != expected.shape or backend.dtype(got) not in tolerances.PRECISION:
         return  # its form was reported
+    result = np.asarray(backend.to_numpy(got))
     compute = compute_dtype(dtype)
-    distance = tolerances.excess(result, expected, result.dtype.name, bound, scale, compute)
+    distance = tolerances.excess(result, expected, backend.dtype(got), bound, scale, compute)
     # Zero because nothing was added up, not because summands cancelled.
     bad = (distance > 1) | ((expected == 0) & (scale == 0) & (result != 0))
     for place in np.argwhere(bad)[:1]:
@@ -64,14 +113,22 @@ def values(
 
 def watched(backend: Backend, function: Callable[..., Any], arguments: list[Any]) -> tuple[Any, list[str]]:
     """The result of a call, and which arguments it wrote into."""
-    flat = [x for argument in arguments for x in (argument if isinstance(argument, tuple) else (argument,))]
-    arrays = [x for x in flat if x is not None and not isinstance(x, (bool, str))]
+    arrays = list(_arrays(backend, arguments))
     before = [np.array(backend.to_numpy(x)) for x in arrays]
     with backend.scope(None):
         result = function(*arguments)
     pairs = zip(arrays, before, strict=True)
     changed = [not np.array_equal(backend.to_numpy(x), old, equal_nan=True) for x, old in pairs]
     return result, ["writes into an argument"] if any(changed) else []
+
+
+def _arrays(backend: Backend, argument: Any) -> Iterator[Array]:
+    """The arrays in an argument, which may be a tuple of more."""
+    if isinstance(argument, (list, tuple)):
+        for part in argument:
+            yield from _arrays(backend, part)
+    elif backend.owns(argument):
+        yield argument
 
 
 def densified(gradient: Any, backend: Backend) -> Any:

@@ -1,13 +1,18 @@
 """Facts about arrays, and the way into the framework and out of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 
-from seqloss.core.protocol import Backend
-from seqloss.testing.conformance.comparing import BOOLS, FINITE, FLOATS, INTS, different
+from seqloss.core.protocol import Array, Backend, Location
+from seqloss.testing.conformance.comparing import BOOLS, FINITE, FLOATS, INTS, Check, different, half_dtypes
 
-SAMPLES = (FLOATS, BOOLS, INTS, FINITE.astype(np.float16), np.float32(2.5).reshape(()), np.zeros((0, 3), np.float32))
+
+def _samples(backend: Backend) -> list[Array]:
+    """Arrays of each kind, as far as the framework has their dtypes."""
+    small = [FINITE.astype(dtype) for dtype in half_dtypes(backend)]
+    return [FLOATS, BOOLS, INTS, *small, np.float32(2.5).reshape(()), np.zeros((0, 3), np.float32)]
 
 
 def _owns(backend: Backend) -> Iterator[str]:
@@ -26,14 +31,14 @@ def _dense_form(backend: Backend) -> Iterator[str]:
 
 
 def _shape(backend: Backend) -> Iterator[str]:
-    for x in SAMPLES:
+    for x in _samples(backend):
         shape = backend.shape(backend.asarray(x))
         if not isinstance(shape, tuple) or shape != x.shape:
             yield f"is {shape!r}, expected {x.shape!r}"
 
 
 def _dtype(backend: Backend) -> Iterator[str]:
-    for x in SAMPLES:
+    for x in _samples(backend):
         name = backend.dtype(backend.asarray(x))
         # A dtype object may be equal to its name.
         if not isinstance(name, str) or name != x.dtype.name:
@@ -46,12 +51,11 @@ def _device(backend: Backend) -> Iterator[str]:
         yield f"differs for arrays that were placed alike: {backend.device(one)!r}, {backend.device(other)!r}"
 
 
-def _readable(backend: Backend) -> Iterator[str]:
-    array = backend.asarray(INTS)
-    if not isinstance(backend.readable(array), bool):
-        yield f"is {backend.readable(array)!r}, expected a bool"
-    if backend.readable(array, sync=True) is not True:
-        yield f"is {backend.readable(array, sync=True)!r} with sync=True for an array that has values, expected True"
+def _location(backend: Backend) -> Iterator[str]:
+    places = [place for place in get_args(Location) if place != "traced"]
+    place = backend.location(backend.asarray(INTS))
+    if place not in places:
+        yield f"is {place!r} for an array that has values, expected one of {', '.join(places)}"
 
 
 def _needs_grad(backend: Backend) -> Iterator[str]:
@@ -62,7 +66,7 @@ def _needs_grad(backend: Backend) -> Iterator[str]:
 
 def _asarray(backend: Backend) -> Iterator[str]:
     like = backend.asarray(FLOATS)
-    for x in SAMPLES:
+    for x in _samples(backend):
         array = backend.asarray(x)
         kind = f"{x.dtype.name}{list(x.shape)}"
         yield from different(backend, f"of NumPy's {kind}", array, x)
@@ -71,7 +75,7 @@ def _asarray(backend: Backend) -> Iterator[str]:
 
 
 def _to_numpy(backend: Backend) -> Iterator[str]:
-    for x in SAMPLES:
+    for x in _samples(backend):
         values = backend.to_numpy(backend.asarray(x))
         if not isinstance(values, (np.ndarray, np.generic)):
             yield f"is a {type(values).__qualname__}, not an array of NumPy"
@@ -79,13 +83,13 @@ def _to_numpy(backend: Backend) -> Iterator[str]:
             yield f"is {values.tolist()}, expected {x.tolist()}"
 
 
-CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
+CHECKS: dict[str, Check] = {
     "owns": _owns,
     "dense_form": _dense_form,
     "shape": _shape,
     "dtype": _dtype,
     "device": _device,
-    "readable": _readable,
+    "location": _location,
     "needs_grad": _needs_grad,
     "asarray": _asarray,
     "to_numpy": _to_numpy,

@@ -1,139 +1,106 @@
-"""The kernel pair against the oracle, and the lines of the kernel contract that can be seen from outside."""
+"""The kernel pair of one label against the oracle; what each token of the arrays is for stands beside it."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from seqloss.core.contract import Cotangents, Spec
 from seqloss.core.dtypes import compute_dtype
-from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Backend
-from seqloss.testing import oracle, tolerances
-from seqloss.testing.conformance.comparing import different, float_dtypes, form, values, watched
+from seqloss.core.protocol import Array, Backend
+from seqloss.testing import oracle, oracle_statistics, tolerances
+from seqloss.testing.conformance import asked as asking
+from seqloss.testing.conformance import exact, judging
+from seqloss.testing.conformance.asked import Asked, placed_or_none
+from seqloss.testing.conformance.comparing import (
+    Check,
+    different,
+    float_dtypes,
+    placed,
+    representable,
+    several,
+    values,
+    watched,
+)
 
 NAN, INF = float("nan"), float("inf")
+_Arrays = tuple[Array, Array, Array | None, Array | None]
+
+# Logits of six classes, and a label.
+TRAPS: dict[str, tuple[list[float], int]] = {
+    "ordinary": ([0.5, -1, 2, 0.25, 0, 1], 2),
+    "unlikely": ([0.5, -1, 2, 0.25, 0, 1], 1),
+    "sure and right: lse - t and p - 1 are 0 in float32": ([0.5, -1, 25, 0.25, 0, 1], 2),
+    "surer": ([0.5, 60, 2, 0.25, 0, 1], 1),
+    "sure and wrong": ([0.5, -1, 25, 0.25, 0, 1], 3),
+    "equal": ([1, 1, 1, 1, 1, 1], 4),
+    "tied with the label": ([0.5, -1, 2, 0.25, 2, 1], 4),
+    "impossible elsewhere": ([0.5, -INF, 2, 0.25, -INF, 1], 2),
+    "impossible at the label": ([0.5, -1, -INF, 0.25, 0, 1], 2),
+    "the label alone is possible": ([-INF, -INF, -INF, 0.25, -INF, -INF], 3),
+    "another class alone is possible": ([-INF, -INF, -INF, 0.25, -INF, -INF], 0),
+    "no prior is possible": ([0.5, -INF, -INF, 0.25, -INF, 1], 0),
+    "nothing is possible": ([-INF] * 6, 2),
+    "NaN": ([0.5, NAN, 2, 0.25, 0, 1], 2),
+    "NaN at the label": ([0.5, -1, NAN, 0.25, 0, 1], 2),
+    "NaN alone": ([NAN] * 6, 2),
+    "infinite": ([0.5, -1, 2, INF, 0, 1], 2),
+    "infinite at the label": ([0.5, -1, INF, 0.25, 0, 1], 2),
+    "NaN beside an infinity": ([0.5, NAN, INF, 0.25, -INF, 1], 0),
+    "label -1": ([0.5, -1, 2, 0.25, 0, 1], -1),
+    "label -100": ([0.5, -1, 2, 0.25, 0, 1], -100),
+    "label too large": ([0.5, -1, 2, 0.25, 0, 1], 6),
+    "far from 0": ([10000, 9992, 10008, 10000, 9984, 10000], 2),
+    "far below 0": ([-300, -310, -305, -1000, -299.5, -301], 1),
+}
+PRIOR = (0.0, 0.5, 2.0, 0.0, 1.25, 0.0)
 
 
 class Tokens(NamedTuple):
-    """The arguments of the kernels: logits [2, 8, 6], the others [2, 8]. The two rows hold the same tokens.
-
-    Each token is a trap: the first row has cotangents that are not 0, the second zeros, where nothing may be seen.
-    """
+    """logits [2, tokens, 6] and targets [2, tokens]: the same tokens twice, of which the second get no cotangents."""
 
     logits: Array
     targets: Array
-    cotangent: Array
 
 
 def tokens(dtype: str) -> Tokens:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 1, (1, 8, 6)).round(2)
-    targets = rng.integers(0, 6, (1, 8))
-    logits[0, 1, targets[0, 1]] = 25  # lse - t and p - 1 are 0 in float32
-    logits[0, 2, (targets[0, 2] + 1) % 6] = 25  # and here the target is the one that hardly has a probability
-    logits[0, 3, (targets[0, 3] + 1) % 6] = -INF
-    logits[0, 4] = NAN
-    logits[0, 5, 0] = INF
-    targets[0, 6], targets[0, 7] = -1, 6
-    cotangent = np.linspace(0.5, 2, 8) * np.array([[1], [0]])
-    logits, targets = np.repeat(logits, 2, 0), np.repeat(targets, 2, 0)
-    return Tokens(logits.astype(dtype), targets, cotangent.astype(compute_dtype(dtype)))
+    logits = representable(np.array([trap[0] for trap in TRAPS.values()], float), dtype)
+    targets = np.array([trap[1] for trap in TRAPS.values()])
+    return Tokens(np.stack([logits, logits]), np.stack([targets, targets]))
 
 
-def _token_nll(backend: Backend) -> Iterator[str]:
+def _calls(backend: Backend) -> Iterator[tuple[str, Tokens, Asked, Array | None, str, _Arrays]]:
+    """A text, the tokens, what is asked for, which are active, the dtype of the logits, and the arrays of a call."""
     for dtype in float_dtypes(backend):
-        z, y, _ = tokens(dtype)
-        for active in (None, _mask(y)):
-            what = f"of {dtype} logits{'' if active is None else ' with active'}:"
-            arrays = [backend.asarray(z), backend.asarray(y), None if active is None else backend.asarray(active)]
-            statistics, written = watched(backend, backend.token_nll, [*arrays, compute_dtype(dtype)])
-            yield from (f"{what} {text}" for text in written)
-            for name, got in zip(("nll", "shift", "total"), statistics, strict=True):
-                yield from form(backend, f"{what} {name}", got, y.shape, compute_dtype(dtype))
-            expected = oracle.tokens(z, y).nll
-            expected = expected if active is None else np.where(active, expected, 0)
-            yield from _values(backend, f"{what} nll", statistics[0], expected, z, dtype)
-    yield from _narrow_labels(backend)
+        given = tokens(dtype)
+        for asked in asking.choice(PRIOR, dtype):
+            active = asking.mask(given.targets.shape) if asked.masked else None
+            mask, prior = (placed_or_none(backend, x) for x in (active, asked.given(dtype)))
+            arrays = placed(backend, given.logits, dtype), backend.asarray(given.targets), mask, prior
+            yield f"of {dtype} logits ({asked}):", given, asked, active, dtype, arrays
 
 
-def _token_nll_pullback(backend: Backend) -> Iterator[str]:
-    for dtype in float_dtypes(backend):
-        z, y, g = tokens(dtype)
-        for active in (None, _mask(y)):
-            what = f"of {dtype} logits{'' if active is None else ' with active'}:"
-            mask = None if active is None else backend.asarray(active)
-            arrays = [backend.asarray(z), backend.asarray(y), mask]
-            with backend.scope(None):
-                statistics = backend.token_nll(arrays[0], arrays[1], mask, compute_dtype(dtype))
-            got, written = watched(backend, backend.token_nll_pullback, [backend.asarray(g), *arrays, statistics])
-            yield from (f"{what} {text}" for text in written)
-            used = g if active is None else np.where(active, g, 0)
-            yield from _gradient(backend, what, got, z, y, used, dtype)
+def _token_statistics(backend: Backend) -> Iterator[str]:
+    for what, given, asked, active, dtype, arrays in _calls(backend):
+        spec = asked.spec(compute_dtype(dtype))
+        got, written = watched(backend, backend.token_statistics, [*arrays, spec])
+        yield from (f"{what} {text}" for text in written)
+        expected = oracle_statistics.of_tokens(*given, asked.prior, asked.softcap)
+        yield from judging.statistics(backend, what, got, expected, given.logits, asked, active, dtype)
 
 
-def _exact_token_nll(backend: Backend) -> Iterator[str]:
-    for dtype in set(float_dtypes(backend)) - {"float64"}:
-        z, y, _ = tokens(dtype)
-        what = f"of {dtype} logits in float64:"
-        with backend.float64(), backend.scope(None):
-            nll = backend.token_nll(backend.asarray(z), backend.asarray(y), None, "float64").nll
-            yield from form(backend, f"{what} nll", nll, y.shape, "float64")
-            yield from _values(backend, f"{what} nll", nll, oracle.tokens(z, y).nll, z.astype("float64"), "float64")
-
-
-def _exact_token_nll_pullback(backend: Backend) -> Iterator[str]:
-    """Rounded once, with zeros in place of subnormal float32 numbers."""
-    for dtype in set(float_dtypes(backend)) - {"float64"}:
-        z, y, g = tokens(dtype)
-        z[0, 0, 0] -= 87.5  # the gradient there is subnormal in float32 and in bfloat16
-        arrays = backend.asarray(z), backend.asarray(y), None
-        with backend.float64(), backend.scope(None):
-            statistics = backend.token_nll(*arrays, "float64")
-            cotangent = backend.astype(backend.asarray(g), "float64")
-            gradient = backend.token_nll_pullback(cotangent, *arrays, statistics)
-        what = f"of {dtype} logits in float64: the gradient"
-        yield from form(backend, what, gradient, z.shape, dtype)
-        rows = np.where(g[..., None] == 0, 0, g[..., None] * oracle.tokens(z, y).slope)
-        rows = np.where(abs(rows) < SMALLEST_ACTIVE, 0, rows)
-        got = np.asarray(backend.to_numpy(gradient)).astype("float64")
-        if got.shape == rows.shape and not np.array_equal(got, _rounded(rows, dtype), equal_nan=True):
-            yield f"{what} is not the true value rounded once"
-
-
-def _rounded(x: Array, dtype: str) -> Array:
-    """Wide numbers rounded to the nearest of a dtype, ties to even, by arithmetic on their exponents."""
-    precision = tolerances.PRECISION[dtype]
-    with np.errstate(all="ignore"):
-        exponent = np.floor(np.log2(np.maximum(abs(x), precision.smallest_normal)))
-        unit = np.exp2(exponent) * precision.epsilon
-        return np.where(np.isnan(x), np.nan, np.rint(x / unit) * unit).astype("float64")
-
-
-def _differentiable_token_nll(backend: Backend) -> Iterator[str]:
-    for dtype in float_dtypes(backend):
-        z, y, g = tokens(dtype)
-        for active in (None, _mask(y)):
-            what = f"of {dtype} logits{'' if active is None else ' with active'}:"
-            targets, mask = backend.asarray(y), None if active is None else backend.asarray(active)
-
-            def operation(logits: Array, targets: Array = targets, mask: Array | None = mask) -> Array:
-                return backend.differentiable_token_nll(logits, targets, mask)
-
-            with backend.scope(None):
-                value = operation(backend.asarray(z))
-                expected = oracle.tokens(z, y).nll
-                expected = expected if active is None else np.where(active, expected, 0)
-                yield from form(backend, f"{what} nll", value, y.shape, compute_dtype(dtype))
-                yield from _values(backend, f"{what} nll", value, expected, z, dtype)
-                differentiated = backend.vjp(operation, backend.asarray(z))
-                if differentiated is None:
-                    continue
-                used = g if active is None else np.where(active, g, 0)
-                yield from _gradient(backend, what, differentiated[1](backend.asarray(g)), z, y, used, dtype)
-
-
-def _mask(targets: Array) -> Array:
-    """Every other token, the first row's shifted by one: each kind of token is on both sides."""
-    return (np.arange(targets.size).reshape(targets.shape) + np.array([[0], [1]])) % 2 == 0
+def _token_pullback(backend: Backend) -> Iterator[str]:
+    for what, given, asked, active, dtype, arrays in _calls(backend):
+        spec = asked.spec(compute_dtype(dtype))
+        expected = oracle_statistics.of_tokens(*given, asked.prior, asked.softcap)
+        with backend.scope(None):
+            statistics = backend.token_statistics(*arrays, spec)
+        for name, cotangents in asking.upstream(asked, given.targets.shape, dtype):
+            arguments = [asking.cotangents(backend, cotangents), *arrays, statistics, spec]
+            got, written = watched(backend, backend.token_pullback, arguments)
+            yield from (f"{what} {name}: {text}" for text in written)
+            used = {key: x if active is None else np.where(active, x, 0) for key, x in cotangents.items()}
+            yield from judging.gradient(backend, f"{what} {name}:", got, used, expected, given.logits, asked, dtype)
 
 
 def _narrow_labels(backend: Backend) -> Iterator[str]:
@@ -141,8 +108,29 @@ def _narrow_labels(backend: Backend) -> Iterator[str]:
     z = np.zeros((3, 200), np.float32)
     for labels in (np.array([0, 127, -1], np.int8), np.array([0, 199, 255], np.uint8)):
         with backend.scope(None):
-            nll = backend.token_nll(backend.asarray(z), backend.asarray(labels), None, "float32").nll
-        yield from _values(backend, f"of {labels.dtype.name} labels:", nll, oracle.tokens(z, labels).nll, z, "float32")
+            nll = backend.token_statistics(backend.asarray(z), backend.asarray(labels), None, None, Spec("float32")).nll
+        bound, expected = tolerances.token_bound(z), oracle.tokens(z, labels).nll
+        yield from values(backend, f"of {labels.dtype.name} labels: nll", nll, expected, bound, "float32")
+
+
+def _saved(backend: Backend) -> Iterator[str]:
+    """Beside the statistics only numbers per token are kept. (Of tiny inputs more may be.)"""
+    count, classes = 64, 1000
+    rng = np.random.default_rng(0)
+    arrays = backend.asarray(rng.normal(size=(count, classes)).astype("float32")), backend.asarray(np.arange(count))
+    with backend.scope(None):
+        statistics = backend.token_statistics(*arrays, None, None, Spec("float32", True, True, 30.0))
+    kept = sum(int(np.size(backend.to_numpy(x) if backend.owns(x) else np.asarray(x))) for x in _flat(statistics.saved))
+    if kept > 16 * count:
+        yield f"saves {kept} numbers for {count} tokens of {classes} classes"
+
+
+def _flat(saved: object) -> Iterator[object]:
+    if isinstance(saved, (tuple, list)):
+        for part in saved:
+            yield from _flat(part)
+    elif saved is not None:
+        yield saved
 
 
 def _indices(backend: Backend) -> Iterator[str]:
@@ -168,25 +156,20 @@ def _indices(backend: Backend) -> Iterator[str]:
             yield f"is {backend.dtype(index)}, expected a signed integer dtype"
 
 
-def _gradient(backend: Backend, what: str, got: Any, z: Array, y: Array, g: Array, dtype: str) -> Iterator[str]:
-    yield from form(backend, f"{what} the gradient", got, z.shape, dtype)
-    # Where the cotangent is 0 so is the row, whatever it holds.
-    rows = np.where(g[..., None] == 0, 0, g[..., None] * oracle.tokens(z, y).slope)
-    yield from _values(backend, f"{what} the gradient", got, rows, z, dtype)
+def _nothing(backend: Backend) -> Iterator[str]:
+    """No tokens at all."""
+    arrays = backend.asarray(np.zeros((0, 6), np.float32)), backend.asarray(np.zeros(0, int)), None, None
+    spec = Spec("float32", True, True)
+    with backend.scope(None):
+        statistics = backend.token_statistics(*arrays, spec)
+        one = backend.asarray(np.zeros(0, np.float32))
+        gradient = backend.token_pullback(Cotangents(one, one, None), *arrays, statistics, spec)
+    yield from different(backend, "of no tokens: nll", statistics.nll, np.zeros(0, np.float32))
+    yield from different(backend, "of no tokens: the gradient", gradient, np.zeros((0, 6), np.float32))
 
 
-def _values(backend: Backend, what: str, got: Any, expected: Array, z: Array, dtype: str) -> Iterator[str]:
-    bound = tolerances.token_bound(z).reshape(z.shape[:-1] + (1,) * (expected.ndim - z.ndim + 1))
-    yield from values(backend, what, got, expected, bound, dtype)
-
-
-def _both(*checks: Callable[[Backend], Iterator[str]]) -> Callable[[Backend], Iterator[str]]:
-    return lambda backend: (line for check in checks for line in check(backend))
-
-
-CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
-    "token_nll": _both(_token_nll, _exact_token_nll),
-    "token_nll_pullback": _both(_token_nll_pullback, _exact_token_nll_pullback),
+CHECKS: dict[str, Check] = {
     "indices": _indices,
-    "differentiable_token_nll": _differentiable_token_nll,
+    "token_statistics": several(_token_statistics, _narrow_labels, _saved, exact.token_statistics),
+    "token_pullback": several(_token_pullback, _nothing, exact.token_pullback),
 }

@@ -1,16 +1,30 @@
 """The kernels of soft labels against the oracle; what each token of the arrays is for stands beside it."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from seqloss.core.dtypes import compute_dtype
-from seqloss.core.protocol import Array, Backend, LabelStatistics
-from seqloss.testing import oracle, tolerances
-from seqloss.testing.conformance.comparing import float_dtypes, form, values, watched
+from seqloss.core.protocol import Array, Backend
+from seqloss.testing import oracle_statistics, tolerances
+from seqloss.testing.conformance import asked as asking
+from seqloss.testing.conformance import exact, judging
+from seqloss.testing.conformance.asked import Asked, placed_or_none
+from seqloss.testing.conformance.comparing import (
+    Check,
+    float_dtypes,
+    form,
+    placed,
+    representable,
+    several,
+    values,
+    watched,
+)
+from seqloss.testing.oracle_statistics import Statistics
 
 NAN, INF = float("nan"), float("inf")
+_Arrays = tuple[Array, Array, Array | None, Array | None]
 
 # Logits, labels and the mass of a token; a mass of None is the sum of the labels.
 TRAPS: dict[str, tuple[list[float], list[float], float | None]] = {
@@ -20,6 +34,8 @@ TRAPS: dict[str, tuple[list[float], list[float], float | None]] = {
     "confident and wrong": ([25, 0, -0.5, 0.25], [0, 1, 0, 0], None),
     "impossible, label 0": ([0.5, -INF, 2, 0.25], [0.5, 0, 0.25, 0.25], None),
     "impossible, but asked for": ([0.5, -INF, 2, 0.25], [0.5, 0.25, 0.25, 0], None),
+    "one class is possible": ([-INF, -INF, 2, -INF], [0, 0, 1, 0], None),
+    "no prior is possible": ([-INF, 1, -INF, 0.25], [0, 0.5, 0, 0.5], None),
     "NaN": ([0.5, NAN, 2, 0.25], [0.5, 0, 0.25, 0.25], None),
     "NaN first": ([NAN, 3, 2, 0.25], [0, 0, 1, 0], None),
     "infinite": ([0.5, INF, 2, 0.25], [0.5, 0, 0.25, 0.25], None),
@@ -33,15 +49,15 @@ TRAPS: dict[str, tuple[list[float], list[float], float | None]] = {
     "tied, label last": ([2, 2, 2, 2], [0, 0, 0, 1], None),
     "far from 0": ([10000.5, 9999, 10002, 10000.25], [0.1, 0.2, 0.3, 0.4], None),
 }
+PRIOR = (0.5, 0.0, 2.0, 0.0)
 
 
 class Tokens(NamedTuple):
-    """logits and labels [2, tokens, 4], the others [2, tokens]; the second row has cotangents of 0."""
+    """logits and labels [2, tokens, 4], mass [2, tokens]; the second row gets no cotangents."""
 
     logits: Array
     labels: Array
     mass: Array
-    cotangent: Array
 
 
 def tokens(dtype: str) -> Tokens:
@@ -50,77 +66,78 @@ def tokens(dtype: str) -> Tokens:
     labels = labels.astype(compute)
     given = np.array([NAN if trap[2] is None else trap[2] for trap in TRAPS.values()])
     mass = np.where(np.isnan(given), labels.sum(-1), given).astype(compute)
-    cotangent = np.linspace(0.5, 2, len(TRAPS)) * np.array([[1], [0]])
-    logits, labels, mass = (np.stack([x, x]) for x in (logits.astype(dtype), labels, mass))
-    return Tokens(logits, labels, mass, cotangent.astype(compute))
+    return Tokens(*(np.stack([x, x]) for x in (representable(logits, dtype), labels, mass)))
 
 
-def _softmax_nll(backend: Backend) -> Iterator[str]:
+def _calls(backend: Backend) -> Iterator[tuple[str, Tokens, Asked, Array | None, str, _Arrays]]:
+    """A text, the tokens, what is asked for, which are active, the dtype of the logits, and the arrays of a call."""
     for dtype in float_dtypes(backend):
         given = tokens(dtype)
-        what = f"of {dtype} logits:"
-        arrays = [backend.asarray(x) for x in given[:2]]
-        statistics, written = watched(backend, backend.softmax_nll, arrays)
+        for asked in asking.choice(PRIOR, dtype):
+            active = asking.mask(given.mass.shape) if asked.masked else None
+            mask, prior = (placed_or_none(backend, x) for x in (active, asked.given(dtype)))
+            arrays = placed(backend, given.logits, dtype), backend.asarray(given.labels), mask, prior
+            yield f"of {dtype} logits ({asked}):", given, asked, active, dtype, arrays
+
+
+def _label_statistics(backend: Backend) -> Iterator[str]:
+    for what, given, asked, active, dtype, arrays in _calls(backend):
+        got, written = watched(backend, backend.label_statistics, [*arrays, asked.spec(compute_dtype(dtype))])
         yield from (f"{what} {text}" for text in written)
-        for name, got in zip(("nll", "shift", "rest"), statistics, strict=True):
-            yield from form(backend, f"{what} {name}", got, given.mass.shape, compute_dtype(dtype))
-        yield from _losses(backend, what, statistics[0], given, dtype)
+        expected = oracle_statistics.of_labels(given.logits, given.labels, None, asked.prior, asked.softcap)
+        yield from judging.statistics(backend, what, got, expected, given.logits, asked, active, dtype)
 
 
-def _softmax_nll_pullback(backend: Backend) -> Iterator[str]:
-    for dtype in float_dtypes(backend):
-        given = tokens(dtype)
-        logits, labels, mass, cotangent = (backend.asarray(x) for x in given)
+def _label_pullback(backend: Backend) -> Iterator[str]:
+    for what, given, asked, active, dtype, arrays in _calls(backend):
+        spec = asked.spec(compute_dtype(dtype))
+        expected = oracle_statistics.of_labels(given.logits, given.labels, given.mass, asked.prior, asked.softcap)
         with backend.scope(None):
-            statistics = LabelStatistics(*backend.softmax_nll(logits, labels))
-        for wanted in (False, True):
-            what = f"of {dtype} logits{' and labels' if wanted else ''}:"
-            arguments = [cotangent, logits, labels, mass, statistics, wanted]
-            (to_logits, to_labels), written = watched(backend, backend.softmax_nll_pullback, arguments)
-            yield from (f"{what} {text}" for text in written)
-            yield from _gradients(backend, what, to_logits, (to_labels,) if wanted else (), given, dtype)
+            statistics = backend.label_statistics(*arrays, spec)
+        for name, cotangents in asking.upstream(asked, given.mass.shape, dtype):
+            used = {key: x if active is None else np.where(active, x, 0) for key, x in cotangents.items()}
+            # Whether the labels want a gradient is independent of all else.
+            wanted = name != "a cotangent of nll, and zeros"
+            mass = backend.asarray(given.mass)
+            more = [*arrays[:2], mass, *arrays[2:], statistics, spec, wanted]
+            arguments = [asking.cotangents(backend, cotangents), *more]
+            (to_logits, to_labels), written = watched(backend, backend.label_pullback, arguments)
+            yield from (f"{what} {name}: {text}" for text in written)
+            yield from judging.gradient(
+                backend, f"{what} {name}:", to_logits, used, expected, given.logits, asked, dtype
+            )
+            if wanted:
+                yield from _to_labels(backend, f"{what} {name}:", to_labels, used, expected, given, asked, dtype)
 
 
-def _differentiable_softmax_nll(backend: Backend) -> Iterator[str]:
-    for dtype in float_dtypes(backend):
-        given = tokens(dtype)
-        what = f"of {dtype} logits:"
-        logits, labels, mass, cotangent = (backend.asarray(x) for x in given)
-        with backend.scope(None):
-            value = backend.differentiable_softmax_nll(logits, labels, mass)
-            yield from form(backend, f"{what} nll", value, given.mass.shape, compute_dtype(dtype))
-            yield from _losses(backend, what, value, given, dtype)
-            one = backend.vjp(lambda z: backend.differentiable_softmax_nll(z, labels, mass), logits)  # noqa: B023
-            other = backend.vjp(lambda y: backend.differentiable_softmax_nll(logits, y, mass), labels)  # noqa: B023
-            if one is not None and other is not None:
-                yield from _gradients(backend, what, one[1](cotangent), (other[1](cotangent),), given, dtype)
-
-
-def _losses(backend: Backend, what: str, got: Array, given: Tokens, dtype: str) -> Iterator[str]:
-    exact = oracle.soft_tokens(given.logits, given.labels)
-    bound = tolerances.token_bound(given.logits)
-    yield from values(backend, f"{what} nll", got, exact.nll, bound, dtype, exact.nll_scale)
-
-
-def _gradients(
-    backend: Backend, what: str, to_logits: Array, to_labels: tuple[Array, ...], given: Tokens, dtype: str
+def _to_labels(
+    backend: Backend,
+    what: str,
+    got: Any,
+    used: dict[str, Array],
+    exact: Statistics,
+    given: Tokens,
+    asked: Asked,
+    dtype: str,
 ) -> Iterator[str]:
-    exact = oracle.soft_tokens(given.logits, given.labels, given.mass)
-    bound, g = tolerances.token_bound(given.logits)[..., None], given.cotangent[..., None]
-    wanted = [("logits", to_logits, exact.dlogits, exact.dlogits_scale, dtype)]
-    compute = compute_dtype(dtype)
-    wanted.extend(("labels", array, exact.dlabels, np.zeros(()), compute) for array in to_labels)
-    for name, got, slope, scale, own in wanted:
-        yield from form(backend, f"{what} the gradient of {name}", got, slope.shape, own)
+    what = f"{what} the gradient of the labels"
+    yield from form(backend, what, got, given.labels.shape, compute_dtype(dtype))
+    if not backend.owns(got) or backend.shape(got) != given.labels.shape:
+        return
+    costs = np.asarray(exact.dlabels)
+    g = np.broadcast_to(used.get("nll", np.zeros(given.mass.shape))[..., None], costs.shape)
+    unused = ~np.logical_or.reduce([x != 0 for x in used.values()])[..., None] if used else np.ones_like(g, bool)
+    with np.errstate(all="ignore"):
         # Where the cotangent is 0 so is the row, whatever it holds.
-        with np.errstate(all="ignore"):
-            expected, size = np.where(g == 0, 0, g * slope), np.where(g == 0, 0, g * scale)
-        if backend.owns(got):
-            yield from values(backend, f"{what} the gradient of {name}", got, expected, bound, dtype, size)
+        expected = np.where(unused | ((g == 0) & np.isfinite(costs)), 0, g * costs)
+    # An infinite cost of which nothing but lse or unl is asked: 0 or NaN.
+    result = np.asarray(backend.to_numpy(got))
+    expected = np.where(~unused & (g == 0) & ~np.isfinite(costs) & (result == 0), 0, expected)
+    bound, _ = tolerances.capped_bound(given.logits, asked.softcap)
+    yield from values(backend, what, got, expected, bound[..., None], dtype)
 
 
-CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
-    "softmax_nll": _softmax_nll,
-    "softmax_nll_pullback": _softmax_nll_pullback,
-    "differentiable_softmax_nll": _differentiable_softmax_nll,
+CHECKS: dict[str, Check] = {
+    "label_statistics": several(_label_statistics, exact.label_statistics),
+    "label_pullback": several(_label_pullback, exact.label_pullback),
 }

@@ -13,7 +13,8 @@ stack of batches over which the framework maps a function; each is None where th
 out otherwise in memory, ``UNRECORDED`` are contexts in which no gradient is recorded, and ``SURROUNDINGS`` those in
 which a program has set something that is no business of a loss. ``many_shapes`` is a context in which a
 compiled function may meet any number of shapes. ``writable`` makes an array that a function can write
-into of one that ``array`` made, and is None where no function can. ``DTYPES`` are the float dtypes to test,
+into of one that ``array`` made, and is None where no function can. ``CAN`` says what the framework has, in words that
+tests can ask for instead of its name. ``DTYPES`` are the float dtypes to test,
 ``FEWER_DTYPES`` those of the modes for which a choice is enough, and ``COMPILED`` the modes that compile a program for
 each function.
 """
@@ -22,6 +23,9 @@ import importlib
 from typing import Any
 
 NAMES = ("numpy", "torch", "tensorflow", "jax")
+
+MORE = ("array_api_strict",)
+"""Frameworks that a program has to register a backend for, with a driver to test it by."""
 
 _ON = {"optax": "jax", "flax": "jax", "keras": "tensorflow"}
 """Packages whose functions are of another framework than their name says."""

@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqloss.testing.frameworks.capabilities import Capabilities
+
 name = "jax"
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+CAN = Capabilities(DTYPES, int64=False)
 
 
 def array(x: Any, dtype: str | None = None) -> Any:

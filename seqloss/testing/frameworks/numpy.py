@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from seqloss.testing.frameworks.capabilities import Capabilities
+
 name = "numpy"
 DTYPES = ("float32", "float64", "float16")
+CAN = Capabilities(DTYPES, differentiates=False, traces=False)
 
 
 def array(x: Any, dtype: str | None = None) -> Any:

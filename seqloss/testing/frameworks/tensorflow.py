@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from seqloss.testing.frameworks.capabilities import Capabilities
+
 name = "tensorflow"
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+CAN = Capabilities(DTYPES)
 
 
 def array(x: Any, dtype: str | None = None) -> Any:

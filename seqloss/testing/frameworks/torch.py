@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from seqloss.testing.frameworks.capabilities import Capabilities
+
 name = "torch"
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+CAN = Capabilities(DTYPES, forgetful=("export",))
 
 
 def array(x: Any, dtype: str | None = None) -> Any:

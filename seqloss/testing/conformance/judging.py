@@ -1,0 +1,92 @@
+"""Statistics of tokens and their gradients, as a backend returns them, against the oracle."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from seqloss.core.dtypes import compute_dtype
+from seqloss.core.protocol import Array, Backend
+from seqloss.testing import oracle_statistics, tolerances
+from seqloss.testing.conformance.asked import Asked
+from seqloss.testing.conformance.comparing import form, values
+from seqloss.testing.oracle_statistics import Statistics
+
+
+def statistics(
+    backend: Backend, what: str, got: Any, exact: Statistics, z: Array, asked: Asked, active: Array | None, dtype: str
+) -> Iterator[str]:
+    """Each statistic that was asked for is right, and the others are None. Tokens that are not active are 0."""
+    compute, shape = compute_dtype(dtype), z.shape[:-1]
+    if not isinstance(got, tuple) or len(got) != 5 or not isinstance(got[4], tuple):
+        yield f"{what} is {got!r}, expected nll, lse, unl, mass and a tuple of what is saved"
+        return
+    bound, _ = tolerances.capped_bound(z, asked.softcap)
+    cap = np.inf if asked.softcap is None else asked.softcap
+    of_lse = tolerances.LSE_ULPS + (0 if asked.softcap is None else tolerances.CAP_ULPS)
+    bounds = {"nll": bound, "lse": np.asarray(of_lse), "unl": bound}
+    highest = np.minimum(abs(np.where(np.isfinite(z), z, -np.inf).max(-1)), cap)
+    # A single term is as good as its bound says; only sums may have lost what their summands were rounded by.
+    cancels = exact.nll_scale > abs(exact.nll) * (1 + 1e-9)
+    scales = {
+        "nll": np.where(cancels, exact.nll_scale, 0),
+        "lse": np.maximum(highest, np.log(z.shape[-1])),
+        "unl": np.zeros(()),
+    }
+    for name, array in zip(("nll", "lse", "unl"), got[:3], strict=True):
+        if name not in asked.names:
+            yield from _absent(f"{what} {name}", array)
+            continue
+        yield from form(backend, f"{what} {name}", array, shape, compute)
+        expected = _settled(backend, array, getattr(exact, name), exact)
+        expected = expected if active is None else np.where(active, expected, 0)
+        scale = scales[name] if active is None else np.where(active, scales[name], 0)
+        yield from values(backend, f"{what} {name}", array, expected, bounds[name], dtype, scale)
+    if asked.unl:
+        yield from form(backend, f"{what} mass", got[3], shape, compute)
+        yield from _mass(backend, f"{what} mass", got[3], exact, active, dtype)
+    else:
+        yield from _absent(f"{what} mass", got[3])
+
+
+def gradient(
+    backend: Backend,
+    what: str,
+    got: Any,
+    given: dict[str, Array],
+    exact: Statistics,
+    z: Array,
+    asked: Asked,
+    dtype: str,
+) -> Iterator[str]:
+    """The gradient of logits for these cotangents, which are 0 at tokens that are not active."""
+    yield from form(backend, f"{what} the gradient", got, z.shape, dtype)
+    rows, scale = oracle_statistics.pulled(exact, *(given.get(name) for name in ("nll", "lse", "unl")))
+    # A bad label makes the row of any cotangent NaN.
+    live = np.logical_or.reduce([x != 0 for x in given.values()]) if given else np.zeros(z.shape[:-1], bool)
+    rows = np.where((np.isnan(exact.nll) & live)[..., None], np.nan, rows)
+    _, bound = tolerances.capped_bound(z, asked.softcap)
+    scale = np.where(scale > abs(rows) * (1 + 1e-9), scale, 0)  # as above
+    yield from values(backend, f"{what} the gradient", got, rows, bound, dtype, scale)
+
+
+def _absent(what: str, got: Any) -> Iterator[str]:
+    if got is not None:
+        yield f"{what} is {got!r}, expected None: it was not asked for"
+
+
+def _settled(backend: Backend, got: Any, expected: Array, exact: Statistics) -> Array:
+    """What is expected of a statistic. Where the label alone is bad, one that does not depend on it may be NaN too."""
+    if not backend.owns(got) or backend.shape(got) != expected.shape:
+        return expected
+    free = np.isnan(exact.nll) & np.isnan(np.asarray(backend.to_numpy(got)))
+    return np.where(free, np.nan, expected)
+
+
+def _mass(backend: Backend, what: str, got: Any, exact: Statistics, active: Array | None, dtype: str) -> Iterator[str]:
+    """The mass is right where the token has statistics; elsewhere it is nobody's business."""
+    if not backend.owns(got) or backend.shape(got) != exact.mass.shape:
+        return
+    result = np.asarray(backend.to_numpy(got))
+    free = np.isnan(exact.nll) if active is None else np.isnan(exact.nll) | ~active
+    yield from values(backend, what, got, np.where(free, result, exact.mass), np.asarray(4.0), dtype)
