@@ -10,7 +10,8 @@ from typing import Any
 import seqloss
 from benchmarks import contenders, timing
 from benchmarks.contenders import torch as peers
-from seqloss.core import dispatch, dtypes, labels, reduction
+from seqloss.core import dispatch, dtypes, labels
+from seqloss.losses import reduction
 
 WHICH = ("best", "median")
 
@@ -28,7 +29,7 @@ def _differences(until: dict[str, float]) -> dict[str, float]:
         "dispatch and structure checks": until["cast of weights"] - until["nothing"],
         "label check": label_check,
         "placing": until["node"] - until["cast of weights"] - label_check,
-        "autograd node, preparing weights": until["kernel"] - until["node"],
+        "autograd node, weights of tokens": until["kernel"] - until["node"],
         "kernel, forward": until["reduction"] - until["kernel"],
         "reduction, forward": until["forward"] - until["reduction"],
         "engine and reduction, backward": until["kernel backward"] - until["forward"],
@@ -64,11 +65,11 @@ def _calls(z: Any, y: Any, w: Any) -> dict[str, timing.Call]:
         "cast of weights": until(dtypes, "compute_dtype"),
         "label check": until(labels, "check"),
         "placing": until(dispatch, "place"),
-        "node": until(backend, "fuse"),
-        "kernel": until(host, "token_nll"),
+        "node": until(backend, "run"),
+        "kernel": until(host, "token_statistics"),
         "reduction": until(reduction, "forward"),
         "forward": loss,
-        "kernel backward": until(host, "token_nll_pullback", both),
+        "kernel backward": until(host, "token_pullback", both),
         "backward": both,
         "peer forward": lambda: peers.weighted_mean(z, y, w),
         "peer backward": peer,

@@ -11,9 +11,8 @@ import pytest
 
 import seqloss
 from seqloss.backends import numpy as backend
-from seqloss.backends.numpy import cross_entropy as kernel
-from seqloss.backends.numpy import rows
-from seqloss.core import threads
+from seqloss.backends.numpy import blocks, numbers, threads
+from seqloss.core.contract import Cotangents, Spec
 from seqloss.testing import oracle, tolerances
 from seqloss.testing.conformance import assert_conforms
 from seqloss.testing.invariants import INVARIANTS
@@ -51,10 +50,11 @@ def four_threads():
 
 def cut(monkeypatch, block, worth):
     """Blocks of so many logits, a thread for so many, and runs of rows left in their place for so many."""
-    monkeypatch.setattr(rows, "_WORTH_A_RUN", worth)
-    monkeypatch.setattr(rows, "_BLOCK", block)
-    monkeypatch.setattr(rows, "_SHARED_BLOCK", block)
-    monkeypatch.setattr(rows, "_WORTH_A_THREAD", worth)
+    monkeypatch.setattr(blocks, "_TINY", 0)
+    monkeypatch.setattr(blocks, "_WORTH_A_RUN", worth)
+    monkeypatch.setattr(blocks, "_BLOCK", block)
+    monkeypatch.setattr(blocks, "_SHARED_BLOCK", block)
+    monkeypatch.setattr(blocks, "_WORTH_A_THREAD", worth)
 
 
 def batch(shape, dtype):
@@ -74,10 +74,12 @@ def kernels(logits, targets, weights, dtype):
     """What the kernel pair returns, with a mask and cotangents of which some are 0."""
     active = None if weights is None else weights != 0
     with backend.scope(None):
-        statistics = backend.token_nll(logits, targets, active, dtype)
+        statistics = backend.token_statistics(logits, targets, active, None, Spec(dtype))
         cotangent = np.linspace(0, 2, targets.size).reshape(targets.shape).astype(dtype)
-        gradient = backend.token_nll_pullback(cotangent, logits, targets, active, statistics)
-    return statistics.nll, statistics.total if active is None else np.where(active, statistics.total, 0), gradient
+        gradient = backend.token_pullback(
+            Cotangents(cotangent, None, None), logits, targets, active, None, statistics, Spec(dtype)
+        )
+    return statistics.nll, gradient
 
 
 def widths(dtype):
@@ -131,7 +133,7 @@ def test_invariants_in_small_blocks(monkeypatch, name):
 def test_big_batch_in_real_blocks():
     """More than one block and more than one thread, with the sizes as they are."""
     logits, targets, weights = batch((3, 401, 1031), "float32")
-    assert logits.size > 4 * rows._WORTH_A_THREAD > 4 * rows._BLOCK
+    assert logits.size > 4 * blocks._WORTH_A_THREAD > 4 * blocks._BLOCK
     loss, gradient = seqloss.sequence_loss_and_grad(logits, targets, weights)
     expected = oracle.sequence_loss(logits, targets, weights.astype("float32"))
     assert tolerances.ulps(loss, expected.loss, "float32") <= 20
@@ -152,7 +154,7 @@ def test_nothing_of_the_size_of_the_logits_is_allocated_but_the_gradient():
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    room = 4 * 2 * 4 * rows._SHARED_BLOCK  # of four threads: rows picked out and what is made of them, in float32
+    room = 4 * 2 * 4 * blocks._SHARED_BLOCK  # of four threads: rows picked out and what is made of them, in float32
     assert logits.nbytes < peak < 1.05 * logits.nbytes + room
 
 
@@ -160,7 +162,7 @@ def test_nothing_of_the_size_of_the_logits_is_allocated_but_the_gradient():
 def test_big_gradients_are_aligned(align):
     """Frameworks that take them over without a copy ask for it."""
     z = np.zeros((300, 1000 + align), "float32")
-    gradient = kernel._zeros(z)
+    gradient = numbers.zeros(z.shape, z.dtype)
     assert gradient.nbytes > 1 << 20
     assert gradient.ctypes.data % 64 == 0
     assert (gradient.shape, gradient.dtype) == (z.shape, z.dtype)
@@ -180,9 +182,11 @@ def test_odd_nans_stay_nan_in_bfloat16():
     """A NaN whose last bits are set would be rounded up to the sign bit."""
     logits, targets, _ = batch((2, 3, 70), "bfloat16")
     with backend.scope(None):
-        statistics = backend.token_nll(logits, targets, None, "float32")
+        statistics = backend.token_statistics(logits, targets, None, None, Spec("float32"))
         odd = np.full(targets.shape, 0x7FFFFFFF, np.uint32).view(np.float32)
-        gradient = backend.token_nll_pullback(odd, logits, targets, None, statistics)
+        gradient = backend.token_pullback(
+            Cotangents(odd, None, None), logits, targets, None, None, statistics, Spec("float32")
+        )
     assert np.isnan((gradient.astype(np.uint32) << 16).view(np.float32)).all()
 
 
@@ -191,7 +195,9 @@ def test_nothing_is_rounded_twice(dtype, bits):
     """Just above and below the middle between two half-precision numbers, by less than float32 can tell."""
     unit, tiny = 2.0**-bits, 2.0**-40
     middle = np.array([1 + unit / 2, 1 + 3 * unit / 2])
-    rounded = [kernel._narrowed(x, np.dtype(dtype)) for x in (middle - tiny, middle.copy(), middle + tiny)]
+    rounded = [
+        numbers.narrowed(x, np.dtype(dtype)).astype(dtype) for x in (middle - tiny, middle.copy(), middle + tiny)
+    ]
     if dtype == "uint16":  # the bits of bfloat16
         rounded = [(x.astype("uint32") << 16).view("float32") for x in rounded]
     np.testing.assert_array_equal(rounded, [[1, 1 + unit], [1, 1 + 2 * unit], [1 + unit, 1 + 2 * unit]])
@@ -200,8 +206,7 @@ def test_nothing_is_rounded_twice(dtype, bits):
 @pytest.mark.parametrize("classes", [63, 1023, 1024, 1039, 4099])
 def test_sums_of_any_number_of_classes(classes):
     x = np.random.default_rng(0).random((3, classes), "float32")
-    axis = 0 if classes < 64 else 1
-    got = rows.total(np.ascontiguousarray(x.T) if axis == 0 else x, axis)
+    got = numbers.total(np.asfortranarray(x) if classes < 64 else x)
     assert tolerances.ulps(got, x.sum(1, dtype=float), "float32").max() <= 4
 
 
@@ -278,10 +283,10 @@ def test_works_when_the_main_thread_has_ended(python):
     """Python then refuses to start threads, but a training thread may go on."""
     program = """
 import threading, numpy as np, seqloss
-from seqloss.backends.numpy import rows
-from seqloss.core import threads
-rows._BLOCK = rows._SHARED_BLOCK = 8
-rows._WORTH_A_THREAD = 1
+from seqloss.backends.numpy import blocks, threads
+blocks._TINY = 0
+blocks._BLOCK = blocks._SHARED_BLOCK = 8
+blocks._WORTH_A_THREAD = 1
 arrays = np.zeros((1, 9, 4), "float32"), np.zeros((1, 9), int)
 
 def train():
@@ -342,10 +347,10 @@ def test_works_after_a_fork(python):
     """Threads do not survive a fork, so none may be relied on. In a process of its own, where nothing minds a fork."""
     program = """
 import os, warnings, numpy as np, seqloss
-from seqloss.backends.numpy import rows
-from seqloss.core import threads
-rows._BLOCK = rows._SHARED_BLOCK = 8
-rows._WORTH_A_THREAD = 1
+from seqloss.backends.numpy import blocks, threads
+blocks._TINY = 0
+blocks._BLOCK = blocks._SHARED_BLOCK = 8
+blocks._WORTH_A_THREAD = 1
 arrays = np.zeros((1, 9, 4), "float32"), np.zeros((1, 9), int)
 with threads.at_most(2):
     before = seqloss.sequence_loss_and_grad(*arrays)[1].tobytes()

@@ -170,8 +170,9 @@ def test_env_waits_for_no_framework_that_hangs(command, tmp_path):
 def test_env_notices_a_backend_that_computes_something_else(command, tmp_path):
     (tmp_path / "twice.py").write_text(
         "from boxed_right import *\nfrom boxed_right import boxed\nfrom seqloss.backends import numpy as inner\n"
-        "@boxed\ndef differentiable_token_nll(logits, targets, active):\n"
-        "    return 2 * inner.token_nll(logits, targets, active, 'float32').nll\n"
+        "@boxed\ndef token_statistics(logits, targets, active, prior, spec):\n"
+        "    right = inner.token_statistics(logits, targets, active, prior, spec)\n"
+        "    return right._replace(nll=2 * right.nll)\n"
     )
     done = command("env", "--backends=boxed", "--register=boxed=twice")
     assert done.returncode == 1

@@ -5,7 +5,7 @@ import pytest
 
 import seqloss
 from seqloss import legacy
-from seqloss.core import builtin_loss, stacking
+from seqloss.losses import ops, time_lists
 from seqloss.testing import frameworks
 
 RNG = np.random.RandomState(3)
@@ -106,14 +106,14 @@ def test_the_gradient_of_the_weights_beside_masked_junk(framework):
 def test_large_steps_are_not_copied(framework, monkeypatch):
     """Each gets a kernel call of its own, with the same result."""
     small = value(framework, seqloss.sequence_loss_by_example, *lists(framework))
-    monkeypatch.setattr(stacking, "LARGE", LOGITS[0].size)
-    called, token_losses = [], builtin_loss.token_losses
+    monkeypatch.setattr(time_lists, "LARGE", LOGITS[0].size)
+    called, token_losses = [], ops.token_losses
 
     def counted(*arrays):
         called.append(arrays)
         return token_losses(*arrays)
 
-    monkeypatch.setattr(builtin_loss, "token_losses", counted)
+    monkeypatch.setattr(ops, "token_losses", counted)
     logits, targets = masked()
     large = value(framework, seqloss.sequence_loss_by_example, *lists(framework, logits, targets))
     assert len(called) == len(LOGITS)

@@ -269,7 +269,7 @@ def test_the_table_says_what_is_wrong_in_one_line_each(boxed, tmp_path):
     status, printed, _ = boxed("--backends=boxed", "--register=boxed=boxed_raises", "--junit=a.xml")
     assert status == 1
     assert 'failures="0" errors="1"' in (tmp_path / "a.xml").read_text()
-    assert "boxed crashed: ZeroDivisionError: the first line and the second (in token_nll," in printed
+    assert "boxed crashed: ZeroDivisionError: the first line and the second (in token_statistics," in printed
     assert "0 of 1 backend agree with the reference" in printed
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 import seqloss
 from benchmarks.contenders import Batch, Contender
-from seqloss.core import threads as pool
+from seqloss.backends.numpy import threads as pool
 
 
 def place(batch: Batch) -> Batch:

@@ -60,19 +60,20 @@ def by_hand(driver, cases):
         case = cases[tag]
         with pulled.recording() as seen:
             value = case.function(*[arrays[i] for i in case.inputs])
-        ((logits, targets, _), _) = seen["token_nll"]
+        ((op, operands), _) = seen["run"]
+        dtype = operands[0].dtype
         weights = np.stack([arrays[i] for i in case.inputs[2 * len(case.inputs) // 3 :]]).astype("float64")
         # The gradient to a weight of 0 needs the loss of its token.
-        statistics = driver.token_nll(logits, targets, None, logits.dtype.name)
-        nll = statistics.nll.reshape(weights.shape).astype("float64")
+        (nll,), statistics = op.forward(*operands)
+        nll = nll.reshape(weights.shape).astype("float64")
         cotangent = arrays["gy_B"].astype("float64") if case.cotangent else 1 / nll.shape[1] if "aB1" in tag else 1.0
         mean = 0.0
         if "aT1" in tag:
             total = weights.sum(0) + 1e-12
             mean, cotangent = (weights * nll).sum(0) / total, cotangent / total
-        slope = (cotangent * weights).reshape(-1).astype(logits.dtype)
-        to_logits = driver.token_nll_pullback(slope, logits, targets, None, statistics)
-        to_weights = (cotangent * (nll - mean)).astype(logits.dtype)
+        slope = (cotangent * weights).reshape(-1).astype(dtype)
+        to_logits, *_ = op.pullback(operands, statistics, (slope,))
+        to_weights = (cotangent * (nll - mean)).astype(dtype)
         return value, [*to_logits.reshape(*nll.shape, -1), *to_weights]
 
     return lambda arrays: {tag: run(tag, arrays) for tag in cases}

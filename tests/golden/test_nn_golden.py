@@ -16,8 +16,8 @@ import pytest
 from programs import Case
 
 import seqloss
-from seqloss.core import entropies
 from seqloss.core.call import Call
+from seqloss.losses import cross_entropies
 from seqloss.testing import frameworks
 
 FILE = pathlib.Path(__file__).parent / "nn_xent.npz"
@@ -31,7 +31,7 @@ def tf_soft(labels, logits, axis=-1, stop_labels=False):
     call = Call("logits", logits)
     given = call.beside("labels", labels)
     with call.backend.scope(None):
-        return call.guard(entropies.soft(call, given, axis, tf_gradient=True, stop_labels=stop_labels))
+        return call.guard(cross_entropies.soft(call, given, axis, tf_gradient=True, stop_labels=stop_labels))
 
 
 def cases(shape):

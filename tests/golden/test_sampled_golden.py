@@ -15,7 +15,9 @@ import pytest
 from packed import unpack
 
 from seqloss import sampling
-from seqloss.core.sampled import arguments, logits
+from seqloss.core.contract import Spec
+from seqloss.losses.kernels import LabelKernel, SigmoidKernel
+from seqloss.losses.sampled import arguments, logits
 from seqloss.testing import frameworks
 
 PATH = pathlib.Path(__file__).parent / "sampled_losses.npz"
@@ -129,10 +131,10 @@ def explicit(name, dtype, variant):
     (weights, biases, labels, inputs, sampled, *_), cotangent, _ = case(driver, name, dtype)
     z, y = logits.logits_and_labels(problem(driver, name, dtype, rm, sub))
     if function == "nce":
-        slope = backend.sigmoid_nll_pullback(cotangent[:, None] * np.ones_like(z), z, y, None, False)[0]
+        op, arrays, g = SigmoidKernel(backend, False), (z, y, None), cotangent[:, None] * np.ones_like(z)
     else:
-        mass = np.ones_like(cotangent)
-        slope = backend.softmax_nll_pullback(cotangent, z, y, mass, backend.softmax_nll(z, y), False)[0]
+        op, arrays, g = LabelKernel(backend, Spec(dtype), False), (z, y, np.ones_like(cotangent), None, None), cotangent
+    slope = op.pullback(arrays, op.forward(*arrays)[1], (g,))[0]
     ids = np.concatenate([labels, np.broadcast_to(sampled, (len(labels), len(sampled)))], axis=1)
     dweights, dbiases = np.zeros_like(weights), np.zeros_like(biases)
     np.add.at(dweights, ids, slope[..., None] * inputs[:, None])

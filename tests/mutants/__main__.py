@@ -21,7 +21,7 @@ from pathlib import Path
 import mutations
 
 ROOT = Path(__file__).parents[2]
-DRAWN_FROM = ("core", "backends", "weighted", "legacy.py", "sampling.py", "masks.py")
+DRAWN_FROM = ("core", "losses", "backends", "weighted", "legacy.py", "sampling.py", "masks.py")
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax")
 COPIED = ("seqloss", "tests", "examples", "docs", "benchmarks", "pyproject.toml", "README.md", "CONTRIBUTING.md")
 # From so many seconds of tests on, two processes are worth their start.

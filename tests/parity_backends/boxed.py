@@ -11,6 +11,10 @@ class Box:
     def __init__(self, array):
         self.array = array
 
+    @property
+    def dtype(self):
+        return self.array.dtype
+
     def __getitem__(self, places):
         return Box(self.array[places])
 

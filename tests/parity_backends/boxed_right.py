@@ -1,12 +1,16 @@
-"""A backend for boxed arrays: every function of the NumPy backend, between opening boxes and closing them."""
+"""A backend for boxed arrays: functions of the NumPy backend between opening boxes and closing them, and the base's."""
 
 import functools
 
 import numpy as np
 from boxed import Box
 
+from seqloss.backends import base
 from seqloss.backends import numpy as inner
 from seqloss.core.protocol import Backend
+
+# What the base has no answer for, and what it would read off the arrays.
+OWN = {name for name in vars(Backend) if name[0] != "_"} - set(base.ANSWERS) | {"shape", "sizes", "scope"}
 
 
 def within(x, change):
@@ -34,7 +38,7 @@ def boxed(function):
     return call
 
 
-globals().update({name: boxed(getattr(inner, name)) for name in vars(Backend) if name[0] != "_"})
+globals().update({name: boxed(getattr(inner, name)) for name in OWN})
 
 
 def owns(x):
@@ -45,9 +49,4 @@ def to_numpy(x):
     return x.array
 
 
-def fuse(rule, arrays):
-    return rule.plain(*arrays)
-
-
-def in_float64(rule, arrays):
-    return rule.forward(*arrays)[0]
+base.complete(__name__)

@@ -8,5 +8,6 @@ from seqloss.backends import numpy as inner
 
 
 @boxed
-def differentiable_token_nll(logits, targets, active):
-    return inner.token_nll(logits, targets, active, "float32").nll.astype(np.float64)
+def token_statistics(logits, targets, active, prior, spec):
+    statistics = inner.token_statistics(logits, targets, active, prior, spec)
+    return statistics._replace(nll=statistics.nll.astype(np.float64))
