@@ -37,7 +37,7 @@ numpydoc_validation_checks = {
     "SA01",  # not everything has a relative
 }
 # The functions of the protocol have Array API names and meaning, and one line each.
-numpydoc_validation_exclude = {r"\.core\.protocol\."}
+numpydoc_validation_exclude = {r"\.core\.(contract|protocol)\."}
 
 
 def setup(app):

@@ -14,13 +14,18 @@ Graph = dict[str, set[str]]
 
 class Room(NamedTuple):
     folder: str
-    """As in "core.sampled"; the package itself has its own name."""
+    """As in "losses.sampled"; the package itself has its own name."""
     modules: tuple[str, ...]
 
 
+KIT = ("testing", "commands", "parity", "__main__")
+"""What stands on the library and compares losses; the picture is of the library."""
+
+
 def modules(package: Path) -> dict[str, Path]:
-    """Every module by its name without the name of the package, which itself is ""."""
-    return {_name(path, package): path for path in sorted(package.rglob("*.py"))}
+    """Every module of the library by its name without the name of the package, which itself is ""."""
+    named = {_name(path, package): path for path in sorted(package.rglob("*.py"))}
+    return {name: path for name, path in named.items() if name.partition(".")[0] not in KIT}
 
 
 def _name(path: Path, package: Path) -> str:

@@ -1,54 +1,34 @@
-"""The backend of the framework ``boxed``: everything that seqloss asks of it."""
-
-from contextlib import nullcontext
+"""The backend of the framework ``boxed``: what seqloss cannot know about its arrays."""
 
 import numpy as np
 from boxed import Box
 
+from seqloss.backends import base
 from seqloss.backends import numpy as on_numpy
-from seqloss.core.protocol import LabelStatistics, TokenStatistics
 
 
 def _held(x):
+    """What boxes hold, in a tuple of them too."""
+    if isinstance(x, tuple):
+        return type(x)(*map(_held, x)) if hasattr(x, "_fields") else tuple(map(_held, x))
     return x.held if isinstance(x, Box) else x
 
 
-def _boxed(results):
-    return tuple(None if x is None else Box(x) for x in results)
+def _boxed(x):
+    if isinstance(x, tuple):
+        return type(x)(*map(_boxed, x)) if hasattr(x, "_fields") else tuple(map(_boxed, x))
+    return None if x is None else Box(x)
 
 
-# --- facts -----------------------------------------------------------------------------------------------------------
+# --- facts, and the way in and out -----------------------------------------------------------------------------------
 
 
 def owns(x):
     return isinstance(x, Box)
 
 
-def dense_form(x):
-    return None  # every box is dense
-
-
-def shape(x):
-    return x.held.shape
-
-
 def dtype(x):
-    return x.held.dtype.name
-
-
-def device(x):
-    return None  # there is only one
-
-
-def readable(x, *, sync=False):
-    return True
-
-
-def needs_grad(x):
-    return False  # boxes cannot be differentiated
-
-
-# --- into and out of the framework -----------------------------------------------------------------------------------
+    return x.dtype.name
 
 
 def asarray(x, *, like=None):
@@ -60,10 +40,6 @@ def to_numpy(x):
 
 
 # --- primitives ------------------------------------------------------------------------------------------------------
-
-
-def sizes(x):
-    return x.held.shape
 
 
 def astype(x, dtype):
@@ -87,15 +63,11 @@ def expand_dims(x, *, axis):
 
 
 def where(condition, x1, x2):
-    return Box(np.where(condition.held, _held(x1), _held(x2)))
-
-
-def nan_unless(condition, x):
-    return Box(on_numpy.nan_unless(condition.held, x.held))
+    return Box(on_numpy.where(condition.held, _held(x1), _held(x2)))
 
 
 def equal(x1, x2):
-    return Box(np.equal(_held(x1), _held(x2)))
+    return Box(np.equal(x1.held, _held(x2)))
 
 
 def isfinite(x):
@@ -106,20 +78,12 @@ def sum(x, *, axis):
     return Box(x.held.sum(axis))
 
 
-def residual(x, weights, center, counts, *, axis):
-    return Box(on_numpy.residual(x.held, weights.held, center.held, counts.held, axis=axis))
-
-
 def count_nonzero(x, *, axis):
     return Box(np.count_nonzero(x.held, axis))
 
 
 def all(x, *, axis):
     return Box(x.held.all(axis))
-
-
-def stop_gradient(x):
-    return x
 
 
 def permute_dims(x, axes):
@@ -138,103 +102,35 @@ def take(x, indices):
     return Box(x.held[indices.held])
 
 
-# --- what only the framework can do ----------------------------------------------------------------------------------
-
-
 def scope(name):
-    return on_numpy.scope(name)  # no profiler, and no warnings about NaN
-
-
-def with_rank(x, rank):
-    return x  # ranks are always known
-
-
-def sizes_agree(arrays, message):
-    return Box(True), arrays  # sizes are always known, so this is never called
-
-
-def broadcast_like(x, like, message):
-    return None, Box(np.broadcast_to(x.held, like.held.shape))  # None: sizes are always known
-
-
-def vjp(function, x):
-    return None  # no automatic differentiation
-
-
-def fuse(rule, arrays):
-    return rule.plain(*arrays)  # nothing to gain
-
-
-# --- float64, and the memory of the host ------------------------------------------------------------------------------
-
-
-def float64():
-    return nullcontext()  # float64 arrays are always legal
-
-
-def in_float64(rule, arrays):
-    return rule.forward(*arrays)[0]
-
-
-def on_host(arrays):
-    return False  # True would let NumPy compute in place of this backend
-
-
-def to_host(x):
-    return x.held
-
-
-def from_host(x, dtype, like):
-    return Box(x)
-
-
-def threads():
-    return None
+    return np.errstate(all="ignore")  # no profiler, and no warnings about NaN
 
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
 
 
-def token_nll(logits, targets, active, dtype):
-    return TokenStatistics(*map(Box, on_numpy.token_nll(logits.held, targets.held, _held(active), dtype)))
+def token_statistics(*arguments):
+    return _boxed(on_numpy.token_statistics(*map(_held, arguments)))
 
 
-def token_nll_pullback(cotangent, logits, targets, active, statistics):
-    held = TokenStatistics(*map(_held, statistics))
-    return Box(on_numpy.token_nll_pullback(cotangent.held, logits.held, targets.held, _held(active), held))
+def token_pullback(*arguments):
+    return _boxed(on_numpy.token_pullback(*map(_held, arguments)))
 
 
-def indices(logits, targets):
-    return _boxed(on_numpy.indices(logits.held, targets.held))
+def label_statistics(*arguments):
+    return _boxed(on_numpy.label_statistics(*map(_held, arguments)))
 
 
-def differentiable_token_nll(logits, targets, active):
-    dtype = "float64" if logits.held.dtype == "float64" else "float32"
-    return token_nll(logits, targets, active, dtype).nll
+def label_pullback(*arguments):
+    return _boxed(on_numpy.label_pullback(*map(_held, arguments)))
 
 
-def softmax_nll(logits, labels):
-    return LabelStatistics(*map(Box, on_numpy.softmax_nll(logits.held, labels.held)))
+def sigmoid_nll(*arguments):
+    return _boxed(on_numpy.sigmoid_nll(*map(_held, arguments)))
 
 
-def softmax_nll_pullback(cotangent, logits, labels, mass, statistics, wrt_labels):
-    held = LabelStatistics(*map(_held, statistics))
-    arrays = map(_held, (cotangent, logits, labels, mass))
-    return _boxed(on_numpy.softmax_nll_pullback(*arrays, held, wrt_labels))
+def sigmoid_pullback(*arguments):
+    return _boxed(on_numpy.sigmoid_pullback(*map(_held, arguments)))
 
 
-def differentiable_softmax_nll(logits, labels, mass):
-    return softmax_nll(logits, labels).nll
-
-
-def sigmoid_nll(logits, labels, pos_weight):
-    return Box(on_numpy.sigmoid_nll(logits.held, labels.held, _held(pos_weight)))
-
-
-def sigmoid_nll_pullback(cotangent, logits, labels, pos_weight, wrt_labels):
-    arrays = map(_held, (cotangent, logits, labels, pos_weight))
-    return _boxed(on_numpy.sigmoid_nll_pullback(*arrays, wrt_labels))
-
-
-def differentiable_sigmoid_nll(logits, labels, pos_weight):
-    return sigmoid_nll(logits, labels, pos_weight)
+base.complete(__name__)  # the rest has the natural answers of a plain framework
