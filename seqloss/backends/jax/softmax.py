@@ -101,7 +101,7 @@ def _as_shift(z: Array, shift: Array, highest_here: Array) -> Array:
 
 
 def _difference(e: Array, labels: Array, mass: Array, rest: Array, highest_here: Array) -> Array:
-    """``mass * e / (1 + rest) - labels``; around 1 at the highest class if its label is large: nothing cancels there."""
+    """``mass * e / (1 + rest) - labels``; counted from 1 at the highest class with a large label, lest it cancels."""
     whole = 1 + rest
     against = rest - (e - 1)
     around_1 = highest_here & (2 * jnp.abs(labels) > jnp.abs(mass))
