@@ -85,9 +85,12 @@ Labels ``y_j`` of any sum in place of one label. With ``k`` the first class that
     nll    = sum_j y_j ((m - z_j) + log1p(rest))            where 0 times infinity is 0
     lse    = m + log1p(rest)
     unl    = sum_j q_j (m - z_j) + log1p(rest)
-    d/dz_j = (a mass + b + c) exp(z_j - m) / (1 + rest) - a y_j - c q_j                       elsewhere
-             a ((mass - y_k) - mass rest / (1 + rest)) + (b + c) / (1 + rest) - c q_k         at k
+    p_j    = exp(z_j - m) / (1 + rest)
+    d/dz_j = a (mass p_j - y_j) + (b + c) p_j - c q_j
     d/dy_j = a ((m - z_j) + log1p(rest))
+
+Where ``k`` has more than half of the mass, ``2 |y_k| > |mass|``, its first term is
+``a ((mass - y_k) - mass rest / (1 + rest))``: there ``p_k`` is near 1, and what both lack to it is small.
 
 ``mass`` is the sum of the labels. TensorFlow has 1 in its place whatever they add up to, so it is an argument. (The
 mass of the prior is another number.) Nothing cancels if the labels are not negative.

@@ -95,11 +95,11 @@ def soft_tokens(logits: Array, labels: Array, mass: Array | None = None) -> Soft
         others = np.where(first, 0, e).sum(-1, keepdims=True)
         costs = (highest - z) + np.log1p(others)
         terms = np.where(y == 0, 0, y * costs)
-        # At the highest class 1 - softmax is a ratio of its own, because the difference would cancel.
-        dlogits = np.where(first, (mass - y) - mass * others / (1 + others), mass * e / (1 + others) - y)
-        scale = np.where(
-            first, abs(mass - y) + abs(mass) * others / (1 + others), abs(mass) * e / (1 + others) + abs(y)
-        )
+        # At the highest class both may be near 1, and their difference is that of what they lack to it.
+        around_1 = first & (2 * abs(y) > abs(mass))
+        p, q = e / (1 + others), others / (1 + others)
+        dlogits = np.where(around_1, (mass - y) - mass * q, mass * p - y)
+        scale = np.where(around_1, abs(mass - y) + abs(mass) * q, abs(mass) * p + abs(y))
     nll = np.where(legal[..., 0], terms.sum(-1), np.nan)
     dlogits, dlabels = (np.where(legal, x, np.nan) for x in (dlogits, costs))
     nll_scale, scale = np.where(known[..., 0], abs(terms).sum(-1), np.nan), np.where(known, scale, np.nan)

@@ -43,7 +43,9 @@ def label_pullback(
     at_highest = 0.0 * p if both is None else both / (1.0 + rest)
     if a is not None:
         gradient = gradient - a * labels
-        at_highest = at_highest + a * ((mass - labels) - mass * (rest / (1.0 + rest)))
+        against = (mass - labels) - mass * (rest / (1.0 + rest))
+        around_1 = 2.0 * xp.abs(labels) > xp.abs(mass)
+        at_highest = at_highest + a * ops.where(around_1, against, mass / (1.0 + rest) - labels)
     gradient = ops.where(_first(z), at_highest, gradient)
     if c is not None:
         gradient = gradient - c * share

@@ -57,8 +57,8 @@ def label_pullback(
     if flow.used is None:
         return np.zeros_like(logits), np.zeros_like(labels) if wrt_labels else None
     to_labels = zeros(y.shape, y.dtype) if wrt_labels and flow.to_nll is not None else None
-    # Of the mass at the highest: both terms are small where the model is right and sure.
-    left = (mass - y[np.arange(len(y)), index]) - mass * (rest / whole)
+    own = y[np.arange(len(y)), index]
+    left = np.where(2 * abs(own) > abs(mass), (mass - own) - mass * (rest / whole), mass / whole - own)
     entry = plus(times(flow.to_nll, left), times(flow.to_powers, 1 / whole))
     scale = plus(times(flow.to_nll, mass), flow.to_powers) / whole
 

@@ -74,7 +74,9 @@ def label_pullback(
         y = tf.where(idle[:, None] & ~tf.math.is_finite(y), tf.zeros_like(y), y)
         mass = tf.where(idle & ~tf.math.is_finite(mass), tf.zeros_like(mass), mass)
         parts.append(a[:, None] * (mass[:, None] * e - y))
-        at_highest.append(a * ((mass - tf.gather(y, index, batch_dims=1)) - mass * (others / whole)))
+        own = tf.gather(y, index, batch_dims=1)
+        around_1 = 2 * tf.abs(own) > tf.abs(mass)
+        at_highest.append(a * tf.where(around_1, (mass - own) - mass * (others / whole), mass / whole - own))
     for cotangent in (b, c):
         if cotangent is not None:
             parts.append(cotangent[:, None] * e)

@@ -76,8 +76,9 @@ def label_pullback(
     if a is not None:
         a, mass = a.unsqueeze(-1), mass.unsqueeze(-1)
         labels, mass = (torch.where((a == 0) & ~torch.isfinite(w), 0.0, w) for w in (labels, mass))
-        at_highest = (mass - labels.gather(-1, index)) - mass * (rest / (1 + rest))
-        gradient = a * torch.where(is_target(z, index.squeeze(-1)), at_highest, mass * p - labels)
+        against = (mass - labels) - mass * (rest / (1 + rest))
+        around_1 = is_target(z, index.squeeze(-1)) & (2 * labels.abs() > mass.abs())
+        gradient = a * torch.where(around_1, against, mass * p - labels)
     others = _of_others(cotangents, z, p, prior, statistics.mass)
     if others is not None:
         gradient = others if gradient is None else gradient + others
