@@ -94,6 +94,22 @@ def soft_p_minus_y(d, g, z, y, mass, spec):
     return np.where(np.isfinite(d) & (d != 0), naive, d)
 
 
+def soft_from_1(d, g, z, y, mass, spec):
+    """At the highest class counted from 1, whatever its share."""
+    if g.nll is None or g.lse is not None or g.unl is not None or spec.softcap or z.shape[-1] < 1000:
+        return d
+    z = z.astype(spec.dtype)
+    e = np.exp(z - z.max(-1, keepdims=True))
+    rest = e.sum(-1, keepdims=True) - 1
+    from_1 = g.nll[..., None] * ((mass[..., None] - y) - mass[..., None] * (rest / (1 + rest)))
+    return np.where(e == 1, from_1, d).astype(d.dtype)
+
+
+def soft_with_a_table(*arguments):
+    got = right.label_statistics(*arguments)
+    return got._replace(saved=(*got.saved, np.exp(arguments[0])))
+
+
 def behind_its_cap(e, g, z, y, mass, spec):
     """The labels are not behind the cap."""
     return e if not spec.softcap else (e / np.cosh(z / spec.softcap) ** 2).astype(e.dtype)
@@ -174,6 +190,8 @@ FAULTS = {
     "label_statistics without the cap": {
         "label_statistics": soft_given(lambda z, y, a, p, spec: (z, y, a, p, spec._replace(softcap=None)))
     },
+    "label_statistics saves a table": {"label_statistics": soft_with_a_table},
+    "label_pullback counts from 1": {"label_pullback": soft_pullback_with(soft_from_1)},
     "label_pullback p - y": {"label_pullback": soft_pullback_with(soft_p_minus_y)},
     "label_pullback with mass 1": {"label_pullback": soft_pullback_with(mass=lambda y, mass: np.ones_like(mass))},
     "label_pullback with the sum as mass": {"label_pullback": soft_pullback_with(mass=lambda y, mass: y.sum(-1))},

@@ -70,6 +70,21 @@ def gradient(
     yield from values(backend, f"{what} the gradient", got, rows, bound, dtype, scale)
 
 
+def saved(backend: Backend, numbers: Any, tokens: int, classes: int) -> Iterator[str]:
+    """What a forward kernel keeps for its pullback is a few numbers per token."""
+    kept = sum(int(np.size(backend.to_numpy(x) if backend.owns(x) else np.asarray(x))) for x in _flat(numbers))
+    if kept > 16 * tokens:
+        yield f"saves {kept} numbers for {tokens} tokens of {classes} classes"
+
+
+def _flat(saved: object) -> Iterator[object]:
+    if isinstance(saved, (tuple, list)):
+        for part in saved:
+            yield from _flat(part)
+    elif saved is not None:
+        yield saved
+
+
 def _absent(what: str, got: Any) -> Iterator[str]:
     if got is not None:
         yield f"{what} is {got!r}, expected None: it was not asked for"

@@ -120,17 +120,7 @@ def _saved(backend: Backend) -> Iterator[str]:
     arrays = backend.asarray(rng.normal(size=(count, classes)).astype("float32")), backend.asarray(np.arange(count))
     with backend.scope(None):
         statistics = backend.token_statistics(*arrays, None, None, Spec("float32", True, True, 30.0))
-    kept = sum(int(np.size(backend.to_numpy(x) if backend.owns(x) else np.asarray(x))) for x in _flat(statistics.saved))
-    if kept > 16 * count:
-        yield f"saves {kept} numbers for {count} tokens of {classes} classes"
-
-
-def _flat(saved: object) -> Iterator[object]:
-    if isinstance(saved, (tuple, list)):
-        for part in saved:
-            yield from _flat(part)
-    elif saved is not None:
-        yield saved
+    yield from judging.saved(backend, statistics.saved, count, classes)
 
 
 def _indices(backend: Backend) -> Iterator[str]:
