@@ -22,17 +22,28 @@ def batch():
     return {"logits": z, "targets": y, "weights": w.astype("float64")}, nll[w].mean()
 
 
-@pytest.mark.parametrize("name", ["sigmoid_cross_entropy", "legacy.sequence_loss", "nce_loss"])
-def test_parity_of_gradients_by_autodiff(framework_name, capsys, monkeypatch, name):
-    """Of three functions with inputs of each kind: labels that are integers, lists, and numbers beside the arrays.
+@pytest.fixture
+def compared(capsys, monkeypatch):
+    def compared(backend, function):
+        monkeypatch.setenv("PYTHONWARNINGS", "error")
+        status = main(["parity", "--backends", backend, "--json", "--function", function])
+        (line,) = json.loads(capsys.readouterr().out)["backends"]
+        assert (status, line["status"], line["problems"]) == (0, "agrees", [])
+        return line
 
-    All others are in the table of families too.
-    """
-    monkeypatch.setenv("PYTHONWARNINGS", "error")
-    status = main(["parity", "--backends", framework_name, "--json", "--function", name])
-    (line,) = json.loads(capsys.readouterr().out)["backends"]
-    assert (status, line["status"], line["problems"]) == (0, "agrees", [])
+    return compared
+
+
+def test_parity_of_gradients_by_autodiff(framework_name, compared):
+    """Of a function with labels, lists and numbers beside the arrays; all others are in the table of families too."""
+    line = compared(framework_name, "nce_loss")
     assert framework_name == "numpy" or 0 < line["gradient_ulp"] <= line["gradient_bound"]
+
+
+@pytest.mark.parametrize("function", ["sigmoid_cross_entropy", "legacy.sequence_loss"])
+def test_parity_of_other_inputs(function, compared):
+    line = compared("numpy", function)
+    assert 0 < line["tokens_ulp"] <= line["tokens_bound"]
 
 
 def test_a_look_at_a_framework(framework_name):

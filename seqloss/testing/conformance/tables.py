@@ -49,15 +49,17 @@ def _registered(backend: Backend) -> Iterator[None]:
     if found is not None and found[1] is backend:
         yield
         return
-    name, before = "seqloss_backend_on_trial", dict(dispatch._adapters)
+    name, before, at_once = "seqloss_backend_on_trial", dict(dispatch._adapters), dispatch._asked_at_once
     sys.modules[name] = backend  # type: ignore[assignment]  # anything with the functions as attributes
     dispatch._adapters.clear()
     dispatch._adapters.update({name: name, **before})
+    dispatch._asked_at_once = frozenset()
     try:
         yield
     finally:
         dispatch._adapters.clear()
         dispatch._adapters.update(before)
+        dispatch._asked_at_once = at_once
         del sys.modules[name]
 
 
