@@ -4,6 +4,7 @@ import gc
 import os
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -142,20 +143,46 @@ def test_big_batch_in_real_blocks():
     np.testing.assert_array_equal(gradient[weights == 0], 0)
 
 
-def test_nothing_of_the_size_of_the_logits_is_allocated_but_the_gradient():
-    import tracemalloc
-
-    logits, targets, weights = batch((8, 512, 2048), "float32")
-    seqloss.sequence_loss_and_grad(logits, targets, weights)
+def allocated(function):
+    """The most bytes that a call needs at a time, its result among them."""
+    function()
     gc.collect()
     tracemalloc.start()
     try:
-        seqloss.sequence_loss_and_grad(logits, targets, weights)
-        _, peak = tracemalloc.get_traced_memory()
+        function()
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    room = 4 * 2 * 4 * blocks._SHARED_BLOCK  # of four threads: rows picked out and what is made of them, in float32
-    assert logits.nbytes < peak < 1.05 * logits.nbytes + room
+
+
+@pytest.fixture
+def two_threads():
+    with threads.at_most(2):
+        yield
+
+
+ROOMS = 8 << 20  # of two threads: rows picked out, or what else there is, and what is made of them
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_nothing_of_the_size_of_the_logits_is_allocated_but_the_gradient(exact, two_threads):
+    logits, targets, weights = batch((8, 512, 2048), "float32")
+    peak = allocated(lambda: seqloss.sequence_loss_and_grad(logits, targets, weights, exact=exact))
+    assert logits.nbytes < peak < 1.05 * logits.nbytes + ROOMS
+
+
+def test_soft_labels_need_their_gradients_and_little_more(two_threads):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(4096, 2048)).astype("float32"), rng.uniform(size=(4096, 2048)).astype("float32")
+    ones, spec = np.ones(4096, "float32"), Spec("float32", lse=True, unl=True)
+
+    def both():
+        statistics = backend.label_statistics(logits, labels, None, None, spec)
+        given = logits, labels, labels.sum(-1), None, None, statistics
+        return backend.label_pullback(Cotangents(ones, ones, ones), *given, spec, True)
+
+    numbers_of_tokens = 100 * len(logits)
+    assert 2 * logits.nbytes < allocated(both) < 2 * logits.nbytes + numbers_of_tokens + ROOMS
 
 
 @pytest.mark.parametrize("align", [0, 1, 7])

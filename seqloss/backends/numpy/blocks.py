@@ -6,24 +6,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqloss.backends.numpy import threads
-from seqloss.backends.numpy.numbers import FEW, capped, widened
+from seqloss.backends.numpy.numbers import FEW, capped, less, widened
 from seqloss.core.protocol import Array
 
 _TINY = 1 << 16
 """Bytes of numbers up to which all rows are one block, used or not: there a call of NumPy costs more than its work."""
 
 _BLOCK = 1 << 17
-"""Numbers in the rooms of a thread that is alone: half a megabyte in float32."""
+"""Numbers in a room of a thread that is alone: half a megabyte in float32."""
 
-_SHARED_BLOCK = 1 << 19
-"""The most of them in float32 where threads share the work: two megabytes. Between two operations of NumPy a thread
+_SHARED_BLOCK = 1 << 21
+"""The most bytes of a room where threads share the work. Between two operations of NumPy a thread
 waits for the lock of the interpreter; so the operations are longer there, though they leave the innermost caches."""
 
 _WORTH_A_THREAD = 1 << 18
 """Logits for which another thread pays."""
 
-_WORTH_A_RUN = 1 << 14
-"""Logits of used rows next to each other for which a block of their own pays; others are picked out."""
+_WORTH_A_RUN = 1 << 17
+"""Logits of used rows next to each other for which blocks of their own pay; others are picked out."""
 
 Rows = Any
 """A slice of rows, or an array of their numbers."""
@@ -76,7 +76,7 @@ class Block(NamedTuple):
         places = self.places(self.logits.argmax(axis=1))
         if not self.is_turned:
             highest = x.ravel("K")[places].astype(own.dtype, copy=False)
-            np.subtract(x, highest[:, None], out=own, dtype=own.dtype)
+            less(x, highest, own)
         return highest, places
 
     def classes(self, places: Array) -> Array:
@@ -106,7 +106,7 @@ def for_blocks(work: Callable[[Block], None], z: Array, used: Array | None, dtyp
         work(_whole(z, dtype, rooms))
         return
     rows = count if used is None else np.count_nonzero(used)
-    workers, size = _shares(rows * classes, rooms, dtype.itemsize)
+    workers, size = _shares(rows * classes, dtype.itemsize)
     size = max(1, size // classes)
     if rows == count <= size:
         work(_whole(z, dtype, rooms))
@@ -134,7 +134,7 @@ def for_blocks(work: Callable[[Block], None], z: Array, used: Array | None, dtyp
 
 def for_slices(work: Callable[[slice], None], count: int) -> None:
     """Call ``work`` with slices of ``count`` numbers."""
-    workers, size = _shares(count, 4, 4)
+    workers, size = _shares(count, 4)
     if count <= size:
         work(slice(0, count))
         return
@@ -189,15 +189,14 @@ def _whole(z: Array, dtype: Any, rooms: int) -> Block:
     return Block(slice(None), block, memory, np.arange(0, count * classes, classes), 1)
 
 
-def _shares(logits: int, rooms: int, itemsize: int) -> tuple[int, int]:
+def _shares(logits: int, itemsize: int) -> tuple[int, int]:
     """How many threads there are for so many logits, and the logits of a block.
 
     Two blocks for each thread, if they are neither too short nor too long.
     """
     worth = logits // _WORTH_A_THREAD
     workers = min(threads.allowed(), worth) if worth > 1 else 1
-    shortest, longest = max(1, _BLOCK // rooms), _SHARED_BLOCK * 4 // itemsize // rooms
-    return workers, shortest if workers == 1 else max(shortest, min(longest, logits // (2 * workers)))
+    return workers, _BLOCK if workers == 1 else max(_BLOCK, min(_SHARED_BLOCK // itemsize, logits // (2 * workers)))
 
 
 def _pieces(used: Array, size: int, classes: int) -> list[Rows]:

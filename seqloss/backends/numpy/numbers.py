@@ -128,6 +128,16 @@ def cap_slope(x: Array, softcap: float, dtype: Any) -> Array:
     return e
 
 
+def less(x: Array, shift: Array, out: Array) -> Array:
+    """``x`` less the number of its row, in the dtype of ``out``."""
+    if x.dtype == out.dtype:
+        return np.subtract(x, shift[:, None], out=out)
+    # Two steps are faster than one, in which NumPy casts piece by piece.
+    np.copyto(out, x)
+    out -= shift[:, None]
+    return out
+
+
 def rows_in_order(x: Array, chosen: Array) -> Array:
     """Some rows of [rows, classes], in the order in memory that a room has."""
     return np.asarray(x[chosen], order="F" if x.shape[1] < FEW else "C")
@@ -178,14 +188,15 @@ def _total_in_any_order(x: Array, spare: Array) -> Array:
     spare -= grid[:, None]
     np.subtract(x, spare, out=spare)
     sums = multiples * 2.0**-digits
-    return (sums if exponents is None else np.ldexp(sums, exponents)) + total(spare)
+    rest = total(spare) if classes < FEW else np.einsum("ij->i", spare)
+    return (sums if exponents is None else np.ldexp(sums, exponents)) + rest
 
 
 def _exponents(x: Array) -> Array | None:
     """How much finer the grid of each row must be, because its largest number is small; None if no row needs it."""
     # Most often the first classes show it.
     largest = np.maximum.reduce(x[:, :256], axis=1)
-    if np.count_nonzero(largest >= _SMALL) == len(largest):
+    if np.minimum.reduce(largest) >= _SMALL:
         return None
     largest = np.maximum.reduce(x, axis=1)
     _, exponents = np.frexp(largest)

@@ -11,6 +11,7 @@ from seqloss.backends.numpy.numbers import (
     BITS,
     FLOAT64,
     cap_slope,
+    less,
     like,
     narrowed,
     plain_nan,
@@ -150,7 +151,7 @@ def pulled_back(
         if entries.powers:
             np.multiply(entries.powers[0], scale[:, None], out=out)
         else:
-            np.subtract(block.read(spec.softcap), entries.highest[rows][:, None], out=out, dtype=dtype)
+            less(block.read(spec.softcap), entries.highest[rows], out)
             taken = None if beside is None else beside(block, out)
             np.exp(out, out=out)
             out *= scale[rows][:, None]
