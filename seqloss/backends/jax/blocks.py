@@ -6,6 +6,7 @@ left out is left out of its block alone, which is reduced a second time.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,17 +39,16 @@ def powers_without(z: Array, index: Array, pivot: Array) -> Array:
 
     The pivot is not below any of the others. In float64 no order of the entries changes a bit of the sum.
     """
-    pivot = pivot[..., None]
     if z.dtype == jnp.float64:
         # None is above 1 then, and what was added up without an error can be taken away again.
         own = jnp.take_along_axis(z, index[..., None], axis=-1, mode="promise_in_bounds")
-        own, all_powers = (jnp.exp(jnp.minimum(x - pivot, 0)) for x in (own, z))
+        own, all_powers = (jnp.exp(jnp.minimum(x - pivot[..., None], 0)) for x in (own, z))
         return total_in_any_order(all_powers, own[..., 0])
     if z.shape[-1] < _FEW:
-        return jnp.sum(jnp.where(at(index, z), 0, jnp.exp(z - pivot)), axis=-1)
+        return jnp.sum(jnp.where(at(index, z), 0, jnp.exp(z - pivot[..., None])), axis=-1)
     window, masked = _window(z, index)
-    again = total(jnp.where(masked, 0, jnp.exp(window - pivot)))
-    return total(_replaced(_sums(jnp.exp(z - pivot)), z, index, again))
+    again = total(jnp.where(masked, 0, jnp.exp(window - pivot[..., None])))
+    return total(_replaced(_sums(z, lambda x, pivot: jnp.exp(x - pivot), pivot), z, index, again))
 
 
 def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:
@@ -85,19 +85,30 @@ def _apart(x: Array, size: int) -> Array:
     return x.reshape(*x.shape[:-1], size, x.shape[-1] // size)
 
 
-def _blocks(x: Array, reduce: Callable[..., Array], combine: Callable[..., Array], start: float) -> Array:
-    """``x``, each block reduced to one number. Of neighbours the last block may be shorter."""
+def _blocks(
+    x: Array,
+    reduce: Callable[..., Array],
+    combine: Callable[..., Array],
+    start: float,
+    function: Callable[..., Array] = lambda x: x,
+    *rows: Array,
+) -> Array:
+    """``function(x, *rows)``, each block reduced to one number. Of neighbours the last block may be shorter.
+
+    The function is applied to blocks: of what is cut after it, XLA (jax 0.10.2) makes no vectors.
+    """
     count = x.shape[-1]
     size = _columns(count)
     if size is not None:
-        return reduce(_apart(x, size), axis=-2)
+        return reduce(function(_apart(x, size), *(row[..., None, None] for row in rows)), axis=-2)
     size, ones = _width(count), (1,) * (x.ndim - 1)
     padding = [*((0, 0) for _ in ones), (0, -count % size)]
+    x = function(x, *(row[..., None] for row in rows))
     return jax.lax.reduce_window(x, np.array(start, x.dtype), combine, (*ones, size), (*ones, size), padding)
 
 
-def _sums(x: Array) -> Array:
-    return _blocks(x, jnp.sum, jax.lax.add, 0)
+def _sums(x: Array, *function_and_rows: Any) -> Array:
+    return _blocks(x, jnp.sum, jax.lax.add, 0, *function_and_rows)
 
 
 def _total_of_parts(x: Array) -> tuple[Array, Array]:

@@ -113,7 +113,9 @@ def wide_sum(x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> _Wide
     pairs = _products(*jax.lax.stop_gradient(factors))
     value, rest = jax.lax.reduce(pairs, (zero, zero), _added, [i % x.ndim for i in axis])
     value, rest = compensated.difference(value, -rest)
-    return _Wide(_instead(plain, value), jnp.where(jnp.isfinite(value), rest, 0))
+    # The plain sum is asked too, lest XLA computes the losses inside of the other reduction, one by one and not in
+    # vectors: what two look at is computed before.
+    return _Wide(_instead(plain, value), jnp.where(jnp.isfinite(value) & jnp.isfinite(plain), rest, 0))
 
 
 def quotient(numerator: _Wide, denominator: Any) -> Array:
