@@ -2,7 +2,7 @@
 
 Only the operators of the arrays are used. The products of halves are exact, so that it makes no difference whether a
 compiler contracts them with the additions behind them. What must not be contracted is ``a * b`` itself, which has other
-uses too; that the compilers of the frameworks leave it alone is what the tests of ``residual`` see.
+uses too; that the compilers of the frameworks leave it alone is what the tests of ``wide_sum`` see.
 
 References
 ----------
@@ -28,14 +28,6 @@ def product(a: Array, b: Array, dtype: str) -> tuple[Array, Array]:
     a_high, a_low = _halves(a, dtype)
     b_high, b_low = _halves(b, dtype)
     return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
-
-
-def residual(x: Array, weights: Array, center: Array, counts: Array, dtype: str) -> tuple[Array, Array]:
-    """The terms of ``x * weights - center * counts``, and what was cut off from each."""
-    one, cut_from_one = product(x, weights, dtype)
-    other, cut_from_other = product(center, counts, dtype)
-    terms, cut = difference(one, other)
-    return terms, cut + (cut_from_one - cut_from_other)
 
 
 def _halves(x: Array, dtype: str) -> tuple[Array, Array]:

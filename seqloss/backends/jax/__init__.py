@@ -6,3 +6,4 @@ from seqloss.backends.jax.execution import *  # noqa: F403
 from seqloss.backends.jax.ops import *  # noqa: F403
 from seqloss.backends.jax.sigmoid import *  # noqa: F403
 from seqloss.backends.jax.softmax import *  # noqa: F403
+from seqloss.backends.jax.sums import *  # noqa: F403

@@ -6,3 +6,4 @@ from seqloss.backends.numpy.execution import *  # noqa: F403
 from seqloss.backends.numpy.ops import *  # noqa: F403
 from seqloss.backends.numpy.sigmoid import *  # noqa: F403
 from seqloss.backends.numpy.softmax import *  # noqa: F403
+from seqloss.backends.numpy.sums import *  # noqa: F403

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from seqloss.backends.numpy.pairs import Pair, pair_quotient, pair_sum
 from seqloss.core.protocol import Array, Location
 from seqloss.core.shapes import Shape
 
@@ -110,22 +109,6 @@ def isfinite(x: Array) -> Array:
 
 def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
     return np.add.reduce(x, axis=axis)
-
-
-def wide_sum(x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> Any:
-    if x.dtype == np.float64:
-        return pair_sum(x, weights, axis)
-    terms = x if weights is None else np.multiply(x, weights, dtype=np.float64)
-    return np.add.reduce(terms, axis=axis, dtype=np.float64)
-
-
-def quotient(numerator: Any, denominator: Any) -> Array:
-    if isinstance(numerator, Pair):
-        return pair_quotient(numerator, denominator)
-    empty = np.equal(denominator, 0)
-    if not isinstance(empty, np.bool_):
-        return where(empty, 0.0, numerator / where(empty, 1.0, denominator)).astype(np.float32)
-    return np.zeros_like(numerator, np.float32)[()] if empty else (numerator / denominator).astype(np.float32)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

@@ -6,3 +6,4 @@ from seqloss.backends.tensorflow.execution import *  # noqa: F403
 from seqloss.backends.tensorflow.ops import *  # noqa: F403
 from seqloss.backends.tensorflow.sigmoid import *  # noqa: F403
 from seqloss.backends.tensorflow.softmax import *  # noqa: F403
+from seqloss.backends.tensorflow.sums import *  # noqa: F403

@@ -129,9 +129,9 @@ def _many_classes(backend: Backend) -> Iterator[str]:
 def _saved(backend: Backend) -> Iterator[str]:
     """Beside the statistics only numbers per token are kept. (Of tiny inputs more may be.)"""
     rng = np.random.default_rng(0)
-    arrays = [backend.asarray(rng.uniform(size=(64, 1000)).astype("float32")) for _ in range(2)]
+    logits, labels = (backend.asarray(rng.uniform(size=(64, 1000)).astype("float32")) for _ in range(2))
     with backend.scope(None):
-        statistics = backend.label_statistics(*arrays, None, None, Spec("float32", True, True, 30.0))
+        statistics = backend.label_statistics(logits, labels, None, None, Spec("float32", True, True, 30.0))
     yield from judging.saved(backend, statistics.saved, 64, 1000)
 
 

@@ -1,4 +1,7 @@
-"""NumPy: sums and quotients with twice the digits of float64, which has no wider dtype everywhere."""
+"""NumPy: sums with at least twice the digits, and their quotients.
+
+Those of float32 are numbers in float64. For those of float64, which has no wider dtype everywhere, there are pairs.
+"""
 
 import math
 from typing import Any, NamedTuple
@@ -6,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqloss.backends import compensated
+from seqloss.backends.numpy.ops import where
 from seqloss.core.protocol import Array
 
 _UPPER_HALF = np.uint64(~((1 << 27) - 1) & ((1 << 64) - 1))
@@ -15,29 +19,45 @@ _FEW_TERMS = 512
 """So few that Python adds them up faster than NumPy does in ten steps."""
 
 
-class Pair(NamedTuple):
+def wide_sum(x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> Any:
+    if x.dtype == np.float64:
+        return _pair_sum(x, weights, axis)
+    terms = x if weights is None else np.multiply(x, weights, dtype=np.float64)
+    return np.add.reduce(terms, axis=axis, dtype=np.float64)
+
+
+def quotient(numerator: Any, denominator: Any) -> Array:
+    if isinstance(numerator, _Pair):
+        return _pair_quotient(numerator, denominator)
+    empty = np.equal(denominator, 0)
+    if not isinstance(empty, np.bool_):
+        return where(empty, 0.0, numerator / where(empty, 1.0, denominator)).astype(np.float32)
+    return np.zeros_like(numerator, np.float32)[()] if empty else (numerator / denominator).astype(np.float32)
+
+
+class _Pair(NamedTuple):
     """A number with twice the digits: the nearest float64, and what is missing."""
 
     high: Array
     low: Array
 
 
-def pair_sum(x: Array, weights: Array | None, axis: tuple[int, ...]) -> Pair:
+def _pair_sum(x: Array, weights: Array | None, axis: tuple[int, ...]) -> _Pair:
     terms = x[None] if weights is None else _exact_products(x, weights)
     if terms.size <= _FEW_TERMS and len(axis) == x.ndim:
         numbers = terms.ravel().tolist()
         try:
             high = math.fsum(numbers)
             if math.isfinite(high):
-                return Pair(high, math.fsum((*numbers, -high)))
+                return _Pair(high, math.fsum((*numbers, -high)))
         except (OverflowError, ValueError):  # of infinities
             pass
     high, low = _sum_on_grids(terms, (0, *(i + 1 for i in axis)))
     fine: Any = np.isfinite(high)
     if np.count_nonzero(fine) == np.size(fine):
-        return Pair(high, low)
+        return _Pair(high, low)
     plain = np.add.reduce(x if weights is None else x * weights, axis=axis)
-    return Pair(np.where(fine, high, plain), np.where(fine, low, 0.0))
+    return _Pair(np.where(fine, high, plain), np.where(fine, low, 0.0))
 
 
 def _sum_on_grids(terms: Array, axis: tuple[int, ...]) -> tuple[Array, Array]:
@@ -71,8 +91,8 @@ def _halves(x: Array) -> Array:
     return halves
 
 
-def pair_quotient(numerator: Pair, denominator: Any) -> Array:
-    pair = denominator if isinstance(denominator, Pair) else Pair(np.asarray(denominator, np.float64)[()], 0.0)
+def _pair_quotient(numerator: _Pair, denominator: Any) -> Array:
+    pair = denominator if isinstance(denominator, _Pair) else _Pair(np.asarray(denominator, np.float64)[()], 0.0)
     if np.ndim(numerator.high) == np.ndim(pair.high) == 0:
         # Python's numbers are much faster than NumPy's.
         high, low = float(pair.high), float(pair.low)
