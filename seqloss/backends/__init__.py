@@ -1,4 +1,6 @@
-"""One package per framework, all with the same rooms: ``ops`` and ``cross_entropy``.
+"""One package per framework, all with the same rooms; docs/architecture.md says what is where.
+
+``array_api`` has fewer of them, because ``base`` answers for what is the same in every plain framework.
 
 Nothing is imported here: a backend is loaded by :mod:`seqloss.core.dispatch` when the first array of its
 framework arrives.

@@ -132,7 +132,8 @@ class Statistics(NamedTuple):
     lse: Array | None
     unl: Array | None
     mass: Array | None
-    """The sum of the prior over the possible classes, beside ``unl``. It has no derivative."""
+    """The sum of the prior over the possible classes, beside ``unl``. It has no derivative. Of a token that is not
+    active or has a bad row, it may be anything."""
     saved: tuple[Array, ...]
     """The backend's own numbers per token for its pullback."""
 

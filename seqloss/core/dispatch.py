@@ -37,7 +37,7 @@ def register_backend(framework: str, adapter_module: str) -> None:
     Raises
     ------
     BackendError
-        If the framework has a backend already.
+        If the framework has a backend already, or is no top-level module.
     ArgumentTypeError
         If an argument is not a string.
 
@@ -59,6 +59,9 @@ def register_backend(framework: str, adapter_module: str) -> None:
     for name, value in (("framework", framework), ("adapter_module", adapter_module)):
         if not isinstance(value, str):
             raise ArgumentTypeError(f"{name} must be the name of a module as a string, got {value!r}")
+    if "." in framework:
+        top = framework.partition(".")[0]
+        raise BackendError(f"framework must be a top-level module, got {framework!r}; is it {top!r}?")
     if framework in _adapters:
         raise BackendError(f"the framework {framework!r} has a backend already ({_adapters[framework]})")
     _adapters[framework] = adapter_module
@@ -156,8 +159,15 @@ def argument(name: str, value: Any) -> Argument:
         what = "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"
         raise ArgumentTypeError(
             f"{name} is {what}, not an array; pass an array of {', '.join(frameworks())}, or a list of numbers"
+            f"{_not_imported()}"
         )
     return _owned(name, value, found[1])
+
+
+def _not_imported() -> str:
+    """What to say about names that were registered and that no module has: perhaps they were misspelt."""
+    absent = [name for name in _adapters if name not in BUILTIN and name not in sys.modules]
+    return f" ({', '.join(absent)}: registered, but no module of that name is imported)" if absent else ""
 
 
 def refuse_packed(name: str, value: Any) -> None:

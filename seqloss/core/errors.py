@@ -79,3 +79,6 @@ EXACT_ONCE = (
     "in forward mode"
 )
 """Text of a BackendError: what only a backend can notice."""
+
+NO_ARRAY_API = "no framework of the Array API standard is imported that has no backend of its own; import it first"
+"""Text of a BackendError: what only a backend can notice."""

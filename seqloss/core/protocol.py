@@ -253,7 +253,10 @@ class Backend(Protocol):
     def sigmoid_pullback(
         self, cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool, /
     ) -> tuple[Array, Array | None, Array | None]:
-        """d/dlogits of the sum of ``cotangent * nll``; and d/dlabels and d/dpos_weight if they are wanted."""
+        """d/dlogits of the sum of ``cotangent * nll``; and d/dlabels and d/dpos_weight, or None.
+
+        They are asked for by ``wrt_labels``, the second only if there is a ``pos_weight``.
+        """
 
 
 class Argument(NamedTuple):

@@ -1,5 +1,7 @@
 """The generic backend, on arrays that can do what the Array API standard says and nothing else."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -56,3 +58,18 @@ def test_labels_are_checked():
 
 def test_arrays_of_frameworks_with_a_backend_are_not_its_own(framework):
     assert not dispatch.load(STRICT.name).owns(framework.array(np.zeros(2)))
+
+
+def test_a_name_that_is_misspelt_is_shown(monkeypatch):
+    """It is registered, and found nowhere."""
+    monkeypatch.setitem(dispatch._adapters, "cuppy", STRICT.BACKEND)
+    with pytest.raises(
+        seqloss.ArgumentTypeError, match=r"\(cuppy: registered, but no module of that name is imported\)"
+    ):
+        seqloss.sequence_loss(object(), [[0]])
+
+
+def test_without_a_framework_there_is_no_array(monkeypatch):
+    monkeypatch.delitem(sys.modules, "array_api_strict")
+    with pytest.raises(seqloss.BackendError, match="no framework of the Array API standard is imported"):
+        dispatch.load(STRICT.name).asarray([1.0])

@@ -346,6 +346,14 @@ BACKENDS = [
         adapter_module=None,
     ),
     backend(
+        "register_a_submodule",
+        BackendError,
+        "framework must be a top-level module, got 'cupy.core'; is it 'cupy'?",
+        ONCE,
+        framework="cupy.core",
+        adapter_module="m",
+    ),
+    backend(
         "register_twice",
         BackendError,
         "the framework 'jax' has a backend already (seqloss.backends.jax)",

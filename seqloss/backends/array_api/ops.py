@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seqloss.core.errors import NO_ARRAY_API, BackendError
 from seqloss.core.protocol import Array, Location
 from seqloss.core.shapes import Shape
 
@@ -142,4 +143,7 @@ def scope(name: str | None) -> AbstractContextManager[Any]:
 def _imported() -> Any:
     """The namespace for a host value that stands beside no array: of the first such framework in this process."""
     named = ((name, getattr(module, "__dict__", {})) for name, module in list(sys.modules.items()) if "." not in name)
-    return sys.modules[next(n for n, has in named if "__array_namespace_info__" in has and n not in _OTHERS)]
+    found = next((n for n, has in named if "__array_namespace_info__" in has and n not in _OTHERS), None)
+    if found is None:
+        raise BackendError(NO_ARRAY_API)
+    return sys.modules[found]

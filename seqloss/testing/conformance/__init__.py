@@ -7,6 +7,7 @@ framework's compilers and transformations make of an adapter is for the adapter'
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from seqloss.core.protocol import Backend
@@ -20,6 +21,7 @@ from seqloss.testing.conformance import (
     soft_kernels,
     sums,
 )
+from seqloss.testing.conformance.comparing import raised
 
 CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
     **facts.CHECKS,
@@ -31,6 +33,12 @@ CHECKS: dict[str, Callable[[Backend], Iterator[str]]] = {
     **binary_kernels.CHECKS,
 }
 """For each function of the protocol, what is wrong with it in a backend."""
+
+BASIC = ("owns", "shape", "dtype", "asarray", "to_numpy", "scope")
+"""Functions without which no other one can be tried."""
+
+_MOST = 4
+"""Violations of one function that are listed: one mistake shows in many numbers."""
 
 
 class NonConformingBackend(AssertionError):
@@ -52,7 +60,10 @@ def assert_conforms(backend: Any, cases: bool = True) -> None:
     Raises
     ------
     NonConformingBackend
-        With all violations, one per line.
+        With the violations, one per line: the first few of each function. Before the :data:`BASIC` ones are right,
+        nothing else is tried.
+    TypeError
+        If ``backend`` is the name of a module, and not the module.
 
     Examples
     --------
@@ -60,12 +71,17 @@ def assert_conforms(backend: Any, cases: bool = True) -> None:
     >>> from seqloss.testing.conformance import assert_conforms
     >>> assert_conforms(adapter, cases=False)
     """
+    if isinstance(backend, str):
+        raise TypeError(f"backend must be the module, not its name; import {backend} and pass that")
     broken = dict(signatures.violations(backend))
     found = [f"{name}: {violation}" for name, violation in broken.items()]
-    for name, check in CHECKS.items():
+    are_there = broken.keys().isdisjoint(BASIC)
+    basic = [line for name in BASIC for line in _tried(name, backend)] if are_there else []
+    if basic or not are_there:
+        found += [*basic, f"nothing else is tried before {', '.join(BASIC)} are right"]
+    else:
         # A function that cannot be called as the protocol says would only raise.
-        if name not in broken:
-            found.extend(f"{name}: {violation}" for violation in _outcome(check, backend))
+        found += [line for name in CHECKS if name not in (*broken, *BASIC) for line in _tried(name, backend)]
     if cases and not found:
         # Imported here, because the tables have all public functions in them.
         from seqloss.testing.conformance import tables
@@ -76,12 +92,22 @@ def assert_conforms(backend: Any, cases: bool = True) -> None:
         raise NonConformingBackend(f"{name} does not conform to the backend protocol:\n  " + "\n  ".join(found))
 
 
+def _tried(name: str, backend: Backend) -> Iterator[str]:
+    """The first violations of a function, and how many more there are."""
+    if name in CHECKS:
+        violations = _outcome(CHECKS[name], backend)
+        yield from (f"{name}: {violation}" for violation in islice(violations, _MOST))
+        more = sum(1 for _ in violations)
+        if more:
+            yield f"{name}: and {more} more"
+
+
 def _outcome(check: Callable[[Backend], Iterator[str]], backend: Backend) -> Iterator[str]:
     """The violations that a check finds; an exception is one, and ends it."""
     try:
         yield from check(backend)
     except Exception as error:  # the adapter is not ours, and the other checks are to run
-        yield f"raised {type(error).__name__}: {error}"
+        yield raised(error)
 
 
-__all__ = ["CHECKS", "NonConformingBackend", "assert_conforms"]
+__all__ = ["BASIC", "CHECKS", "NonConformingBackend", "assert_conforms"]

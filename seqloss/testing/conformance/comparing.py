@@ -1,6 +1,8 @@
 """Arrays of a backend from NumPy's, and whether its arrays are what NumPy says they must be."""
 
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,12 @@ Check = Callable[[Backend], Iterator[str]]
 def several(*checks: Check) -> Check:
     """One check that makes all of these, one after the other."""
     return lambda backend: (line for check in checks for line in check(backend))
+
+
+def raised(error: Exception) -> str:
+    """What an exception of an adapter says, and where it is from."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno}, in {frame.name})"
 
 
 # --- what a framework has --------------------------------------------------------------------------------------------
@@ -93,11 +101,19 @@ def form(backend: Backend, what: str, got: Any, shape: tuple[int, ...], dtype: s
 
 
 def values(
-    backend: Backend, what: str, got: Any, expected: Array, bound: Array, dtype: str, scale: Array = 0.0
+    backend: Backend,
+    what: str,
+    got: Any,
+    expected: Array,
+    bound: Array,
+    dtype: str,
+    scale: Array = 0.0,
+    tokens: Sequence[str] = (),
 ) -> Iterator[str]:
-    """The first value that leaves the table of tolerances, and the first zero that is not exact.
+    """The first value that leaves the table of tolerances, or zero that is not exact.
 
-    ``dtype`` is that of the logits, and ``scale`` the size of what was added up, 0 where nothing can cancel.
+    ``dtype`` is that of the logits, and ``scale`` the size of what was added up, 0 where nothing can cancel. ``tokens``
+    are words for each entry of the second axis.
     """
     if not backend.owns(got) or backend.shape(got) != expected.shape or backend.dtype(got) not in tolerances.PRECISION:
         return  # its form was reported
@@ -108,7 +124,8 @@ def values(
     bad = (distance > 1) | ((expected == 0) & (scale == 0) & (result != 0))
     for place in np.argwhere(bad)[:1]:
         at = tuple(int(i) for i in place)
-        yield f"{what} is {result[at]} at {list(at)}, expected {float(expected[at])}"
+        token = f", of the token {tokens[at[1]]}" if tokens else ""
+        yield f"{what} is {result[at]} at {list(at)}, expected {float(expected[at])}{token}"
 
 
 def watched(backend: Backend, function: Callable[..., Any], arguments: list[Any]) -> tuple[Any, list[str]]:

@@ -1,10 +1,11 @@
 """Statistics of tokens and their gradients, as a backend returns them, against the oracle."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from seqloss.core import contract
 from seqloss.core.dtypes import compute_dtype
 from seqloss.core.protocol import Array, Backend
 from seqloss.testing import oracle_statistics, tolerances
@@ -14,12 +15,21 @@ from seqloss.testing.oracle_statistics import Statistics
 
 
 def statistics(
-    backend: Backend, what: str, got: Any, exact: Statistics, z: Array, asked: Asked, active: Array | None, dtype: str
+    backend: Backend,
+    what: str,
+    got: Any,
+    exact: Statistics,
+    z: Array,
+    asked: Asked,
+    active: Array | None,
+    dtype: str,
+    tokens: Sequence[str],
 ) -> Iterator[str]:
     """Each statistic that was asked for is right, and the others are None. Tokens that are not active are 0."""
     compute, shape = compute_dtype(dtype), z.shape[:-1]
-    if not isinstance(got, tuple) or len(got) != 5 or not isinstance(got[4], tuple):
-        yield f"{what} is {got!r}, expected nll, lse, unl, mass and a tuple of what is saved"
+    if not isinstance(got, contract.Statistics) or not isinstance(got.saved, tuple):
+        saved = f" with a {type(got.saved).__qualname__} as saved" if isinstance(got, contract.Statistics) else ""
+        yield f"{what} is a {type(got).__qualname__}{saved}, expected seqloss.core.contract.Statistics with a tuple"
         return
     bound, _ = tolerances.capped_bound(z, asked.softcap)
     cap = np.inf if asked.softcap is None else asked.softcap
@@ -41,7 +51,7 @@ def statistics(
         expected = _settled(backend, array, getattr(exact, name), exact)
         expected = expected if active is None else np.where(active, expected, 0)
         scale = scales[name] if active is None else np.where(active, scales[name], 0)
-        yield from values(backend, f"{what} {name}", array, expected, bounds[name], dtype, scale)
+        yield from values(backend, f"{what} {name}", array, expected, bounds[name], dtype, scale, tokens)
     if asked.unl:
         yield from form(backend, f"{what} mass", got[3], shape, compute)
         yield from _mass(backend, f"{what} mass", got[3], exact, active, dtype)
@@ -58,6 +68,7 @@ def gradient(
     z: Array,
     asked: Asked,
     dtype: str,
+    tokens: Sequence[str] = (),
 ) -> Iterator[str]:
     """The gradient of logits for these cotangents, which are 0 at tokens that are not active."""
     yield from form(backend, f"{what} the gradient", got, z.shape, dtype)
@@ -67,7 +78,7 @@ def gradient(
     rows = np.where((np.isnan(exact.nll) & live)[..., None], np.nan, rows)
     _, bound = tolerances.capped_bound(z, asked.softcap)
     scale = np.where(scale > abs(rows) * (1 + 1e-9), scale, 0)  # as above
-    yield from values(backend, f"{what} the gradient", got, rows, bound, dtype, scale)
+    yield from values(backend, f"{what} the gradient", got, rows, bound, dtype, scale, tokens)
 
 
 def saved(backend: Backend, numbers: Any, tokens: int, classes: int) -> Iterator[str]:
@@ -87,7 +98,7 @@ def _flat(saved: object) -> Iterator[object]:
 
 def _absent(what: str, got: Any) -> Iterator[str]:
     if got is not None:
-        yield f"{what} is {got!r}, expected None: it was not asked for"
+        yield f"{what} is a {type(got).__qualname__}, expected None: it was not asked for"
 
 
 def _settled(backend: Backend, got: Any, expected: Array, exact: Statistics) -> Array:

@@ -86,7 +86,9 @@ def _token_statistics(backend: Backend) -> Iterator[str]:
         got, written = watched(backend, backend.token_statistics, [*arrays, spec])
         yield from (f"{what} {text}" for text in written)
         expected = oracle_statistics.of_tokens(*given, asked.prior, asked.softcap)
-        yield from judging.statistics(backend, what, got, expected, given.logits, asked, active, dtype)
+        yield from judging.statistics(
+            backend, what, got, expected, given.logits, asked, active, dtype, list(map(repr, TRAPS))
+        )
 
 
 def _token_pullback(backend: Backend) -> Iterator[str]:
@@ -100,7 +102,9 @@ def _token_pullback(backend: Backend) -> Iterator[str]:
             got, written = watched(backend, backend.token_pullback, arguments)
             yield from (f"{what} {name}: {text}" for text in written)
             used = {key: x if active is None else np.where(active, x, 0) for key, x in cotangents.items()}
-            yield from judging.gradient(backend, f"{what} {name}:", got, used, expected, given.logits, asked, dtype)
+            yield from judging.gradient(
+                backend, f"{what} {name}:", got, used, expected, given.logits, asked, dtype, list(map(repr, TRAPS))
+            )
 
 
 def _narrow_labels(backend: Backend) -> Iterator[str]:

@@ -86,7 +86,9 @@ def _label_statistics(backend: Backend) -> Iterator[str]:
         got, written = watched(backend, backend.label_statistics, [*arrays, asked.spec(compute_dtype(dtype))])
         yield from (f"{what} {text}" for text in written)
         expected = oracle_statistics.of_labels(given.logits, given.labels, None, asked.prior, asked.softcap)
-        yield from judging.statistics(backend, what, got, expected, given.logits, asked, active, dtype)
+        yield from judging.statistics(
+            backend, what, got, expected, given.logits, asked, active, dtype, list(map(repr, TRAPS))
+        )
 
 
 def _label_pullback(backend: Backend) -> Iterator[str]:
@@ -102,10 +104,15 @@ def _label_pullback(backend: Backend) -> Iterator[str]:
             mass = backend.asarray(given.mass)
             more = [*arrays[:2], mass, *arrays[2:], statistics, spec, wanted]
             arguments = [asking.cotangents(backend, cotangents), *more]
-            (to_logits, to_labels), written = watched(backend, backend.label_pullback, arguments)
+            got, written = watched(backend, backend.label_pullback, arguments)
             yield from (f"{what} {name}: {text}" for text in written)
+            if not isinstance(got, tuple) or len(got) != 2:
+                yield f"{what} {name}: is a {type(got).__qualname__}, expected a tuple of two gradients"
+                continue
+            to_logits, to_labels = got
+            tokens = list(map(repr, TRAPS))
             yield from judging.gradient(
-                backend, f"{what} {name}:", to_logits, used, expected, given.logits, asked, dtype
+                backend, f"{what} {name}:", to_logits, used, expected, given.logits, asked, dtype, tokens
             )
             if wanted:
                 yield from _to_labels(backend, f"{what} {name}:", to_labels, used, expected, given, asked, dtype)

@@ -16,7 +16,7 @@ from seqloss.core.dtypes import compute_dtype
 from seqloss.core.protocol import Array, Backend
 from seqloss.testing import oracle, tolerances
 from seqloss.testing.cases import CASES, Case
-from seqloss.testing.conformance.comparing import densified, float_dtypes, form, placed, representable, values
+from seqloss.testing.conformance.comparing import densified, float_dtypes, form, placed, raised, representable, values
 from seqloss.testing.families import FAMILIES
 from seqloss.testing.families.family import Family
 from seqloss.testing.families.reference import Expected
@@ -39,7 +39,7 @@ def _outcome(name: str, check: Any) -> Iterator[str]:
     try:
         yield from (f"{name}: {line}" for line in list(check())[:1])
     except Exception as error:  # the adapter is not ours, and the other rows are to run
-        yield f"{name}: raised {type(error).__name__}: {error}"
+        yield f"{name}: {raised(error)}"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import numpy as np
 
 import seqloss
 from seqloss import samplers, sampling
+from seqloss.core import dispatch
 from seqloss.testing import oracle
 from seqloss.testing.families import sampled
 from seqloss.testing.families.family import Family
@@ -119,7 +120,7 @@ UNIGRAMS_TRACED = TRACED | dict.fromkeys(("compile", "compile-dynamic"), ("Unsup
 
 
 def _masked(lengths: Array, x: Array) -> Any:
-    return x * seqloss.sequence_mask(lengths, 4, dtype=x.dtype)
+    return x * seqloss.sequence_mask(lengths, 4, dtype=dispatch.argument("x", x).dtype)
 
 
 def _of_mask(lengths: Array, x: Array, cotangent: Array | None = None) -> Expected:
