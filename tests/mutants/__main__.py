@@ -15,6 +15,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -59,17 +60,19 @@ def concerns(mutant, framework):
 
 
 def run_pytest(where, framework, arguments, **variables):
-    environment = {**os.environ, **variables, "PYTHONPATH": f"{where}/tests/mutants"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "selected"]
-    return subprocess.run(
-        [*command, "--backends", framework, *arguments],
-        cwd=where,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    # Folders of its own: other sessions of pytest clear away those of before.
+    with tempfile.TemporaryDirectory() as folders:
+        own = {"PYTHONPATH": f"{where}/tests/mutants", "PYTEST_DEBUG_TEMPROOT": folders}
+        return subprocess.run(
+            [*command, "--backends", framework, *arguments],
+            cwd=where,
+            env={**os.environ, **variables, **own},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
 
 
 def cover(state, framework):
