@@ -115,7 +115,7 @@ def _placed(call: Call, z: Argument, y: Argument, w: Argument, labels_are_classe
     dtype = dtypes.compute_dtype(first.dtype)
     if labels_are_classes:
         classes = None if first.shape is None else first.shape[-1]
-        label_policy.check(y.shaped((-1,)), classes, w, None, mend="give such positions weight 0", dtype=dtype)
+        label_policy.check(y.shaped((-1,)), classes, w, None, dtype=dtype)
         placed = call.place(label_policy.for_placing(y, classes) if y.is_host else y)
     else:
         placed = call.place(y)
