@@ -17,8 +17,9 @@ BUILTIN = ("numpy", "torch", "tensorflow", "jax")
 # NumPy is asked last: it is always imported, and a call on arrays of another framework need not wait for its answer.
 _adapters = {framework: f"seqloss.backends.{framework}" for framework in (*BUILTIN[1:], BUILTIN[0])}
 
-# Packages whose own classes are looked at before anything else. torch.compile would spend a third of its time in the
-# plain search, because it makes a variable of each entry of sys.modules; and NumPy need not wait for all others.
+# Modules that have the class of most arrays of a framework, which is asked before all others. torch.compile (2.13)
+# would spend a third of its time in the plain search, because it makes a variable of each entry of sys.modules; and
+# NumPy need not wait for the others.
 _asked_at_once = frozenset(BUILTIN)
 
 
@@ -108,11 +109,11 @@ def _import(framework: str) -> Any:
 
 def backend_of(x: Any) -> tuple[str, Backend] | None:
     """The framework that ``x`` is an array of, with its backend; None if it is no array."""
-    package = type(x).__module__.partition(".")[0]
-    if package in _asked_at_once:
-        backend = _import(package)
+    module = type(x).__module__
+    if module in _asked_at_once:
+        backend = _import(module)
         if backend.owns(x):
-            return package, backend
+            return module, backend
     for framework in _adapters:
         if framework in sys.modules:
             backend = _import(framework)
