@@ -2,7 +2,7 @@
 
 A framework is looked for only if the program has imported it (``sys.modules``), so seqloss imports none, and a broken
 install of a framework that is not in use does no harm. Ownership is asked with ``isinstance`` on the object, because
-the tracers of a jitted function pass ``isinstance`` but fail ``issubclass`` on their type.
+the tracers of a jitted function (jax 0.10.2) pass ``isinstance`` but fail ``issubclass`` on their type.
 """
 
 import importlib
@@ -17,8 +17,9 @@ BUILTIN = ("numpy", "torch", "tensorflow", "jax")
 # NumPy is asked last: it is always imported, and a call on arrays of another framework need not wait for its answer.
 _adapters = {framework: f"seqloss.backends.{framework}" for framework in (*BUILTIN[1:], BUILTIN[0])}
 
-# Packages whose own classes are looked at before anything else. torch.compile would spend a third of its time in the
-# plain search, because it makes a variable of each entry of sys.modules; and NumPy need not wait for all others.
+# Packages whose own classes are looked at before anything else. torch.compile (torch 2.13) would spend a third of its
+# time in the plain search, because it makes a variable of each entry of sys.modules; and NumPy need not wait for all
+# others.
 _asked_at_once = frozenset(BUILTIN)
 
 
@@ -81,7 +82,7 @@ def load(framework: str) -> Backend:
 
 def _import(framework: str) -> Any:
     # Import statements, because torch.compile(fullgraph=True) can trace through them on a cold start. It cannot trace
-    # through importlib, could not fill a cache of our own, and guards what is read from sys.modules.
+    # through importlib (torch 2.13), could not fill a cache of our own, and guards what is read from sys.modules.
     if framework == "numpy":
         from seqloss.backends import numpy
 
