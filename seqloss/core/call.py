@@ -86,7 +86,7 @@ class Call:
         self._sizes_match = sizes_match if self._sizes_match is None else self._sizes_match & sizes_match
 
     def guard(self, x: Array) -> Array:
-        """NaN where sizes turn out to differ, because compilers may drop the assertion that says so."""
+        """NaN where sizes turn out to differ, because XLA (TensorFlow 2.21) may drop the assertion that says so."""
         return x if self._sizes_match is None else self.backend.nan_unless(self._sizes_match, x)
 
 

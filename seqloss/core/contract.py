@@ -19,7 +19,7 @@ Rules for all kernels
 8. Works eagerly and under the framework's transformations: jit, vmap, grad and their compositions, scan, checkpoint,
    hessian (JAX); compile(fullgraph, dynamic), torch.func, jacrev of jacrev, export (torch); tf.function with unknown
    sizes, XLA, map_fn, vectorized_map (TensorFlow; with the tape outside of it the operations of the forward kernel are
-   differentiated, so they must be right too on finite rows). Forward mode (jvp) is refused loudly.
+   differentiated in 2.21, so they must be right too on finite rows). Forward mode (jvp) is refused loudly.
 9. What the spec does not ask for is not computed and is None; a cotangent that is None is 0 and costs nothing.
 
 Capped logits
@@ -72,10 +72,11 @@ Sums that no order can change
 In float64 (which exact mode uses for float32 logits) the terms of r are added so that any order, and any split of the
 classes, gives the same bits: ``hi = (e + M) - M`` with ``M = 1.5 * 2**18`` is a multiple of 2**-34, and up to 2**18 of
 those add up without an error; ``lo = e - hi`` is below 2**-35, and what its sum is rounded by is below notice. r is
-the sum of both. M grows with the number of classes beyond 2**18. Compilers fold ``(e + M) - M`` where M is a constant,
-so it must depend on data where one is at work. (NumPy's kernel leaves the first class with the largest of all logits
-out of the sum instead of the label, adds the multiples up as integers, and takes a finer grid where all terms are
-small.) The terms of unl are not bounded: there sums are made with care, but their last bits may depend on the order.
+the sum of both. M grows with the number of classes beyond 2**18. Compilers (XLA of jax 0.10.2 and TensorFlow 2.21) fold
+``(e + M) - M`` where M is a constant, so it must depend on data where one is at work. (NumPy's kernel leaves the first
+class with the largest of all logits out of the sum instead of the label, adds the multiples up as integers, and takes a
+finer grid where all terms are small.) The terms of unl are not bounded: there sums are made with care, but their last
+bits may depend on the order.
 
 Soft labels
 -----------

@@ -2,7 +2,7 @@
 
 A framework is looked for only if the program has imported it (``sys.modules``), so seqloss imports none, and a broken
 install of a framework that is not in use does no harm. Ownership is asked with ``isinstance`` on the object, because
-the tracers of a jitted function pass ``isinstance`` but fail ``issubclass`` on their type.
+the tracers of a jitted function (jax 0.10.2) pass ``isinstance`` but fail ``issubclass`` on their type.
 """
 
 import importlib
@@ -82,7 +82,7 @@ def load(framework: str) -> Backend:
 
 def _import(framework: str) -> Any:
     # Import statements, because torch.compile(fullgraph=True) can trace through them on a cold start. It cannot trace
-    # through importlib, could not fill a cache of our own, and guards what is read from sys.modules.
+    # through importlib (torch 2.13), could not fill a cache of our own, and guards what is read from sys.modules.
     if framework == "numpy":
         from seqloss.backends import numpy
 

@@ -1,8 +1,8 @@
 """The errors of seqloss. They show as ``seqloss.LabelError``, by which name users have them.
 
 Each is also a ``ValueError`` or a ``TypeError``, so that callers need not know this module. All share
-``Exception.__init__``: TensorFlow's AutoGraph re-raises an error with its own class only when the class has that
-very constructor, and turns every other one into a ``StagingError``.
+``Exception.__init__``: the AutoGraph of TensorFlow 2.21 re-raises an error with its own class only when the class has
+that very constructor, and turns every other one into a ``StagingError``.
 """
 
 

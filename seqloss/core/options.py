@@ -9,7 +9,7 @@ from seqloss.core.hints import shown
 
 def is_array(value: Any) -> bool:
     """Whether an option is an array, a traced one too. The scalars of NumPy are numbers, except its bools."""
-    # Numbers first: torch.compile cannot look for attributes of a symbolic one.
+    # Numbers first: torch.compile (torch 2.13) cannot look for attributes of a symbolic one.
     return not isinstance(value, (int, float, Number)) and hasattr(value, "shape") and hasattr(value, "dtype")
 
 

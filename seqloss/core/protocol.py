@@ -275,5 +275,8 @@ class Argument(NamedTuple):
         return Argument(self.name, self.value, self.facts, shape, self.dtype, self.is_host)
 
     def holding(self, value: Array) -> "Argument":
-        """The same argument with another array. Spelt out, because old versions of torch.compile know no _replace."""
+        """The same argument with another array.
+
+        Spelt out, because old versions of torch.compile know no _replace (pytorch/pytorch#158772).
+        """
         return Argument(self.name, value, self.facts, self.shape, self.dtype, self.is_host)

@@ -39,7 +39,7 @@ COTANGENT_SIZES_DIFFER = "cotangent must have the shape of the loss, but its siz
 def text(shape: Shape) -> str:
     if shape is None:
         return "unknown"
-    # Not str(size), which torch.compile cannot trace where a size is symbolic: the message would be lost.
+    # Not str(size), which torch.compile (torch 2.13) cannot trace where a size is symbolic: the message would be lost.
     return "[" + ", ".join("?" if size is None else f"{size}" for size in shape) + "]"
 
 

@@ -19,7 +19,7 @@ _FEW = 64
 
 
 def total(x: Array) -> Array:
-    """The sum over the last axis by blocks of blocks, because XLA may add up one number after the other."""
+    """The sum over the last axis by blocks of blocks: XLA (jax 0.10.2) may add up one number after the other."""
     while x.shape[-1] >= _FEW:
         x = _sums(x)
     return jnp.sum(x, axis=-1)
@@ -54,8 +54,8 @@ def powers_without(z: Array, index: Array, pivot: Array) -> Array:
 def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:
     """The sum over the last axis of float64 numbers from 0 to 1, but for one of them; one of the others is 1.
 
-    ``rint`` in place of adding and taking away a large number, which XLA folds if that is a constant: the multiples of
-    a power of 2 are the same, and their sum is an integer, so small that no order of addition rounds it.
+    ``rint`` in place of adding and taking away a large number, which XLA (jax 0.10.2) folds if that is a constant: the
+    multiples of a power of 2 are the same, and their sum is an integer, so small that no order of addition rounds it.
     """
     scale = 2.0 ** (52 - max(18, (e.shape[-1] - 1).bit_length()))
     (coarse, fine), (own, own_fine) = _total_of_parts(e * scale), _parts(without * scale)
@@ -71,7 +71,10 @@ def at(index: Array, z: Array) -> Array:
 
 
 def _columns(count: int) -> int | None:
-    """The number of entries in a block: up to 16, because XLA writes no more of them out; None if none divides."""
+    """The number of entries in a block; None if none divides.
+
+    Up to 16, because XLA (jax 0.10.2) writes no more of them out.
+    """
     return next((size for size in range(16, 3, -1) if count % size == 0), None)
 
 
@@ -115,7 +118,7 @@ def _total_of_parts(x: Array) -> tuple[Array, Array]:
     """The sums over the last axis of numbers rounded to integers, and of what is left of them, in one pass."""
     size = 8 if x.shape[-1] % 8 else _columns(x.shape[-1]) or 8
     even = x.shape[-1] // size * size
-    if even == 0:  # sharded arrays cannot be reshaped to blocks of nothing
+    if even == 0:  # sharded arrays cannot be reshaped to blocks of nothing (jax 0.10.2)
         coarse, fine = _parts(x)
         return jnp.sum(coarse, axis=-1), jnp.sum(fine, axis=-1)
     head, tail = (_parts(x[..., :even]), _parts(x[..., even:]))

@@ -123,7 +123,10 @@ def _pick(z: Array, index: Array) -> Array:
 
 
 def _put(z: Array, index: Array, values: Array) -> Array:
-    """``z`` with other entries at the index. Row by row, so that explicitly sharded rows stay where they are."""
+    """``z`` with other entries at the index.
+
+    Row by row, so that explicitly sharded rows stay where they are (jax 0.10.2).
+    """
 
     def put(z: Array, index: Array, value: Array) -> Array:
         return z.at[index].set(value, mode="promise_in_bounds")

@@ -65,7 +65,10 @@ def _row(prior: Array, z: Array) -> Array:
 
 
 def _picked(prior: Array, index: Array) -> Array:
-    """The prior at an index of each token. Token by token, so that explicitly sharded ones stay where they are."""
+    """The prior at an index of each token.
+
+    Token by token, so that explicitly sharded ones stay where they are (jax 0.10.2).
+    """
 
     def pick(index: Array) -> Array:
         return prior.at[index].get(mode="promise_in_bounds")

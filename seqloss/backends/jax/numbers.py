@@ -45,7 +45,10 @@ def _exp_of_difference_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 
 def log_of_one_more(excess: Array, whole: Array) -> Array:
-    """log1p(excess) with less error than XLA's own, differentiated in ``whole``, which is ``1 + excess`` rounded."""
+    """log1p(excess) with less error than that of XLA (jax 0.10.2).
+
+    It is differentiated in ``whole``, which is ``1 + excess`` rounded.
+    """
     return jnp.log(whole) + jax.lax.stop_gradient((excess - (whole - 1)) / whole)
 
 

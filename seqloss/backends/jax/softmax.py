@@ -95,7 +95,10 @@ def _distances(z: Array, shift: Array, free: Array) -> Array:
 
 
 def _as_shift(z: Array, shift: Array, highest_here: Array) -> Array:
-    """``z`` with the very number of the shift at the highest: compiled in two places the cap may differ by a unit."""
+    """``z`` with the very number of the shift at the highest.
+
+    Compiled in two places the cap may differ by a unit (jax 0.10.2).
+    """
     own = jnp.where(highest_here, z, 0)
     return jnp.where(highest_here, shift[..., None] + (own - jax.lax.stop_gradient(own)), z)
 

@@ -26,8 +26,8 @@ def wide_sum(x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> _Wide
     pairs = _products(*jax.lax.stop_gradient(factors))
     value, rest = jax.lax.reduce(pairs, (zero, zero), _added, [i % x.ndim for i in axis])
     value, rest = compensated.difference(value, -rest)
-    # The plain sum is asked too, lest XLA computes the losses inside of the other reduction, one by one and not in
-    # vectors: what two look at is computed before.
+    # The plain sum is asked too, lest XLA (jax 0.10.2) computes the losses inside of the other reduction, one by one
+    # and not in vectors: what two look at is computed before.
     return _Wide(_instead(plain, value), jnp.where(jnp.isfinite(value) & jnp.isfinite(plain), rest, 0))
 
 
@@ -63,7 +63,7 @@ def _products(x: Array, weights: Array | None) -> tuple[Array, Array]:
     if weights is None:
         return x, jnp.zeros_like(x)
     known = _is_moderate(x) & _is_moderate(weights) & _is_moderate(x * weights)
-    # A compiler must not compute the product twice, once with fewer roundings than the other time.
+    # XLA (jax 0.10.2) must not compute the product twice, once with fewer roundings than the other time.
     known, product = jax.lax.optimization_barrier((known, x * weights))
     one, other = (jnp.where(known, factor, 0) for factor in (x, weights))
     return jax.lax.optimization_barrier((product, compensated.product(one, other, str(x.dtype))[1]))

@@ -66,7 +66,7 @@ class Block(NamedTuple):
         """
         own, x = self.rooms[0], self.read(softcap)
         if self.is_turned:
-            # argmax takes 100 ns for a short row, and has no order but this in which it is fast.
+            # argmax (NumPy 2.4) takes 100 ns for a short row, and has no order but this in which it is fast.
             highest = np.maximum.reduce(x, axis=1)
             np.subtract(x, highest[:, None], out=own)
             places = (own.ravel("K") == 0).nonzero()[0]

@@ -15,7 +15,7 @@ _FLOAT16 = np.dtype("float16")
 
 FEW = 64
 """With fewer classes the numbers of a block are turned in memory, so that rows and not classes are next to each other:
-NumPy pays for each of the short reductions otherwise."""
+NumPy 2.4 pays for each of the short reductions otherwise."""
 
 _MANY = 1024
 """Classes from which on sums of float32 are made in two steps."""
@@ -24,7 +24,7 @@ _SMALL = 2.0**-16
 """So small a number does not have enough digits on the usual grid."""
 
 _ALIGNMENT = 64
-"""Of the memory of big gradients, in bytes; there are frameworks that take no other over without a copy."""
+"""Of the memory of big gradients, in bytes: TensorFlow 2.21 takes no other over without a copy."""
 
 
 def rows_of(logits: Array) -> Array:
@@ -132,7 +132,7 @@ def less(x: Array, shift: Array, out: Array) -> Array:
     """``x`` less the number of its row, in the dtype of ``out``."""
     if x.dtype == out.dtype:
         return np.subtract(x, shift[:, None], out=out)
-    # Two steps are faster than one, in which NumPy casts piece by piece.
+    # Two steps are faster than one, in which NumPy 2.4 casts piece by piece.
     np.copyto(out, x)
     out -= shift[:, None]
     return out
@@ -159,11 +159,11 @@ def total(x: Array) -> Array:
     """
     classes = x.shape[1]
     if classes < FEW:
-        # A single row would be added up in another order than several.
+        # A single row would be added up in another order than several (NumPy 2.4).
         return np.add.accumulate(x, axis=1)[:, -1] if len(x) == 1 else np.add.reduce(x, axis=1)
     if classes < _MANY or x.dtype == FLOAT64:
         return np.add.reduce(x, axis=1)
-    # Sixteen columns first: along the other axis NumPy adds up several numbers at a time.
+    # Sixteen columns first: along the other axis NumPy 2.4 adds up several numbers at a time.
     width = classes // 16
     columns = np.add.reduce(x[:, : 16 * width].reshape(-1, 16, width), axis=1)
     return np.add.reduce(columns, axis=1) + np.add.reduce(x[:, 16 * width :], axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 from seqloss.core.protocol import Array, Location
 from seqloss.core.shapes import Shape
 
-# One table instead of dtype.name on every call: NumPy makes that name anew each time, in Python.
+# One table instead of dtype.name on every call: NumPy 2.4 makes that name anew each time, in Python.
 _NAMES = {
     np.dtype(name): name
     for name in (

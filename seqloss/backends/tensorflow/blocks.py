@@ -1,8 +1,8 @@
 """TensorFlow: rows of logits, and sums along the classes.
 
-What is fast depends on who runs the graph. The executor of TensorFlow runs one operation after the other, so that few
-of them may be as large as the logits, and it puts a number for each row into an array in no time. XLA fuses what
-surrounds a reduction into it, but a loop along the reduced axis, above all one with a mask, is slow.
+What is fast depends on who runs the graph. The executor of TensorFlow 2.21 runs one operation after the other, so that
+few of them may be as large as the logits, and it puts a number for each row into an array in no time. Its XLA fuses
+what surrounds a reduction into it, but a loop along the reduced axis, above all one with a mask, is slow.
 """
 
 import functools
@@ -121,7 +121,8 @@ def total(x: Array, compiled: bool) -> Array:
 def _grid(z: Array, good: Array) -> Array | None:
     """What cuts numbers up to 1 to a grid when it is added and taken away again; None for float32.
 
-    Only where no row matters it is another: compilers would drop both steps if it were known when they run.
+    Only where no row matters it is another: the graph optimiser and XLA (TensorFlow 2.21) would drop both steps if it
+    were known when they run.
     """
     if z.dtype != tf.float64:
         return None
@@ -145,7 +146,7 @@ def _rest_of_strips(z: Array, index: Array, shift: Array, grid: Array | None) ->
     size = width * _STRIPS
     sums = _sums_without(z[:, _PARTS * size :], tf.range(_PARTS * size, classes), index, shift, grid)
     for part in range(_PARTS):
-        # Adds nothing, but lets no part begin before the one before it has given its memory back.
+        # Adds nothing, but lets XLA (TensorFlow 2.21) begin no part before the one before it has given its memory back.
         after = shift + tf.stop_gradient(sums[0] * 0)[:, None]
         more = _sums_of_strips(z, part * size, width, index, after, grid)
         sums = [one + other for one, other in zip(sums, more, strict=True)]
@@ -169,7 +170,7 @@ def _sums_of_strips(z: Array, first: int, width: int, index: Array, shift: Array
         while len(columns) > 1:
             columns = [one + other for one, other in zip(columns[::2], columns[1::2], strict=True)]
         # Put there, not selected: a selection would be fused with all that came before into the sums below.
-        # Folded then by total, because XLA makes one reduction of several.
+        # Folded then by total, because XLA makes one reduction of several. (Both in TensorFlow 2.21.)
         sums.append(total(put(columns[0], column, value), True))
     return sums
 

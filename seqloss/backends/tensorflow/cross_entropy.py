@@ -1,7 +1,8 @@
 """TensorFlow: the statistics of tokens and their pullback. The formulas stand in ``seqloss.core.contract``.
 
 Both work on [tokens, classes], so that an unknown rank is no obstacle. Both may be differentiated: a tape outside of
-``tf.vectorized_map`` drops custom gradients, and second derivatives go through the operations written here.
+``tf.vectorized_map`` drops custom gradients (TensorFlow 2.21), and second derivatives go through the operations written
+here.
 
 With the pivot ``p``, the largest logit of a row, ``saved`` holds ``p``; what the others add up to, the sum of
 ``exp(z_j - p)`` over all classes but the label, NaN where the gradient row is to be NaN; and ``exp(t - p)``.

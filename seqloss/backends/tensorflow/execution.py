@@ -12,7 +12,7 @@ from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Arrays, LossOp
 
 _ALIGNMENT = 64
-"""Of the memory of tensors, in bytes: TensorFlow ends the process where it is given memory of a smaller one."""
+"""Of the memory of tensors, in bytes: TensorFlow 2.21 ends the process where it is given memory of a smaller one."""
 
 
 def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
@@ -61,7 +61,8 @@ class _Own:
     def unwatched(self, arrays: Sequence[Array]) -> Sequence[Array]:
         """The same for what no tape is to record, because it would keep all that is computed on the way.
 
-        A graph keeps nothing, and ``tf.vectorized_map`` with the tape outside needs what is recorded.
+        It does so in TensorFlow 2.21 although the gradient is a custom one. A graph keeps nothing, and
+        ``tf.vectorized_map`` with the tape outside needs what is recorded.
         """
         if isinstance(self._op, RunOnNumPy) or not tf.executing_eagerly():
             return arrays
@@ -109,7 +110,8 @@ def _pulled(function: Callable[..., Any], inputs: Sequence[Array], cotangents: S
 def _recorded(function: Callable[..., Any], plain: Callable[..., Any], inputs: Sequence[Array]) -> Any:
     """The values of a function that returns them with its backward function; with accumulators ``plain(*inputs)``.
 
-    Forward mode calls the backward function as soon as the operation is recorded, in a region where no tape records.
+    Forward mode (TensorFlow 2.21) calls the backward function as soon as the operation is recorded, in a region where
+    no tape records.
     """
     state = {"recorded": False, "pushed": False}
 

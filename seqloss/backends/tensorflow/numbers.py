@@ -70,7 +70,8 @@ def _in_packets(function: Callable[[Array], Array], x: Array, compiled: bool) ->
     rows = tf.shape(x)[0]
     count = tf.minimum(rows, _PACKET)
     last = function(tf.pad(x[-_PACKET:], [[0, _PACKET - count], [0, 0]]))[:count]
-    # With an axis more than is needed: without it a second derivative has slices, which forward mode cannot take.
+    # With an axis more than is needed: without it a second derivative has slices, which forward mode (TensorFlow 2.21)
+    # cannot take.
     return tf.tensor_scatter_nd_update(value, tf.range(rows - count, rows)[None, :, None], last[None])
 
 

@@ -90,7 +90,7 @@ def expand_dims(x: Array, *, axis: int) -> Array:
 
 
 def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
-    # A Python number first would be given a dtype of its own before the other is looked at.
+    # A Python number first would be given a dtype of its own before the other is looked at (TensorFlow 2.21).
     if isinstance(x1, (int, float)):
         x1 = tf.constant(x1, x2.dtype)  # type: ignore[union-attr]  # one of the two is an array
     return tf.where(condition, x1, x2)

@@ -25,8 +25,9 @@ def token_statistics(x: Array, y: Array, active: Array | None, prior: Array | No
     """The statistics of logits in the compute dtype."""
     index = y.clamp(0, x.shape[-1] - 1)
     t = x.gather(-1, index.unsqueeze(-1)).squeeze(-1)
-    # With y where the pullback has index: a label that both make narrow would be stored in between, by a loop of its
-    # own, and the maximum and the sum would each read the logits from memory. A bad label may well be wrapped.
+    # With y where the pullback has index: a label that both make narrow would be stored in between (torch 2.13), by a
+    # loop of its own, and the maximum and the sum would each read the logits from memory. A bad label may well be
+    # wrapped.
     is_label = is_target(x, y)
     is_wide = x.dtype is torch.float64
     # Constants: what is added up does not depend on where it is counted from.

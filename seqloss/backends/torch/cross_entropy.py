@@ -72,7 +72,10 @@ def token_pullback(
 
 
 def _are_alike(*arrays: Array) -> bool:
-    """Whether all are plain: with is_grads_batched a cotangent stands for many, and nothing tells but this."""
+    """Whether all are plain.
+
+    With is_grads_batched a cotangent stands for many, and nothing in torch 2.13 tells but this.
+    """
     keys = {torch._C._dispatch_keys(x).raw_repr() for x in arrays}
     return len(keys) == 1
 

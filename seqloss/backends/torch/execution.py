@@ -12,8 +12,8 @@ from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Arrays, LossOp
 
 _MOST = 8
-"""Arrays of an operation that torch.compile traces. There are versions of it that refuse a forward pass of any number,
-so that it has so many parameters."""
+"""Arrays of an operation that torch.compile traces. There are versions of it, such as that of torch 2.13, that refuse a
+forward pass of any number, so that it has so many parameters."""
 
 
 def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
@@ -52,7 +52,8 @@ class _Eager(torch.autograd.Function):
         op, needed = ctx.op, ctx.needs_input_grad[2:]
         if all(g is None for g in cotangents):
             return None, None, *(None for _ in needed)
-        tensors = ctx.saved_tensors  # once: torch.utils.checkpoint computes them anew, and refuses to do so twice
+        # Once: torch.utils.checkpoint computes them anew, and refuses to do so twice (pytorch/pytorch#82156).
+        tensors = ctx.saved_tensors
         arrays, saved = tensors[: ctx.count], tensors[ctx.count :]
         if not torch.is_grad_enabled():
             return None, None, *op.pullback(arrays, _unpacked(ctx.residuals, iter(saved)), cotangents)
@@ -146,7 +147,8 @@ class _Gradients(torch.autograd.Function):
 def _in_reverse(operation: Any) -> Any:
     """``operation.apply``, which refuses forward mode in words of this library.
 
-    A jvp does so. torch.compile cannot trace a class that has one, and need not: it differentiates what it traces.
+    A jvp does so. torch.compile (torch 2.13) cannot trace a class that has one, and need not: it differentiates what it
+    traces.
     """
     refusing: Any = type(operation.__name__, (operation,), {"jvp": staticmethod(no_jvp)})
 
@@ -167,7 +169,7 @@ def _owned(outputs: Sequence[Array]) -> tuple[Array, ...]:
 def _writable(outputs: Sequence[Array]) -> tuple[Array, ...]:
     """What an operation with a derivative of its own returned, for the caller to write into.
 
-    What such an operation returns for a subclass is a view for autograd, which may not be written into.
+    What such an operation returns for a subclass is a view for autograd (torch 2.13), which may not be written into.
     """
     return tuple(x if type(x) is torch.Tensor else x.clone() for x in outputs)
 

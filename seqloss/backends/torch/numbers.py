@@ -61,7 +61,11 @@ def _cut_off(z: Array, shift: Array, d: Array) -> Array:
 
 
 def one_less_exp_minus(x: Array) -> Array:
-    """1 - exp(-x) for x >= 0: where torch.compile makes vectors of the CPU, its expm1(x) is exp(x) - 1, and cancels."""
+    """1 - exp(-x) for x >= 0.
+
+    Where torch.compile (torch 2.13) makes vectors of the CPU, its expm1(x) is exp(x) - 1, and cancels: see
+    pytorch/pytorch#190533.
+    """
     if not torch.compiler.is_compiling():
         return -torch.expm1(-x)
     half = 0.5 * x.clamp(max=100.0)
@@ -69,7 +73,7 @@ def one_less_exp_minus(x: Array) -> Array:
 
 
 def is_infinite(x: Array) -> Array:
-    """torch.isinf, of which torch.compile makes no vectors of the CPU."""
+    """torch.isinf, of which torch.compile (torch 2.13) makes no vectors of the CPU."""
     return x.abs() == torch.inf
 
 
@@ -90,8 +94,8 @@ def capped(x: Array, softcap: float | None) -> Array:
 def levelled(z: Array, x: Array, highest: Array, softcap: float | None) -> Array:
     """Capped logits that are exactly ``capped(highest)`` where x [..., classes] is ``highest`` [...].
 
-    Compilers compute tanh of a single number with other last digits than of many, and the loss of a token that is sure
-    is smaller than such a digit.
+    torch.compile (torch 2.13) computes tanh of a single number with other last digits than of many, and the loss of a
+    token that is sure is smaller than such a digit.
     """
     if softcap is None or not torch.compiler.is_compiling():
         return z
@@ -106,7 +110,10 @@ def slope_of_cap(x: Array, softcap: float) -> Array:
 
 
 def sum_of_classes(x: Array) -> Array:
-    """The sum along the last axis. Compiled for the CPU, float32 adds up thousands of numbers one after the other."""
+    """The sum along the last axis.
+
+    Compiled for the CPU (torch 2.13), float32 adds up thousands of numbers one after the other.
+    """
     if x.dtype is torch.float32 and torch.compiler.is_compiling() and x.device.type == "cpu":
         return x.sum(-1, dtype=torch.float64).to(x.dtype)
     return x.sum(-1)

@@ -46,7 +46,7 @@ def dense_form(x: Array) -> str | None:
 
 
 def shape(x: Array) -> Shape:
-    return tuple(x.shape)  # a torch.Size is slow to slice
+    return tuple(x.shape)  # a torch.Size is slow to slice (torch 2.13)
 
 
 def dtype(x: Array) -> str:
@@ -72,7 +72,7 @@ def needs_grad(x: Array) -> bool:
 def is_tracing() -> bool:
     """Whether torch.compile, torch.export, torch.jit.trace or a transformation of torch.func is under way.
 
-    Inside a transformation even a plain tensor yields wrappers without storage. There is no public way to ask.
+    Inside a transformation even a plain tensor yields wrappers without storage. Torch 2.13 has no public way to ask.
     """
     if torch.compiler.is_compiling():
         return True
@@ -104,7 +104,7 @@ def asarray(x: Any, *, like: Array | None = None) -> Array:
     device = None if like is None else like.device
     if torch.compiler.is_compiling():  # where a NumPy array is seen as a tensor already
         return torch.as_tensor(x, device=device)
-    # A copy spares the warning about read-only arrays; tensors cannot go backwards through memory.
+    # A copy spares the warning about read-only arrays; tensors cannot go backwards through memory (torch 2.13).
     return torch.tensor(np.asarray(x, order="C"), device=device)
 
 
@@ -205,7 +205,7 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Array) -> tuple[Array, None]:
         (indices,) = ctx.saved_tensors
-        if torch.is_grad_enabled():  # sparse gradients cannot be differentiated again
+        if torch.is_grad_enabled():  # sparse gradients cannot be differentiated again (torch 2.13)
             return cotangent.new_zeros(ctx.shape).index_add(0, indices, cotangent), None
         return torch.sparse_coo_tensor(indices.unsqueeze(0), cotangent, ctx.shape, check_invariants=False), None
 
@@ -236,7 +236,8 @@ def broadcast_like(x: Array, like: Array, message: str) -> tuple[Array | None, A
 
 def vjp(function: Callable[[Array], Array], x: Array) -> tuple[Array, Callable[[Array], Array]]:
     if is_tracing():
-        # torch.autograd.grad cannot be traced; this can, but asks more of a function (setup_context, vmap rules).
+        # torch.autograd.grad cannot be traced (torch 2.13, see pytorch/pytorch#185034); this can, but asks more of a
+        # function (setup_context, vmap rules).
         value, pull_back = torch.func.vjp(function, x)
         return value, lambda cotangent: pull_back(cotangent)[0]
     with torch.inference_mode(False), torch.enable_grad():

@@ -123,7 +123,7 @@ def _check_weights(received: Received, classes: int) -> None:
 
 
 def _differ(one: int | None, other: int | None) -> bool:
-    # Not with "in": torch.compile finds no symbolic size in a tuple.
+    # Not with "in": torch.compile (torch 2.13) finds no symbolic size in a tuple.
     return one is not None and other is not None and one != other
 
 

@@ -92,7 +92,7 @@ def total(x: Any) -> Any:
 
 def over(summed: Any, weights: Any) -> Any:
     """A sum of losses divided by the sum of the weights, added up in its dtype; 0 where that is 0."""
-    # With dtype= JAX would add in that very dtype, where it otherwise adds half-precision numbers in float32.
+    # With dtype= JAX (0.10.2) would add in that very dtype, where it otherwise adds half-precision numbers in float32.
     count = weights.astype(summed.dtype).sum()
     return jnp.where(count == 0, jnp.zeros_like(summed), summed / jnp.where(count == 0, jnp.ones_like(count), count))
 
