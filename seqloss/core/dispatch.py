@@ -17,10 +17,10 @@ BUILTIN = ("numpy", "torch", "tensorflow", "jax")
 # NumPy is asked last: it is always imported, and a call on arrays of another framework need not wait for its answer.
 _adapters = {framework: f"seqloss.backends.{framework}" for framework in (*BUILTIN[1:], BUILTIN[0])}
 
-# Modules that have the class of most arrays of a framework, which is asked before all others. torch.compile (2.13)
-# would spend a third of its time in the plain search, because it makes a variable of each entry of sys.modules; and
-# NumPy need not wait for the others.
-_asked_at_once = frozenset(BUILTIN)
+# Modules that most arrays of a framework have their class from. torch.compile (torch 2.13) would spend a third of its
+# time in the plain search, because it makes a variable of each entry of sys.modules; and NumPy need not wait for the
+# others.
+_asked_at_once = frozenset(("numpy", "torch"))
 
 
 def register_backend(framework: str, adapter_module: str) -> None:

@@ -76,9 +76,10 @@ def label_pullback(
     if a is not None:
         a, mass = a.unsqueeze(-1), mass.unsqueeze(-1)
         labels, mass = (torch.where((a == 0) & ~torch.isfinite(w), 0.0, w) for w in (labels, mass))
-        against = (mass - labels) - mass * (rest / (1 + rest))
-        around_1 = is_target(z, index.squeeze(-1)) & (2 * labels.abs() > mass.abs())
-        gradient = a * torch.where(around_1, against, mass * p - labels)
+        own, whole = labels.gather(-1, index), 1 + rest
+        against = (mass - own) - mass * (rest / whole)
+        at_highest = torch.where(2 * own.abs() > mass.abs(), against, mass * (1 / whole) - own)
+        gradient = a * torch.where(is_target(z, index.squeeze(-1)), at_highest, mass * p - labels)
     others = _of_others(cotangents, z, p, prior, statistics.mass)
     if others is not None:
         gradient = others if gradient is None else gradient + others

@@ -53,6 +53,7 @@ TRAPS: dict[str, tuple[list[float], int]] = {
     "far from 0": ([10000, 9992, 10008, 10000, 9984, 10000], 2),
     "far below 0": ([-300, -310, -305, -1000, -299.5, -301], 1),
 }
+TOKENS = tuple(map(repr, TRAPS))
 PRIOR = (0.0, 0.5, 2.0, 0.0, 1.25, 0.0)
 
 
@@ -86,9 +87,7 @@ def _token_statistics(backend: Backend) -> Iterator[str]:
         got, written = watched(backend, backend.token_statistics, [*arrays, spec])
         yield from (f"{what} {text}" for text in written)
         expected = oracle_statistics.of_tokens(*given, asked.prior, asked.softcap)
-        yield from judging.statistics(
-            backend, what, got, expected, given.logits, asked, active, dtype, list(map(repr, TRAPS))
-        )
+        yield from judging.statistics(backend, what, got, expected, given.logits, asked, active, dtype, TOKENS)
 
 
 def _token_pullback(backend: Backend) -> Iterator[str]:
@@ -103,7 +102,7 @@ def _token_pullback(backend: Backend) -> Iterator[str]:
             yield from (f"{what} {name}: {text}" for text in written)
             used = {key: x if active is None else np.where(active, x, 0) for key, x in cotangents.items()}
             yield from judging.gradient(
-                backend, f"{what} {name}:", got, used, expected, given.logits, asked, dtype, list(map(repr, TRAPS))
+                backend, f"{what} {name}:", got, used, expected, given.logits, asked, dtype, TOKENS
             )
 
 

@@ -50,6 +50,7 @@ TRAPS: dict[str, tuple[list[float], list[float], float | None]] = {
     "tied, label last": ([2, 2, 2, 2], [0, 0, 0, 1], None),
     "far from 0": ([10000.5, 9999, 10002, 10000.25], [0.1, 0.2, 0.3, 0.4], None),
 }
+TOKENS = tuple(map(repr, TRAPS))
 PRIOR = (0.5, 0.0, 2.0, 0.0)
 
 
@@ -86,9 +87,7 @@ def _label_statistics(backend: Backend) -> Iterator[str]:
         got, written = watched(backend, backend.label_statistics, [*arrays, asked.spec(compute_dtype(dtype))])
         yield from (f"{what} {text}" for text in written)
         expected = oracle_statistics.of_labels(given.logits, given.labels, None, asked.prior, asked.softcap)
-        yield from judging.statistics(
-            backend, what, got, expected, given.logits, asked, active, dtype, list(map(repr, TRAPS))
-        )
+        yield from judging.statistics(backend, what, got, expected, given.logits, asked, active, dtype, TOKENS)
 
 
 def _label_pullback(backend: Backend) -> Iterator[str]:
@@ -110,9 +109,8 @@ def _label_pullback(backend: Backend) -> Iterator[str]:
                 yield f"{what} {name}: is a {type(got).__qualname__}, expected a tuple of two gradients"
                 continue
             to_logits, to_labels = got
-            tokens = list(map(repr, TRAPS))
             yield from judging.gradient(
-                backend, f"{what} {name}:", to_logits, used, expected, given.logits, asked, dtype, tokens
+                backend, f"{what} {name}:", to_logits, used, expected, given.logits, asked, dtype, TOKENS
             )
             if wanted:
                 yield from _to_labels(backend, f"{what} {name}:", to_labels, used, expected, given, asked, dtype)
