@@ -35,8 +35,15 @@ class Memory(Protocol):
         """How many threads the framework was told to use; None if it does not say."""
 
 
+class _Residuals:
+    """Residuals of NumPy's, which a framework is to keep as they are and not to look into."""
+
+    def __init__(self, of_op: Any) -> None:
+        self.of_op = of_op
+
+
 class RunOnNumPy:
-    """An operation run by NumPy. It takes and returns arrays of the framework; its residuals are NumPy's."""
+    """An operation run by NumPy. It takes arrays of the framework and returns new ones; its residuals are NumPy's."""
 
     def __init__(self, op: LossOp, memory: Memory, dtype: str) -> None:
         from seqloss.backends import numpy as host
@@ -55,8 +62,9 @@ class RunOnNumPy:
         views = self._views(arrays)
         with self._host.scope(None), threads.at_most(self._memory.threads()):
             outputs, residuals = self._on_host.forward(*views)
-        # A copy of what has no axes: the caller may write into the output, and the pullback reads the residual.
-        return tuple(self._memory.from_host(x[()], x.dtype.name, arrays[0]) for x in outputs), residuals
+        # Copies: the caller may write into the outputs, and the pullback reads the residuals.
+        returned = tuple(self._memory.from_host(np.array(x), x.dtype.name, arrays[0]) for x in outputs)
+        return returned, _Residuals(residuals)
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         if not self._memory.is_on_host([*arrays, *cotangents]):
@@ -66,7 +74,7 @@ class RunOnNumPy:
         views = self._views(arrays)
         upstream = [None if x is None else self._memory.to_host(x) for x in cotangents]
         with self._host.scope(None), threads.at_most(self._memory.threads()):
-            to_logits, *others = self._on_host.pullback(views, residuals, upstream)
+            to_logits, *others = self._on_host.pullback(views, residuals.of_op, upstream)
         pairs = zip(others, arrays[1:], strict=True)
         return self._memory.from_host(to_logits, self._dtype, arrays[0]), *(
             None if gradient is None else self._returned(gradient, x) for gradient, x in pairs

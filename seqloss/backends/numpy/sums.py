@@ -29,10 +29,13 @@ def wide_sum(x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> Any:
 def quotient(numerator: Any, denominator: Any) -> Array:
     if isinstance(numerator, _Pair):
         return _pair_quotient(numerator, denominator)
+    if np.ndim(denominator) == 0:
+        by = float(denominator)
+        if isinstance(numerator, float):  # Python's numbers are much faster than NumPy's
+            return np.float32(float(numerator) / by if by else 0.0)
+        return (numerator / by if by else np.zeros_like(numerator)).astype(np.float32)
     empty = np.equal(denominator, 0)
-    if not isinstance(empty, np.bool_):
-        return where(empty, 0.0, numerator / where(empty, 1.0, denominator)).astype(np.float32)
-    return np.zeros_like(numerator, np.float32)[()] if empty else (numerator / denominator).astype(np.float32)
+    return where(empty, 0.0, numerator / where(empty, 1.0, denominator)).astype(np.float32)
 
 
 class _Pair(NamedTuple):

@@ -45,7 +45,7 @@ class _Eager(torch.autograd.Function):
         ctx.residuals = _packed(residuals, saved)
         ctx.save_for_backward(*arrays, *saved)
         ctx.set_materialize_grads(False)
-        return _owned(outputs)
+        return outputs if isinstance(op, RunOnNumPy) else _owned(outputs)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Array | None) -> tuple[Array | None, ...]:
@@ -179,7 +179,7 @@ def _packed(residuals: Any, saved: list[Array]) -> Any:
     if isinstance(residuals, tuple):
         return tuple(_packed(x, saved) for x in residuals)
     if not isinstance(residuals, torch.Tensor):
-        return residuals  # NumPy's
+        return residuals
     saved.append(residuals)
     return torch.Tensor
 
