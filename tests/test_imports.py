@@ -114,6 +114,7 @@ FLOORS = [
     {"core.dtypes", "core.options", "core.shapes"},
     {"core.contract"},
     {"core.protocol"},
+    {"core.argument"},
     {"core.labels", "backends.compensated"},
     {"backends.base", "backends.numpy"},
     {"backends.on_numpy"},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seqloss.core import labels
-from seqloss.core.protocol import Argument
+from seqloss.core.argument import Argument
 
 
 class OnADevice:

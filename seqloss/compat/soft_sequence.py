@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from seqloss.core import dtypes, options, shapes
+from seqloss.core.argument import Argument
 from seqloss.core.call import Call
-from seqloss.core.protocol import Argument, Array
+from seqloss.core.protocol import Array
 from seqloss.losses import cross_entropies, custom, reduction
 
 

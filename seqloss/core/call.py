@@ -7,7 +7,8 @@ Every function goes through the same steps: :meth:`Call.beside` for each argumen
 from typing import Any
 
 from seqloss.core import dispatch, dtypes, labels, shapes
-from seqloss.core.protocol import Argument, Array, Backend
+from seqloss.core.argument import Argument
+from seqloss.core.protocol import Array, Backend
 
 
 class Call:

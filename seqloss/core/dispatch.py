@@ -9,8 +9,9 @@ import importlib
 import sys
 from typing import Any, cast
 
+from seqloss.core.argument import Argument
 from seqloss.core.errors import ArgumentTypeError, BackendError, DeviceError, MixedBackendsError, ShapeError
-from seqloss.core.protocol import Argument, Array, Backend
+from seqloss.core.protocol import Array, Backend
 
 BUILTIN = ("numpy", "torch", "tensorflow", "jax")
 

@@ -8,8 +8,9 @@ are free everywhere.
 from typing import Any
 
 from seqloss.core import dtypes
+from seqloss.core.argument import Argument
 from seqloss.core.errors import DTypeError, LabelError, UnreadableError
-from seqloss.core.protocol import SMALLEST_ACTIVE, Argument
+from seqloss.core.protocol import SMALLEST_ACTIVE
 
 TOO_LARGE = "labels count from 0; is the vocabulary larger than the last axis of logits?"
 """A label beyond the classes is a real token far more often than padding: to mask it would hide the mistake."""

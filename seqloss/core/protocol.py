@@ -7,7 +7,7 @@ compute stands in :mod:`seqloss.core.contract`. ``seqloss.backends.base`` has na
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 from seqloss.core.contract import SMALLEST_ACTIVE as SMALLEST_ACTIVE
 from seqloss.core.contract import Cotangents, Spec, Statistics
@@ -257,26 +257,3 @@ class Backend(Protocol):
 
         They are asked for by ``wrt_labels``, the second only if there is a ``pos_weight``.
         """
-
-
-class Argument(NamedTuple):
-    """One array of a call, in the framework it came in, with its facts."""
-
-    name: str
-    value: Array
-    facts: Backend
-    shape: Shape
-    dtype: str
-    is_host: bool = False
-    """Whether it is a host value that still has to be placed beside the logits."""
-
-    def shaped(self, shape: Shape) -> "Argument":
-        """The same argument, to be reshaped to this shape when it is placed: until then it is the caller's array."""
-        return Argument(self.name, self.value, self.facts, shape, self.dtype, self.is_host)
-
-    def holding(self, value: Array) -> "Argument":
-        """The same argument with another array.
-
-        Spelt out, because old versions of torch.compile know no _replace (pytorch/pytorch#158772).
-        """
-        return Argument(self.name, value, self.facts, self.shape, self.dtype, self.is_host)

@@ -7,8 +7,9 @@ host values go, and what happens to sizes that are unknown while tracing.
 from typing import Any, NamedTuple
 
 from seqloss.core import dispatch, dtypes, shapes
+from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
-from seqloss.core.protocol import Argument, Array, Backend
+from seqloss.core.protocol import Array, Backend
 from seqloss.losses import reduction
 
 

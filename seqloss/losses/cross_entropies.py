@@ -1,7 +1,7 @@
 """The cross entropies as the public functions share them: checked, placed and computed, but neither named nor guarded.
 
 Each takes a :class:`~seqloss.core.call.Call` whose main argument is the logits, and the other arrays as its
-:class:`~seqloss.core.protocol.Argument`; it returns the losses in the compute dtype. The caller opens the name scope
+:class:`~seqloss.core.argument.Argument`; it returns the losses in the compute dtype. The caller opens the name scope
 around it, and hands what it returns to the user through :meth:`Call.guard`::
 
     call = Call("logits", logits)
@@ -17,8 +17,9 @@ from typing import Any
 
 from seqloss.core import dtypes, shapes
 from seqloss.core import labels as label_policy
+from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
-from seqloss.core.protocol import SMALLEST_ACTIVE, Argument, Array
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array
 from seqloss.losses import ops, weighting
 
 NO_MASK = "leave such positions out with seqloss.token_loss, as in active=(labels != {})"

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from seqloss.core import dispatch, dtypes, shapes
 from seqloss.core import labels as label_policy
+from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
 from seqloss.core.errors import ArgumentTypeError, DTypeError, ShapeError
-from seqloss.core.protocol import Argument, Array
+from seqloss.core.protocol import Array
 from seqloss.losses import custom, ops, reduction
 
 LARGE = 2**18

@@ -8,8 +8,9 @@ Weights are a scalar, or of the rank of the losses with each of their sizes or 1
 from typing import Any
 
 from seqloss.core import dtypes, options, shapes
+from seqloss.core.argument import Argument
 from seqloss.core.call import Call
-from seqloss.core.protocol import SMALLEST_ACTIVE, Argument, Array
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array
 from seqloss.losses import reduction
 
 

@@ -4,8 +4,9 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 from seqloss.core import dispatch, labels, options, shapes
+from seqloss.core.argument import Argument
 from seqloss.core.errors import ArgumentTypeError, OptionError
-from seqloss.core.protocol import Argument, Array
+from seqloss.core.protocol import Array
 
 LARGEST_RANGE = 2**53
 """Beyond, float64 no longer tells neighbouring ids apart."""

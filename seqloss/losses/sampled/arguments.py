@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 from seqloss.core import dispatch, dtypes, options, shapes
 from seqloss.core import labels as label_policy
+from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
 from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError
-from seqloss.core.protocol import Argument, Array
+from seqloss.core.protocol import Array
 from seqloss.losses.sampled import shards
 
 IS_CLASS = "each must be one of the num_classes classes"
