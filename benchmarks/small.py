@@ -6,7 +6,7 @@ from benchmarks import contenders, machine, processes, side_by_side, tables
 
 SHAPE = [8, 5, 32]
 MODES = ("eager", "jit")
-LIMIT_RATIO = 3.5
+LIMIT_RATIO = 2.8
 LIMIT_STRUCTURE_US = 10
 
 
