@@ -18,6 +18,7 @@ from seqloss.core.errors import (
     ShapeError,
     UnreadableError,
 )
+from seqloss.core.smoothing import Smoothing
 from seqloss.legacy import sequence_loss_by_example
 from seqloss.masks import sequence_mask
 from seqloss.sampling import nce_loss, sampled_softmax_loss
@@ -50,6 +51,7 @@ __all__ = [
     "Reduction",
     "SeqlossError",
     "ShapeError",
+    "Smoothing",
     "UnreadableError",
     "compute_weighted_loss",
     "nce_loss",

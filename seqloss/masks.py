@@ -5,6 +5,7 @@ from typing import Any
 from seqloss.core import dispatch, dtypes, labels, options
 from seqloss.core.errors import DTypeError, UnreadableError
 from seqloss.core.protocol import Array
+from seqloss.losses import beside
 
 
 def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool") -> Array:
@@ -74,16 +75,7 @@ def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool"
         )
     else:
         maxlen = max(0, int(backend.to_numpy(argument.value).max(initial=0)))
-    positions = backend.arange(maxlen, like=argument.value)
-    counts = argument.value
-    # The wider of the two dtypes, so that no length is wrapped.
-    if backend.dtype(positions) == "int32" and argument.dtype in ("uint32", "int64", "uint64"):
-        positions = backend.astype(positions, argument.dtype)
-    else:
-        counts = backend.astype(counts, backend.dtype(positions))
-    for _ in argument.shape or ():
-        positions = backend.expand_dims(positions, axis=0)
-    mask = positions < backend.expand_dims(counts, axis=-1)
+    mask = beside.below(backend, argument.value, maxlen, argument.value)
     try:
         return backend.astype(mask, name)
     except TypeError as error:

@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import options
+from seqloss.core import objectives, options
 from seqloss.core.call import Call
+from seqloss.core.objectives import Mean
 from seqloss.core.protocol import Array
-from seqloss.losses import arguments, custom, ops, reduction
+from seqloss.core.smoothing import Smoothing
+from seqloss.losses import arguments, custom, ops
+from seqloss.losses import reduction as reductions
+from seqloss.losses.beside import Beside
+from seqloss.losses.objective import Objective, objective_of
 
 
 def sequence_loss(
@@ -20,6 +25,14 @@ def sequence_loss(
     softmax_loss_function: Callable[..., Array] | None = None,
     name: str | None = None,
     *,
+    ignore_index: int | tuple[int, ...] | None = None,
+    lengths: Array | None = None,
+    label_smoothing: float | Smoothing = 0.0,
+    class_weights: Array | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    reduction: Mean | None = None,
+    normalizer: Array | float | None = None,
     check_labels: bool | None = None,
     exact: bool = False,
 ) -> Array:
@@ -159,18 +172,23 @@ def sequence_loss(
     >>> print(per_sequence.round(4))
     [0.3798 0.6931]
     """
-    plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
+    flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
+    plan = _plan(flags, reduction, normalizer)
     check_labels = options.loss_options(softmax_loss_function, name, check_labels)
     exact = options.exact(exact, softmax_loss_function)
+    objective, more = _objective(softmax_loss_function, label_smoothing, class_weights, z_loss, softcap)
+    more = more.counting(objectives.ignore_index(ignore_index), lengths, normalizer)
     call, is_builtin = Call("logits", logits), softmax_loss_function is None
     with call.backend.scope(name):
-        given = arguments.sequence(call, targets, weights, check_labels, labels_are_classes=is_builtin, exact=exact)
+        given = arguments.sequence(
+            call, targets, weights, check_labels, labels_are_classes=is_builtin, exact=exact, more=more
+        )
         if softmax_loss_function is None:
-            loss = ops.sequence_loss(given, plan, exact)
+            loss = ops.sequence_loss(given, plan, objective, exact)
         else:
             token_weights = given.token_weights()
             losses = custom.token_losses(given, given.logits, token_weights.active, softmax_loss_function)
-            loss = reduction.forward(call.backend, plan, losses, token_weights).loss
+            loss = reductions.forward(call.backend, plan, losses, token_weights, given.wide_normalizer()).loss
         return call.guard(loss)
 
 
@@ -185,6 +203,14 @@ def sequence_loss_and_grad(
     softmax_loss_function: Callable[..., Array] | None = None,
     name: str | None = None,
     *,
+    ignore_index: int | tuple[int, ...] | None = None,
+    lengths: Array | None = None,
+    label_smoothing: float | Smoothing = 0.0,
+    class_weights: Array | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    reduction: Mean | None = None,
+    normalizer: Array | float | None = None,
     check_labels: bool | None = None,
     exact: bool = False,
     cotangent: Array | None = None,
@@ -289,32 +315,37 @@ def sequence_loss_and_grad(
     >>> print((d_weights + 0.0).round(4))
     [[ 0.     -0.2231]]
     """
-    plan = _plan(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
+    flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
+    plan = _plan(flags, reduction, normalizer)
     check_labels = options.loss_options(softmax_loss_function, name, check_labels)
     exact = options.exact(exact, softmax_loss_function)
+    objective, more = _objective(softmax_loss_function, label_smoothing, class_weights, z_loss, softcap)
+    more = more.counting(objectives.ignore_index(ignore_index), lengths, normalizer)
     names = options.gradient_names(wrt)
     call, is_builtin = Call("logits", logits), softmax_loss_function is None
     backend = call.backend
     with backend.scope(name):
         given = arguments.sequence(
-            call, targets, weights, check_labels, labels_are_classes=is_builtin, exact=exact, wrt=names
+            call, targets, weights, check_labels, labels_are_classes=is_builtin, exact=exact, wrt=names, more=more
         )
         if softmax_loss_function is None:
             arrays = given.arrays
-            op = backend.explicit(ops.sequence_loss_op(given, plan, exact, "weights" in names), arrays)
+            op = backend.explicit(ops.sequence_loss_op(given, plan, objective, exact, "weights" in names), arrays)
             (loss,), residuals = op.forward(*arrays)
             upstream = arguments.cotangent(given, cotangent, loss)
-            to_logits, _, to_weights = op.pullback(arrays, residuals, (upstream,))
+            to_logits, _, to_weights, *_ = op.pullback(arrays, residuals, (upstream,))
         else:
             token_weights = given.token_weights()
             losses, pull = custom.differentiated(given, token_weights.active, softmax_loss_function)
-            reduced = reduction.forward(backend, plan, losses, token_weights)
+            reduced = reductions.forward(backend, plan, losses, token_weights, given.wide_normalizer())
             loss = reduced.loss
             upstream = arguments.cotangent(given, cotangent, loss)
-            to_losses, to_weights = reduction.pullback(
-                backend, plan, losses, token_weights, reduced, upstream, "weights" in names
+            to_losses, to_weights = reductions.pullback(
+                backend, plan, losses, token_weights, reduced, upstream, "weights" in names, normalizer is not None
             )
             to_logits = pull(to_losses)
+            if to_weights is not None:
+                to_weights = reductions.without_removed(backend, to_weights, given.kept)
         # Detached: the arguments are already, but a custom loss may have parameters of its own.
         gradients = {"logits": call.guard(backend.stop_gradient(to_logits))}
         if "weights" in names:
@@ -324,8 +355,24 @@ def sequence_loss_and_grad(
     return loss, gradients[wrt] if isinstance(wrt, str) else tuple(gradients[name] for name in names)
 
 
-def _plan(
-    average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
-) -> reduction.Plan:
-    flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    return reduction.plan(*options.flags(*flags))
+def _plan(flags: tuple[Any, ...], reduction: Any, normalizer: Any) -> reductions.Plan:
+    flags = options.flags(*flags)
+    name = objectives.reduction(reduction, flags)
+    plan = reductions.plan(*flags) if name is None else reductions.of_name(name)
+    objectives.normalizer(normalizer is not None, plan.is_scalar)
+    return plan
+
+
+def _objective(
+    function: Callable[..., Array] | None, label_smoothing: Any, class_weights: Any, z_loss: Any, softcap: Any
+) -> tuple[Objective, Beside]:
+    """The loss of a token, and what arrays it has."""
+    objective, more = objective_of(label_smoothing, class_weights, z_loss, softcap)
+    given = {
+        "label_smoothing": objective.eps > 0,
+        "class_weights": class_weights is not None,
+        "z_loss": objective.z_loss > 0,
+        "softcap": softcap is not None,
+    }
+    objectives.beside_function(function, given)
+    return objective, more

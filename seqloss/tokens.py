@@ -3,10 +3,22 @@
 from seqloss.core import options
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.core.smoothing import Smoothing
 from seqloss.losses import arguments, ops
+from seqloss.losses.objective import objective_of
 
 
-def token_loss(logits: Array, targets: Array, *, active: Array | None = None, exact: bool = False) -> Array:
+def token_loss(
+    logits: Array,
+    targets: Array,
+    *,
+    active: Array | None = None,
+    label_smoothing: float | Smoothing = 0.0,
+    class_weights: Array | None = None,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    exact: bool = False,
+) -> Array:
     """Cross entropy of each token.
 
     For the logits z of a token and its label y the loss, in nats, is ::
@@ -85,7 +97,8 @@ def token_loss(logits: Array, targets: Array, *, active: Array | None = None, ex
     4.1223e-09
     """
     exact = options.exact(exact)
+    objective, more = objective_of(label_smoothing, class_weights, z_loss, softcap)
     call = Call("logits", logits)
-    arrays = arguments.tokens(call, targets, active, exact)
+    given = arguments.tokens(call, targets, active, exact, more)
     with call.backend.scope(None):
-        return call.guard(ops.token_losses(call.backend, *arrays, exact))
+        return call.guard(ops.token_objective(given, objective, exact))

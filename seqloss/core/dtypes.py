@@ -32,6 +32,11 @@ def lengths_dtype(dtype: str) -> None:
         raise DTypeError(f"lengths must be integers, got {dtype}; cast them to an integer dtype")
 
 
+def normalizer_dtype(dtype: str) -> None:
+    if dtype not in FLOATS and dtype not in INTEGERS:
+        raise DTypeError(f"normalizer must be a float or integer, got {dtype}; it is what the loss is divided by")
+
+
 def targets_dtype(dtype: str, name: str = "targets") -> None:
     if dtype in INTEGERS:
         return

@@ -5,15 +5,25 @@ coordinates. Elsewhere the kernel makes the loss and the gradient row of that to
 are free everywhere.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from seqloss.core import dtypes
 from seqloss.core.argument import Argument
-from seqloss.core.errors import DTypeError, LabelError, UnreadableError
+from seqloss.core.errors import DTypeError, LabelError, OptionError, UnreadableError
 from seqloss.core.protocol import SMALLEST_ACTIVE
 
 TOO_LARGE = "labels count from 0; is the vocabulary larger than the last axis of logits?"
 """A label beyond the classes is a real token far more often than padding: to mask it would hide the mistake."""
+
+
+class Out(NamedTuple):
+    """What takes tokens out, so that their labels are free: labels themselves, and the lengths of sequences."""
+
+    ignored: tuple[int, ...] = ()
+    lengths: Argument | None = None
+
+
+NONE_OUT = Out()
 
 
 def check(
@@ -25,6 +35,7 @@ def check(
     mend: str | None = None,
     dtype: str | None = None,
     too_large: str = TOO_LARGE,
+    out: Out = NONE_OUT,
 ) -> None:
     """Raise LabelError for a bad label of a token that counts, as far as the values are to be read.
 
@@ -36,7 +47,7 @@ def check(
     """
     if check_labels is False:
         return
-    read = [_readable(argument, check_labels) for argument in (targets, weights) if argument is not None]
+    read = [_readable(argument, check_labels) for argument in (targets, weights, out.lengths) if argument is not None]
     if classes is None or not all(read):
         if check_labels:
             raise UnreadableError(
@@ -49,6 +60,8 @@ def check(
     if values.size == 0 or (values.min() >= 0 and values.max() < classes):
         return
     counts = None if weights is None else _counts(_values(weights), dtype)
+    if out != NONE_OUT:
+        counts = _kept(values, out) if counts is None else counts & _kept(values, out)
     _raise_first(targets.name, values, classes, counts, mend or _mend(mask, weights is None), too_large)
 
 
@@ -79,6 +92,42 @@ def _counts(weights: Any, dtype: str | None) -> Any:
         return weights
     with np.errstate(all="ignore"):  # what overflows is an infinite weight
         return ~(np.abs(weights.astype(dtype)) < SMALLEST_ACTIVE)
+
+
+def _kept(labels: Any, out: Out) -> Any:
+    """Which tokens are not out, from their labels as a NumPy array."""
+    import numpy as np
+
+    kept = ~np.isin(labels, out.ignored)
+    if out.lengths is not None:
+        kept &= np.arange(labels.shape[1]) < _values(out.lengths)[:, None]
+    return kept
+
+
+def can_hold(dtype: str, label: int) -> bool:
+    """Whether an integer dtype has this number."""
+    bits = int(dtype.lstrip("uint"))
+    return 0 <= label < 2**bits if dtype.startswith("u") else -(2 ** (bits - 1)) <= label < 2 ** (bits - 1)
+
+
+def lengths_in_time(lengths: Any, time: int) -> None:
+    """Raise OptionError for a length that a sequence cannot have, from lengths as a NumPy array."""
+    bad = ((lengths < 0) | (lengths > time)).nonzero()[0]
+    if len(bad):
+        raise OptionError(
+            f"lengths[{int(bad[0])}] is {int(lengths[bad[0]])}, but sequences have {time} timesteps; "
+            "a length counts the tokens that are there, from 0 to that number"
+        )
+
+
+def not_negative(name: str, values: Any) -> None:
+    """Raise OptionError for a negative number of a class, from a NumPy array."""
+    bad = (values < 0).nonzero()[0]
+    if len(bad):
+        raise OptionError(
+            f"{name}[{int(bad[0])}] is {float(values[bad[0]])}, but no class can have less than 0; "
+            "to leave a class out give it 0"
+        )
 
 
 def _raise_first(name: str, labels: Any, classes: int, counts: Any, mend: str, too_large: str) -> None:

@@ -33,6 +33,7 @@ WEIGHT_SIZES_DIFFER = (
     "weights must be a scalar, or have the rank of the losses and each of their sizes or 1, but their sizes differ "
     "when the graph runs"
 )
+LENGTHS_DIFFER = "lengths must have one entry for each sequence of logits, but their sizes differ when the graph runs"
 COTANGENT_SIZES_DIFFER = "cotangent must have the shape of the loss, but its size differs when the graph runs"
 
 
@@ -277,3 +278,25 @@ def step_weights(name: str, got: Shape, batch: int | None) -> None:
         f"{name} must be a scalar or have the shape {text((batch,))} of one weight for each sequence of logits[0], "
         f"got {text(got)}; lists have one array [batch] for each timestep"
     )
+
+
+def lengths(got: Shape, batch: int | None) -> None:
+    """The lengths of a padded batch."""
+    if got is None or (len(got) == 1 and hints.agree(got, (batch,))):
+        return
+    mend = "one length for each sequence" if len(got) != 2 else "pass a mask of tokens as weights"
+    raise ShapeError(f"lengths must have the shape [batch] = {text((batch,))} of logits, got {text(got)}; {mend}")
+
+
+def of_classes(name: str, got: Shape, classes: int | None) -> None:
+    """One number for each class."""
+    if got is not None and not (len(got) == 1 and hints.agree(got, (classes,))):
+        raise ShapeError(
+            f"{name} must have the shape [classes] = {text((classes,))} of logits, got {text(got)}; "
+            "it has one number for each class"
+        )
+
+
+def scalar(name: str, got: Shape) -> None:
+    if got:
+        raise ShapeError(f"{name} must be a single number, the shape [], got {text(got)}; add it up first")

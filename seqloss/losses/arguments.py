@@ -10,7 +10,8 @@ from seqloss.core import dispatch, dtypes, shapes
 from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
 from seqloss.core.protocol import Array, Backend
-from seqloss.losses import reduction
+from seqloss.losses import beside, reduction
+from seqloss.losses.beside import NOTHING_BESIDE, Beside, Placed
 
 
 class SequenceArguments(NamedTuple):
@@ -27,17 +28,43 @@ class SequenceArguments(NamedTuple):
     """Whether nobody asks for the gradient of the weights."""
     weights_dtype: str
     """The dtype of a gradient to weights: that of the caller's array, the compute dtype for host values."""
+    kept: Array | None = None
+    """False where a token is out, whatever its weight."""
+    class_weights: Array | None = None
+    prior: Array | None = None
+    normalizer: Array | None = None
+    exclude: tuple[int, ...] = ()
 
     @property
     def backend(self) -> Backend:
         return self.call.backend
 
     @property
-    def arrays(self) -> tuple[Array, Array, Array | None]:
-        return self.logits, self.targets, self.weights
+    def arrays(self) -> tuple[Array | None, ...]:
+        more = (self.kept, self.class_weights, self.prior, self.normalizer)
+        return self.logits, self.targets, self.weights, *more
+
+    def wide_normalizer(self) -> Array | None:
+        return reduction.normalizer(self.backend, self.normalizer, self.dtype)
 
     def token_weights(self) -> reduction.Weights:
-        return reduction.token_weights(self.backend, self.weights, self.dtype, self.constant_weights)
+        return reduction.token_weights(self.backend, self.weights, self.dtype, self.constant_weights, self.kept)
+
+
+class TokenArguments(NamedTuple):
+    """The arrays of a token loss, checked and placed in one backend."""
+
+    call: Call
+    logits: Array
+    targets: Array
+    active: Array | None
+    class_weights: Array | None = None
+    prior: Array | None = None
+    exclude: tuple[int, ...] = ()
+
+    @property
+    def backend(self) -> Backend:
+        return self.call.backend
 
 
 def sequence(
@@ -49,6 +76,7 @@ def sequence(
     labels_are_classes: bool,
     exact: bool = False,
     wrt: tuple[str, ...] | None = None,
+    more: Beside = NOTHING_BESIDE,
 ) -> SequenceArguments:
     """Check and place the arrays of a sequence loss, whose logits are the main argument of the call.
 
@@ -68,20 +96,40 @@ def sequence(
         dtypes.exact_logits(z.dtype)
     dtype = dtypes.compute_dtype(z.dtype)
     weights_dtype = dtype if w is None or w.is_host else w.dtype
+    checked, given_targets = beside.check(call, more), y
     if labels_are_classes:
-        y = call.checked_labels(y, w, check_labels, dtype=dtype)
+        y = call.checked_labels(y, w, check_labels, dtype=dtype, out=checked.out)
     placed = [call.place(z, rank=3), call.place(y, rank=2)]
     if w is not None:
         # Host values are cast on the host, where float64 has not become float32 yet.
         placed.append(call.place(w, dtype if w.is_host else None, rank=2))
+    others = Placed() if more.is_empty else beside.place(call, checked, placed[0], given_targets)
     if wrt is not None:
         placed = [backend.stop_gradient(x) for x in placed]
     if is_open:
         placed = call.compare(placed, shapes.SIZES_DIFFER)
-    if w is None:
-        return SequenceArguments(call, placed[0], placed[1], None, dtype, True, weights_dtype)
-    constant = call.is_constant(w, placed[2]) if wrt is None else "weights" not in wrt
-    return SequenceArguments(call, placed[0], placed[1], placed[2], dtype, constant, weights_dtype)
+    values, constant = None, True
+    if w is not None:
+        values = placed[2]
+        constant = call.is_constant(w, values) if wrt is None else "weights" not in wrt
+    if others.in_time is not None:
+        values = backend.ones_like(placed[1], dtype=dtype) if values is None else backend.astype(values, dtype)
+        values = backend.nan_unless(others.in_time, values)
+    class_weights, prior, kept, _, normalizer = others
+    return SequenceArguments(
+        call,
+        placed[0],
+        placed[1],
+        values,
+        dtype,
+        constant,
+        weights_dtype,
+        kept,
+        class_weights,
+        prior,
+        normalizer,
+        more.exclude,
+    )
 
 
 def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
@@ -101,8 +149,8 @@ def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str
     return is_open
 
 
-def tokens(call: Call, targets: Any, active: Any, exact: bool) -> tuple[Array, Array, Array | None]:
-    """Check and place the logits, targets and active of a token loss."""
+def tokens(call: Call, targets: Any, active: Any, exact: bool, more: Beside = NOTHING_BESIDE) -> TokenArguments:
+    """Check and place the arrays of a token loss."""
     z = call.main
     y = call.beside("targets", targets)
     mask = None if active is None else call.beside("active", active)
@@ -117,10 +165,13 @@ def tokens(call: Call, targets: Any, active: Any, exact: bool) -> tuple[Array, A
     dtypes.targets_dtype(y.dtype)
     if exact:
         dtypes.exact_logits(z.dtype)
+    checked = beside.check(call, more)
     y = call.checked_labels(y, mask, None, "active")
     arrays = [call.place(argument) for argument in (z, y, mask) if argument is not None]
     arrays = call.compare(arrays, shapes.TOKEN_SIZES_DIFFER) if is_open else arrays
-    return arrays[0], arrays[1], None if mask is None else arrays[2]
+    class_weights, prior = (None if x is None else call.place(x) for x in (checked.class_weights, checked.prior))
+    placed_mask = None if mask is None else arrays[2]
+    return TokenArguments(call, arrays[0], arrays[1], placed_mask, class_weights, prior, more.exclude)
 
 
 def cotangent(given: SequenceArguments, value: Any, loss: Array) -> Array:

@@ -30,16 +30,24 @@ class Plan(NamedTuple):
 
     axis: tuple[int, ...]
     denominator: str
+    of_sequences: bool = False
+    """Whether the mean is taken of the losses of sequences, over those that have an active token."""
+
+    @property
+    def is_scalar(self) -> bool:
+        return self.of_sequences or self.axis == (0, 1)
 
 
 class Weights(NamedTuple):
     """The weights of tokens in the compute dtype: exactly 0 where a token is inactive.
 
-    ``values`` None are all ones; ``active`` is None if every token is known to count.
+    ``values`` None are all ones where a token is active; ``active`` is None if every token is known to count. In a mean
+    each token counts ``units`` times its weight, and once where they are None.
     """
 
     values: Array | None
     active: Array | None
+    units: Array | None = None
 
 
 ONES = Weights(None, None)
@@ -62,6 +70,14 @@ class Reduced(NamedTuple):
     loss: Array
     divisor: Array | None
     empty: Array | None
+    sequences: "Reduced | None" = None
+    """The losses that a mean over sequences is taken of."""
+
+    @classmethod
+    def of(cls, residuals: Any) -> "Reduced":
+        """The same from a plain tuple, as frameworks may give it back."""
+        loss, divisor, empty, sequences = residuals
+        return cls(loss, divisor, empty, None if sequences is None else cls.of(sequences))
 
 
 def plan(
@@ -73,14 +89,32 @@ def plan(
     return Plan(batch + time, ACTIVE if sum_over_timesteps or sum_over_batch else WEIGHTS)
 
 
-def token_weights(backend: Backend, weights: Array | None, dtype: str, constant: bool) -> Weights:
+def of_name(name: str) -> Plan:
+    """The meaning of a value of ``reduction``."""
+    return {
+        "mean": Plan((0, 1), WEIGHTS),
+        "sum": Plan((0, 1), NOTHING),
+        "none": Plan((), NOTHING),
+        "per_sequence": Plan((1,), WEIGHTS),
+        "sequence_mean": Plan((1,), WEIGHTS, of_sequences=True),
+    }[name]
+
+
+def token_weights(
+    backend: Backend, weights: Array | None, dtype: str, constant: bool, kept: Array | None = None
+) -> Weights:
     """Weights of any dtype as :class:`Weights` in the compute dtype. A NaN weight is active: the result must show it.
 
-    ``constant`` says that nobody will ask for the gradient of the weights.
+    ``constant`` says that nobody will ask for the gradient of the weights. Where ``kept`` is False a token is out,
+    whatever its weight, and nothing flows to that.
     """
+    if kept is not None and backend.surely_all(kept):
+        kept = None
     if weights is None:
-        return ONES
+        return ONES if kept is None else Weights(None, kept)
     values = backend.astype(weights, dtype)
+    if kept is not None:
+        values = backend.where(kept, values, 0.0)
     inactive = abs(values) < SMALLEST_ACTIVE
     active = ~inactive
     if backend.surely_all(active):
@@ -91,9 +125,22 @@ def token_weights(backend: Backend, weights: Array | None, dtype: str, constant:
     return Weights(values - backend.stop_gradient(backend.where(inactive, values, 0.0)), active)
 
 
+def normalizer(backend: Backend, x: Array | None, dtype: str) -> Array | None:
+    """A normalizer in the dtype of the losses: a constant, and NaN if it is negative."""
+    if x is None:
+        return None
+    x = backend.astype(backend.stop_gradient(x), dtype)
+    return backend.nan_unless(~(x < 0), x)
+
+
 def without_masked_nan(backend: Backend, nll: Array, active: Array | None) -> Array:
     """Token losses with 0 for what weight 0 must remove: only what is not finite, so that d/dw stays right there."""
     return nll if active is None else backend.where(active | backend.isfinite(nll), nll, 0.0)
+
+
+def without_removed(backend: Backend, to_weights: Array, kept: Array | None) -> Array:
+    """The gradient of weights with 0 for tokens that are out whatever their weight."""
+    return to_weights if kept is None else backend.where(kept, to_weights, 0.0)
 
 
 def sums(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Sums:
@@ -112,15 +159,21 @@ def _denominator(backend: Backend, plan: Plan, losses: Array, weights: Weights) 
         return 1.0
     if _counts_all(plan, weights):
         return _elements(backend, losses, plan.axis)
-    if plan.denominator == ACTIVE:
-        return backend.astype(backend.count_nonzero(weights.active, axis=plan.axis), backend.dtype(losses))
-    return backend.wide_sum(weights.values, None, axis=plan.axis)
+    values, active, units = weights
+    if plan.denominator == ACTIVE or (values is None and units is None):
+        return backend.astype(backend.count_nonzero(active, axis=plan.axis), backend.dtype(losses))
+    if units is not None:
+        units = without_masked_nan(backend, units, active)
+    if values is None:
+        counted = units if active is None else backend.where(active, units, 0.0)
+        return backend.wide_sum(counted, None, axis=plan.axis)
+    return backend.wide_sum(values, units, axis=plan.axis)
 
 
 def _counts_all(plan: Plan, weights: Weights) -> bool:
     """Whether the denominator is the number of losses."""
     if plan.denominator == WEIGHTS:
-        return weights.values is None
+        return all(x is None for x in weights)
     return plan.denominator == ELEMENTS or (plan.denominator == ACTIVE and weights.active is None)
 
 
@@ -137,17 +190,46 @@ def _elements(backend: Backend, x: Array, axis: tuple[int, ...]) -> Any:
     return backend.where(backend.equal(count, 0), 1.0, backend.astype(count, backend.dtype(x)))
 
 
-def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Reduced:
-    """Reduce token losses, whatever of them weight 0 must remove being 0 already."""
+def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights, normalizer: Array | None = None) -> Reduced:
+    """Reduce token losses, whatever of them weight 0 must remove being 0 already.
+
+    A ``normalizer`` takes the place of the last denominator.
+    """
+    if weights.values is None and weights.active is not None:
+        losses = backend.where(weights.active, losses, 0.0)
     if not plan.axis:
         return Reduced(losses if weights.values is None else losses * weights.values, None, None)
+    if plan.of_sequences:
+        return _mean_of_sequences(backend, plan, losses, weights, normalizer)
+    if normalizer is not None:
+        return _divided(backend, backend.wide_sum(losses, weights.values, axis=plan.axis), normalizer)
     parts = sums(backend, plan, losses, weights)
-    loss = mean(backend, parts)
     if plan.denominator == NOTHING or _counts_all(plan, weights):
-        return Reduced(loss, None, None)
-    divisor = parts.denominator if plan.denominator == ACTIVE else backend.quotient(parts.denominator, 1.0)
+        return Reduced(mean(backend, parts), None, None)
+    is_wide = plan.denominator != ACTIVE and not (weights.values is None and weights.units is None)
+    return _divided(backend, parts.numerator, parts.denominator, is_wide)
+
+
+def _divided(backend: Backend, numerator: Any, denominator: Any, is_wide: bool = False) -> Reduced:
+    """A wide sum by an array, or by another wide sum."""
+    divisor = backend.quotient(denominator, 1.0) if is_wide else denominator
     empty = backend.equal(divisor, 0.0)
-    return Reduced(loss, backend.where(empty, 1.0, divisor), empty)
+    return Reduced(backend.quotient(numerator, denominator), backend.where(empty, 1.0, divisor), empty)
+
+
+def _mean_of_sequences(
+    backend: Backend, plan: Plan, losses: Array, weights: Weights, normalizer: Array | None
+) -> Reduced:
+    each = forward(backend, Plan(plan.axis, plan.denominator), losses, weights)
+    numerator = backend.wide_sum(each.loss, None, axis=(0,))
+    if normalizer is None and weights.active is None:
+        sequences = _elements(backend, each.loss, (0,))
+        return Reduced(backend.quotient(numerator, sequences), None, None, each)
+    if normalizer is None:
+        is_counted = backend.count_nonzero(weights.active, axis=(1,)) != 0
+        normalizer = backend.astype(backend.count_nonzero(is_counted, axis=(0,)), backend.dtype(losses))
+    loss, divisor, empty, _ = _divided(backend, numerator, normalizer)
+    return Reduced(loss, divisor, empty, each)
 
 
 def pullback(
@@ -158,21 +240,30 @@ def pullback(
     reduced: Reduced,
     cotangent: Array,
     wrt_weights: bool,
+    has_normalizer: bool = False,
 ) -> tuple[Array, Array | None]:
     """d/dlosses, and d/dweights if it is wanted, for a cotangent of the shape of the loss."""
     loss = reduced.loss
     if reduced.divisor is not None:
         cotangent = backend.where(reduced.empty, 0.0, cotangent / reduced.divisor)
+    elif reduced.sequences is not None:
+        cotangent = backend.astype(cotangent / _elements(backend, losses, (0,)), backend.dtype(losses))
     elif plan.axis and plan.denominator != NOTHING:
         # In the dtype of the losses: NumPy 1 makes a float64 of a float32 scalar and a Python number.
         cotangent = backend.astype(cotangent / _elements(backend, losses, plan.axis), backend.dtype(losses))
+    if reduced.sequences is not None:
+        each = reduced.sequences
+        spread = cotangent * backend.ones_like(each.loss, dtype=backend.dtype(each.loss))
+        return pullback(backend, Plan(plan.axis, plan.denominator), losses, weights, each, spread, wrt_weights)
     if len(plan.axis) == 1:
         cotangent, loss = (backend.expand_dims(x, axis=plan.axis[0]) for x in (cotangent, loss))
     if weights.values is None:
-        return cotangent * backend.ones_like(losses, dtype=backend.dtype(losses)), None
+        to_losses = cotangent * backend.ones_like(losses, dtype=backend.dtype(losses))
+        return to_losses if weights.active is None else backend.where(weights.active, to_losses, 0.0), None
     to_losses = cotangent * weights.values
     if not wrt_weights:
         return to_losses, None
-    # The weights move their own sum, but no count.
-    moves_denominator = bool(plan.axis) and plan.denominator == WEIGHTS
-    return to_losses, cotangent * (losses - loss) if moves_denominator else cotangent * losses
+    # The weights move their own sum, but neither a count nor a normalizer.
+    if not plan.axis or plan.denominator != WEIGHTS or has_normalizer:
+        return to_losses, cotangent * losses
+    return to_losses, cotangent * (losses - (loss if weights.units is None else loss * weights.units))

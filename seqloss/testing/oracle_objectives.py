@@ -8,7 +8,9 @@ For the logits ``x`` of a token behind their cap, its label or soft labels ``y``
     v    = sum_j y_j cw_j
     loss = sum_j Q_j cw_j (L - x_j) - h + v z_loss L**2          with L = log sum_j exp(x_j), and 0 times infinity 0
 
-``h``, the entropy of Q off target, is taken off where the smoothing is centred.
+``h``, the entropy of what is smoothed, is taken off where the smoothing is centred; it is 0 where nothing is smoothed::
+
+    h    = -((1 - eps) log(1 - eps) + sum_j eps u_j log(eps u_j))                    with 0 log 0 = 0
 """
 
 from typing import Any, NamedTuple
@@ -56,7 +58,7 @@ def tokens(logits: Array, labels: Array, objective: Objective) -> Losses:
     y, known = _distribution(labels, x.shape)
     cw = np.ones(classes, WIDE) if objective.class_weights is None else np.asarray(objective.class_weights).astype(WIDE)
     eps = WIDE(objective.eps)
-    u = _uniform(x, y, objective)
+    u, is_empty = _uniform(x, y, objective)
     q = (1 - eps) * y + eps * u
     soft = oracle.soft_tokens(x, q * cw)
     units = (y * cw).sum(-1)
@@ -65,12 +67,13 @@ def tokens(logits: Array, labels: Array, objective: Objective) -> Losses:
         e = np.exp(x - highest)
         lse, p = (highest + np.log(e.sum(-1, keepdims=True)))[..., 0], e / e.sum(-1, keepdims=True)
         entropy = _entropy(u, eps) if objective.centred else np.zeros(units.shape, WIDE)
+        entropy = np.where(is_empty, 0, entropy)
         penalty = units * WIDE(objective.z_loss) * lse**2
         to_lse = 2 * units * WIDE(objective.z_loss) * lse
         loss = soft.nll - entropy + penalty
         dlogits = (soft.dlogits + to_lse[..., None] * p) * slope
         # Of what is smoothed the labels have their part; where there is nothing to smooth with, all of it.
-        part = np.where((u == y).all(-1, keepdims=True), 1, 1 - eps)
+        part = np.where(is_empty[..., None], 1, 1 - eps)
         dlabels = part * cw * soft.dlabels + cw * (WIDE(objective.z_loss) * lse**2)[..., None]
         scale = soft.nll_scale + abs(entropy) + abs(penalty)
         dlogits_scale = (soft.dlogits_scale + abs(to_lse)[..., None] * p) * slope
@@ -89,8 +92,8 @@ def _distribution(labels: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
     return (np.arange(shape[-1]) == labels[..., None]).astype(WIDE), known
 
 
-def _uniform(x: Array, y: Array, objective: Objective) -> Array:
-    """u, what the labels are smoothed with."""
+def _uniform(x: Array, y: Array, objective: Objective) -> tuple[Array, Array]:
+    """u, what the labels are smoothed with, and where there is nothing to smooth with."""
     prior = np.ones(x.shape[-1]) if objective.prior is None else np.asarray(objective.prior)
     allowed = x > -np.inf
     allowed[..., list(objective.exclude)] = False
@@ -98,7 +101,7 @@ def _uniform(x: Array, y: Array, objective: Objective) -> Array:
         allowed &= y == 0
     given = np.where(allowed, prior.astype(WIDE), 0)
     total = given.sum(-1, keepdims=True)
-    return np.where(total == 0, y, given / np.where(total == 0, 1, total))
+    return np.where(total == 0, y, given / np.where(total == 0, 1, total)), total[..., 0] == 0
 
 
 def _entropy(u: Array, eps: Any) -> Array:
@@ -106,3 +109,80 @@ def _entropy(u: Array, eps: Any) -> Array:
         return np.where(a == 0, 0, a * np.log(np.where(a == 0, 1, a)))
 
     return -(times_log(1 - eps) + times_log(eps * u).sum(-1))
+
+
+_AXIS = {"none": (), "per_sequence": 1, "sequence_mean": 1, "sum_time": 1, "sum_batch": 0}
+
+
+class Averaged(NamedTuple):
+    """The loss of a batch, its gradients for a cotangent, and the sizes of what was added up in each."""
+
+    loss: Array
+    dlogits: Array
+    dweights: Array
+    loss_scale: Array
+    dlogits_scale: Array
+    dweights_scale: Array
+
+
+def averaged(
+    of: Losses,
+    weights: Array,
+    kept: Array,
+    objective: Objective,
+    reduction: str,
+    normalizer: float | None = None,
+    cotangent: Array | float = 1.0,
+) -> Averaged:
+    """Token losses [batch, time] reduced, for integer labels.
+
+    Parameters
+    ----------
+    weights : array of shape [batch, time]
+        In the dtype of the loss.
+    kept : bool array of shape [batch, time]
+        False where a token is out, whatever its weight.
+    reduction : str
+        A value of the option, or "sum_both", "sum_time" and "sum_batch" for the flags that sum.
+    """
+    w = np.asarray(weights).astype(WIDE)
+    units = np.where(kept, of.units, 0)
+    kept = kept & ((units != 0) | (objective.eps > 0))
+    w = np.where(kept & ~(abs(w) < 2.0**-126), w, 0)
+    active = w != 0
+    # A loss that weight 0 has to remove counts as 0.
+    counts = active | (kept & np.isfinite(of.loss))
+    losses, scales = (np.where(counts, x, 0) for x in (of.loss, of.loss_scale))
+    axis: Any = _AXIS.get(reduction, (0, 1))
+    is_mean = reduction in ("mean", "per_sequence", "sequence_mean")
+    if is_mean:
+        divisor = (w * units).sum(axis, keepdims=True)
+    elif reduction.startswith("sum_"):
+        divisor = active.sum(axis, keepdims=True).astype(WIDE)
+    else:
+        divisor = np.ones((1, 1), WIDE)
+    if normalizer is not None and reduction != "sequence_mean":
+        divisor, is_mean = np.full((1, 1), normalizer, WIDE), False
+    share = np.where(divisor == 0, 0, 1 / np.where(divisor == 0, 1, divisor))
+    with np.errstate(all="ignore"):
+        summed = (w * losses).sum(axis, keepdims=True) if axis != () else w * losses
+        scale = (abs(w) * scales).sum(axis, keepdims=True) if axis != () else abs(w) * scales
+    loss, scale = np.where(share == 0, 0, summed * share), scale * abs(share)
+    own, g = loss, np.asarray(cotangent, WIDE)
+    if reduction == "sequence_mean":
+        sequences = WIDE(active.any(1).sum() if normalizer is None else normalizer)
+        part = 1 / sequences if sequences else WIDE(0)
+        loss, scale, share = loss.sum() * part, scale.sum() * part, share * part
+    elif axis == 1:
+        loss, scale, g = loss[:, 0], scale[:, 0], g[..., None]
+    elif axis == 0:
+        loss, scale = loss[0], scale[0]
+    elif axis:
+        loss, scale = loss[0, 0], scale[0, 0]
+    g = g * share
+    moved = losses - own * units if is_mean else losses
+    dlogits = np.where((g * w == 0)[..., None], 0, (g * w)[..., None] * of.dlogits)
+    sizes = np.where((g * w == 0)[..., None], 0, abs(g * w)[..., None] * of.dlogits_scale)
+    dweights = np.where(kept, g * moved, 0) * np.ones(w.shape)
+    largest = abs(g) * (scales + abs(own) * units) * np.ones(w.shape)
+    return Averaged(loss, dlogits, dweights, scale, sizes, largest)

@@ -1,0 +1,142 @@
+"""Checks of the options that say what a loss adds up, which tokens count, and how they are averaged."""
+
+from math import inf
+from numbers import Integral, Real
+from typing import Any, Literal
+
+from seqloss.core.errors import ArgumentTypeError, OptionError
+from seqloss.core.hints import shown
+from seqloss.core.options import flag, is_array, no_array
+from seqloss.core.smoothing import Smoothing
+
+Mean = Literal["mean", "sum", "none", "per_sequence", "sequence_mean"]
+MEANS = ("mean", "sum", "none", "per_sequence", "sequence_mean")
+"""The values of ``reduction``."""
+
+_OF_KEYS = {
+    "weighted_sum": "reduction='sum'",
+    "weighted_mean": "reduction='mean'",
+    "weighted_sum_over_batch_size": "reduction='sum' with normalizer=(the number of losses)",
+    "weighted_sum_by_nonzero_weights": "the flags sum_over_timesteps and sum_over_batch",
+}
+"""What the keys of ``seqloss.Reduction`` are called here."""
+
+
+def _number(name: str, value: Any) -> float:
+    if is_array(value):
+        raise ArgumentTypeError(f"{name} must be a Python number, got an array; {no_array('float')}")
+    if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
+        raise ArgumentTypeError(f"{name} must be a Python number, got {shown(value)}; convert it with float(...)")
+    return float(value)
+
+
+def smoothing(value: Any) -> Smoothing:
+    """``label_smoothing``, a number or a Smoothing, as the latter; its prior is not looked at."""
+    given = value if isinstance(value, Smoothing) else Smoothing(value)
+    eps = _number("label_smoothing", given.eps)
+    if not 0 <= eps < 1:
+        raise OptionError(
+            f"label_smoothing must be in [0, 1), got {shown(given.eps)}; it is the fraction that is spread, "
+            "not per cent"
+        )
+    off_target = flag("Smoothing.off_target", given.off_target)
+    return Smoothing(eps, off_target, flag("Smoothing.centred", given.centred), given.prior, _ids(given.exclude))
+
+
+def _ids(exclude: Any) -> tuple[int, ...]:
+    if not isinstance(exclude, (tuple, list)) or not all(_is_integer(i) for i in exclude):
+        raise ArgumentTypeError(f"Smoothing.exclude must be a tuple of class ids, got {shown(exclude)}")
+    return tuple(int(i) for i in exclude)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def excluded(exclude: tuple[int, ...], classes: int | None) -> None:
+    """Excluded are ids of classes."""
+    for i in exclude:
+        if i < 0 or (classes is not None and i >= classes):
+            last = "the number of classes" if classes is None else f"{classes}"
+            raise OptionError(f"Smoothing.exclude must hold class ids in [0, {last}), got {i}")
+
+
+def z_loss(value: Any) -> float:
+    number = _number("z_loss", value)
+    if not 0 <= number < inf:
+        raise OptionError(f"z_loss must be at least 0 and finite, got {shown(value)}; a usual value is 1e-4")
+    return number
+
+
+def softcap(value: Any) -> float | None:
+    number = None if value is None else _number("softcap", value)
+    if number is not None and not 0 < number < inf:
+        raise OptionError(f"softcap must be positive and finite, got {shown(value)}; pass None for no cap")
+    return number
+
+
+def together(smoothing: Smoothing, has_class_weights: bool) -> None:
+    """What no library has together and no formula is agreed on."""
+    if not (has_class_weights and smoothing.eps > 0):
+        return
+    for name in ("off_target", "centred"):
+        if getattr(smoothing, name):
+            raise OptionError(
+                f"class_weights cannot be had with Smoothing({name}=True), for which there is no agreed formula; "
+                "leave one of the two out"
+            )
+
+
+def beside_function(softmax_loss_function: Any, given: dict[str, bool]) -> None:
+    """A softmax_loss_function is the loss of a token; what else says what that is, with its name, cannot be."""
+    names = [name for name, is_given in given.items() if is_given]
+    if softmax_loss_function is not None and names:
+        raise OptionError(
+            f"{names[0]} cannot be had with a softmax_loss_function, which computes the loss of a token itself; "
+            "leave one of the two out"
+        )
+
+
+def ignore_index(value: Any) -> tuple[int, ...]:
+    """The labels that take a token out."""
+    if value is None:
+        return ()
+    if is_array(value):
+        raise ArgumentTypeError(
+            f"ignore_index must be a Python integer, a tuple of them or None, got an array; {no_array('int')}"
+        )
+    labels = value if isinstance(value, (tuple, list)) else (value,)
+    if not all(_is_integer(i) for i in labels):
+        raise ArgumentTypeError(
+            f"ignore_index must be a Python integer, a tuple of them or None, got {shown(value)}; "
+            "to leave out tokens by a mask give them weight 0"
+        )
+    return tuple(int(i) for i in labels)
+
+
+def reduction(value: Any, flags: tuple[bool, ...]) -> Mean | None:
+    """``reduction``; None leaves it to the flags, which otherwise must be as they are by default."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in MEANS:
+        mend = f"; here it is {_OF_KEYS[value]}" if isinstance(value, str) and value in _OF_KEYS else ""
+        raise OptionError(f"reduction must be one of {', '.join(map(repr, MEANS))} or None, got {shown(value)}{mend}")
+    if flags != (True, True, False, False):
+        raise OptionError(
+            f"reduction={value!r} cannot be had with flags that average or sum, which say the same in another way; "
+            "leave the flags out"
+        )
+    return value
+
+
+def normalizer(is_given: bool, is_scalar: bool) -> None:
+    if is_given and not is_scalar:
+        raise OptionError(
+            "normalizer takes the place of the denominator of a loss without axes, but this loss has some; "
+            "divide the result instead, or pass reduction='sum' or 'mean'"
+        )
+
+
+def is_count(normalizer: float) -> None:
+    if not normalizer >= 0:
+        raise OptionError(f"normalizer must not be negative or NaN, got {normalizer}; it is a count of tokens, or 0")

@@ -1,0 +1,65 @@
+"""What labels are smoothed with, as callers say it."""
+
+from typing import Any, NamedTuple
+
+
+class Smoothing(NamedTuple):
+    """Label smoothing in all its forms: a number alone is ``Smoothing(number)``.
+
+    The label keeps ``1 - eps`` and ``eps`` is spread over the classes A that may have some of it::
+
+        Q_j = (1 - eps) [j == y] + eps prior_j / sum_{i in A} prior_i       (the second part for j in A)
+
+    A are the possible classes, those whose logit is not -infinity, but those in ``exclude`` and, with ``off_target``,
+    but the label. Where A is empty or has no prior, nothing is smoothed.
+
+    Parameters
+    ----------
+    eps : float
+        The part that is spread, in [0, 1).
+    off_target : bool, default False
+        Spread over the other classes alone, so that the label keeps exactly ``1 - eps``.
+    centred : bool, default False
+        Take the entropy of Q off, so that the loss, in nats, is the divergence from the softmax to Q and 0 at best. The
+        gradients stay.
+    prior : array of shape [classes], optional
+        How much of ``eps`` a class gets beside others: any numbers that are not negative, in a framework that goes with
+        the logits. None spreads evenly. It has no gradient.
+    exclude : tuple of int, default ()
+        Classes that get nothing, such as that of padding. A label among them keeps its ``1 - eps``.
+
+    Raises
+    ------
+    ArgumentTypeError, OptionError, ShapeError, DTypeError
+        Not here, but by the loss that it is given to.
+
+    Notes
+    -----
+    Of TensorFlow, PyTorch, Keras and optax: ``Smoothing(eps)``. Of Tensor2Tensor and t5x, but for the 1e-20 inside of
+    their logarithm: ``Smoothing(eps, off_target=True, centred=True)``; of OpenNMT-py the same with ``exclude=(pad,)``.
+
+    All but the prior are Python values, and static under tracing. Make it inside of a compiled function, or close over
+    it: with a prior it is no static argument of ``jax.jit``, because arrays have no hash.
+
+    References
+    ----------
+    Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016, section 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import seqloss
+    >>> logits = np.log([[[8.0, 1.0, 1.0]]])
+    >>> loss = seqloss.sequence_loss(logits, [[0]], label_smoothing=seqloss.Smoothing(0.1, off_target=True))
+    >>> print(f"{loss:.4f}")  # -(0.9 log 0.8 + 0.05 log 0.1 + 0.05 log 0.1)
+    0.4311
+    """
+
+    eps: float
+    off_target: bool = False
+    centred: bool = False
+    prior: Any = None
+    exclude: tuple[int, ...] = ()
+
+
+Smoothing.__module__ = "seqloss"

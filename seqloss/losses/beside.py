@@ -1,0 +1,170 @@
+"""What stands beside logits, targets and weights: which tokens are out, class weights, a prior, a normalizer.
+
+Each is checked on facts, then on values where those cost no waiting, and placed. What has no values yet and turns out
+to be no number of its kind makes NaN: a negative class weight or prior of every token that it reaches, a negative
+normalizer of the loss, and a length that a sequence cannot have of its tokens.
+"""
+
+from typing import Any, NamedTuple
+
+from seqloss.core import dtypes, labels, objectives, options, shapes
+from seqloss.core.argument import Argument
+from seqloss.core.call import Call
+from seqloss.core.errors import OptionError
+from seqloss.core.protocol import Array, Backend
+
+
+class Beside(NamedTuple):
+    """What a caller gave, and the static options that say how to read it."""
+
+    class_weights: Any = None
+    prior: Any = None
+    exclude: tuple[int, ...] = ()
+    ignore_index: tuple[int, ...] = ()
+    lengths: Any = None
+    normalizer: Any = None
+
+    def counting(self, ignore_index: tuple[int, ...], lengths: Any, normalizer: Any) -> "Beside":
+        """The same with what says which tokens count, and for how much."""
+        return Beside(self.class_weights, self.prior, self.exclude, ignore_index, lengths, normalizer)
+
+    @property
+    def is_empty(self) -> bool:
+        arrays = (self.class_weights, self.prior, self.lengths, self.normalizer)
+        return not (self.exclude or self.ignore_index) and all(x is None for x in arrays)
+
+
+NOTHING_BESIDE = Beside()
+
+
+class Checked(NamedTuple):
+    """Arguments whose facts, and values where they are at hand, are right."""
+
+    class_weights: Argument | None = None
+    prior: Argument | None = None
+    out: labels.Out = labels.NONE_OUT
+    normalizer: Argument | float | None = None
+
+
+class Placed(NamedTuple):
+    """Arrays of the call's framework."""
+
+    class_weights: Array | None = None
+    prior: Array | None = None
+    kept: Array | None = None
+    """[batch, time]: False where a token is out."""
+    in_time: Array | None = None
+    """[batch, 1]: whether a sequence can have its length; None if all are known to."""
+    normalizer: Array | None = None
+
+
+def check(call: Call, beside: Beside) -> Checked:
+    """The checks of all, whose order is that of the options."""
+    if beside.is_empty:
+        return Checked()
+    shape = call.main.shape
+    lengths = None if beside.lengths is None else _lengths(call, beside.lengths)
+    class_weights = _of_classes(call, "class_weights", beside.class_weights)
+    prior = _of_classes(call, "Smoothing.prior", beside.prior)
+    if prior is not None and labels.is_readable(prior):
+        values = prior.facts.to_numpy(prior.value)
+        if not values.any():
+            raise OptionError("Smoothing.prior is 0 at each class; at least one must get something")
+    objectives.excluded(beside.exclude, None if shape is None else shape[-1])
+    normalizer = None if beside.normalizer is None else _normalizer(call, beside.normalizer)
+    return Checked(class_weights, prior, labels.Out(beside.ignore_index, lengths), normalizer)
+
+
+def _of_classes(call: Call, name: str, value: Any) -> Argument | None:
+    if value is None:
+        return None
+    argument, shape = call.beside(name, value), call.main.shape
+    shapes.of_classes(name, argument.shape, None if shape is None else shape[-1])
+    dtypes.weights_dtype(argument.dtype, name)
+    if labels.is_readable(argument):
+        labels.not_negative(name, argument.facts.to_numpy(argument.value))
+    return argument
+
+
+def _lengths(call: Call, value: Any) -> Argument:
+    argument, shape = call.beside("lengths", value), call.main.shape
+    shapes.lengths(argument.shape, None if shape is None else shape[0])
+    dtypes.lengths_dtype(argument.dtype)
+    time = None if shape is None else shape[1]
+    if time is not None and labels.is_readable(argument):
+        labels.lengths_in_time(argument.facts.to_numpy(argument.value), time)
+    return argument
+
+
+def _normalizer(call: Call, value: Any) -> Argument | float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        objectives.is_count(options.finite_float("normalizer", value))
+        return value
+    argument = call.beside("normalizer", value)
+    shapes.scalar("normalizer", argument.shape)
+    dtypes.normalizer_dtype(argument.dtype)
+    if labels.is_readable(argument):
+        objectives.is_count(float(argument.facts.to_numpy(argument.value)))
+    return argument
+
+
+def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Placed:
+    """The arrays; ``targets`` are those of the caller."""
+    backend, (ignored, lengths) = call.backend, checked.out
+    arrays = (None if x is None else call.place(x) for x in (checked.class_weights, checked.prior))
+    normalizer = checked.normalizer
+    if isinstance(normalizer, Argument):
+        normalizer = call.place(normalizer)
+    elif normalizer is not None:
+        normalizer = _number(backend, normalizer, logits)
+    kept = _not_ignored(call, targets, ignored)
+    if lengths is None:
+        return Placed(*arrays, kept, None, normalizer)
+    counts = call.place(lengths, rank=1)
+    if shapes.is_open(call.main.shape, lengths.shape):
+        logits, counts = call.compare([logits, counts], shapes.LENGTHS_DIFFER)
+    within = below(backend, counts, backend.sizes(logits)[1], logits)
+    in_time = None
+    if call.main.shape is None or call.main.shape[1] is None or not labels.is_readable(lengths):
+        # As many positions are below a length as it says, unless it is negative or too large.
+        found = backend.astype(backend.count_nonzero(within, axis=(1,)), backend.dtype(counts))
+        in_time = backend.expand_dims(found == counts, axis=-1)
+    return Placed(*arrays, within if kept is None else within & kept, in_time, normalizer)
+
+
+def _number(backend: Backend, value: float, like: Array) -> Array:
+    """A number as an array, because a new one must not compile anew.
+
+    A whole number is taken as it is, another one in the dtype of the loss, which is the same in every framework. Made
+    of an array of the framework: torch.compile (torch 2.13) cannot trace how NumPy makes one.
+    """
+    zero = backend.reshape(backend.arange(1, like=like), ())
+    if float(value).is_integer() and value < 2**31:
+        return zero + int(value)
+    return backend.astype(zero, dtypes.compute_dtype(backend.dtype(like))) + float(value)
+
+
+def _not_ignored(call: Call, targets: Argument, ignored: tuple[int, ...]) -> Array | None:
+    """Where labels are none of these, of which some may be no number of their dtype."""
+    facts, kept = targets.facts, None
+    with facts.scope(None):
+        for label in ignored:
+            if labels.can_hold(targets.dtype, label):
+                differs = ~facts.equal(targets.value, label)
+                kept = differs if kept is None else kept & differs
+    if kept is None:
+        return None
+    return call.place(Argument("targets", kept, facts, targets.shape, "bool", targets.is_host), rank=2)
+
+
+def below(backend: Backend, counts: Array, stop: Any, like: Array) -> Array:
+    """[..., stop]: which of the positions 0, 1, … are below each count."""
+    positions, dtype = backend.arange(stop, like=like), backend.dtype(counts)
+    # The wider of the two dtypes, so that no count is wrapped.
+    if backend.dtype(positions) == "int32" and dtype in ("uint32", "int64", "uint64"):
+        positions = backend.astype(positions, dtype)
+    else:
+        counts = backend.astype(counts, backend.dtype(positions))
+    for _ in backend.sizes(counts):
+        positions = backend.expand_dims(positions, axis=0)
+    return positions < backend.expand_dims(counts, axis=-1)

@@ -1,0 +1,260 @@
+"""The loss of a token, made of the statistics of a kernel: smoothing, class weights and z-loss.
+
+With a label ``y``, its class weight ``v`` and the statistics of :mod:`seqloss.core.contract` it is ::
+
+    loss = a nll + b lse**2 + c unl - h
+
+with coefficients that have no derivative. For the smoothing ``eps`` with the prior ``p`` of the possible classes, whose
+sum is ``m``, and with the class weights ``cw``::
+
+    spread over all     a = v (1 - eps)          b = v z_loss    c = eps sum_j p_j cw_j / m
+    over the others     a = 1 - eps - eps f      b = z_loss      c = eps (1 + f)    with f = p_y / (m - p_y)
+
+In the first line the kernel has ``p cw`` as its prior. Where there is nothing to spread over, ``a = v`` and ``c = 0``.
+``h`` is the entropy of the smoothed labels where the smoothing is centred, and else 0. A label that is not possible has
+no part in ``m``.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from seqloss.core import objectives
+from seqloss.core.contract import SMALLEST_ACTIVE, Spec, Statistics
+from seqloss.core.protocol import Array, Backend
+from seqloss.losses.beside import Beside
+from seqloss.losses.kernels import TokenKernel
+
+
+class Objective(NamedTuple):
+    """The static numbers of the loss of a token."""
+
+    eps: float = 0.0
+    off_target: bool = False
+    centred: bool = False
+    z_loss: float = 0.0
+    softcap: float | None = None
+
+    def spec(self, dtype: str) -> Spec:
+        """What a kernel has to compute for it."""
+        return Spec(dtype, lse=self.z_loss > 0, unl=self.eps > 0, softcap=self.softcap)
+
+
+PLAIN = Objective()
+
+
+def objective_of(label_smoothing: Any, class_weights: Any, z_loss: Any, softcap: Any) -> tuple[Objective, Beside]:
+    """The options of the loss of a token, checked but for their arrays."""
+    smoothing = objectives.smoothing(label_smoothing)
+    objectives.together(smoothing, class_weights is not None)
+    eps, off_target, centred, prior, exclude = smoothing
+    penalty, cap = objectives.z_loss(z_loss), objectives.softcap(softcap)
+    if eps == 0:
+        return Objective(z_loss=penalty, softcap=cap), Beside(class_weights)
+    return Objective(eps, off_target, centred, penalty, cap), Beside(class_weights, prior, exclude)
+
+
+class Given(NamedTuple):
+    """The arrays of the loss of a token."""
+
+    logits: Array
+    targets: Array
+    active: Array | None
+    """What a kernel may leave out is False. The loss is 0 there."""
+    class_weights: Array | None = None
+    """[classes], in the dtype of the kernel; so is the prior."""
+    prior: Array | None = None
+    units: Array | None = None
+    """The class weight of each label."""
+
+    def beside(self, logits: Array | None) -> "Given":
+        """The same arrays beside other logits, or none."""
+        return Given(logits, self.targets, self.active, self.class_weights, self.prior, self.units)
+
+
+class _Coefficients(NamedTuple):
+    """Numbers, arrays [...], or None: for 1 in the first place, for 0 in the others."""
+
+    nll: Any = None
+    lse: Any = None
+    unl: Any = None
+    entropy: Any = None
+
+
+class TokenLoss(NamedTuple):
+    """The loss of each token as a function of :class:`Given`, forward and backward."""
+
+    kernel: TokenKernel
+    objective: Objective
+
+    @property
+    def backend(self) -> Backend:
+        return self.kernel.backend
+
+    def on(self, backend: Any) -> "TokenLoss":
+        return TokenLoss(self.kernel.on(backend), self.objective)
+
+    def composed(self, given: Given) -> Array:
+        """The losses, made of operations that the framework can differentiate."""
+        outputs = self.kernel.composed(*self._arrays(given))
+
+        def mass(prior: Array | None) -> Array:
+            kernel = self._of_mass()
+            constant = self.backend.stop_gradient(given.logits)
+            outputs = kernel.composed(constant, given.targets, given.active, prior)
+            return self.backend.stop_gradient(kernel.statistics(outputs).mass)
+
+        statistics = self.kernel.statistics(outputs)
+        return self._losses(given, statistics, self._coefficients(given, statistics, self._masses(given, mass)))
+
+    def forward(self, given: Given) -> tuple[Array, tuple[Any, ...]]:
+        """The losses and residuals."""
+        _, statistics = self.kernel.forward(*self._arrays(given))
+
+        def mass(prior: Array | None) -> Array:
+            _, statistics = self._of_mass().forward(given.logits, given.targets, given.active, prior)
+            return statistics.mass
+
+        masses = self._masses(given, mass)
+        return self._losses(given, statistics, self._coefficients(given, statistics, masses)), (statistics, masses)
+
+    def pullback(self, given: Given, residuals: Any, to_losses: Array) -> Array:
+        """d/dlogits of the sum of the losses, each times its cotangent."""
+        statistics, masses = Statistics(*residuals[0]), residuals[1]
+        coefficients = self._coefficients(given, statistics, masses)
+        spec = self.kernel.spec
+        cotangents = [to_losses if coefficients.nll is None else to_losses * coefficients.nll]
+        if spec.lse:
+            cotangents.append(to_losses * (2 * coefficients.lse * self._finite_lse(statistics)))
+        if spec.unl:
+            cotangents += [to_losses * coefficients.unl, None]
+        to_logits, *_ = self.kernel.pullback(self._arrays(given), statistics, cotangents)
+        return to_logits
+
+    def _arrays(self, given: Given) -> tuple[Any, ...]:
+        """Those of the kernel."""
+        prior = given.prior
+        if self.objective.eps > 0 and given.class_weights is not None:
+            prior = given.class_weights if prior is None else prior * given.class_weights
+        return given.logits, given.targets, given.active, prior
+
+    def _of_mass(self) -> TokenKernel:
+        """The kernel for the masses of other priors. A compiler leaves out what else it computes."""
+        return TokenKernel(self.backend, Spec(self.kernel.spec.dtype, unl=True, softcap=self.objective.softcap))
+
+    def _masses(self, given: Given, mass: Callable[[Array | None], Array]) -> tuple[Array, ...]:
+        """What else is added up over the possible classes, if anything: the prior, or for the entropy its logarithm."""
+        if self.objective.eps > 0 and given.class_weights is not None:
+            return (mass(given.prior),)
+        if self.objective.centred and given.prior is not None:
+            return (mass(self._times_log(given.prior)),)
+        return ()
+
+    def _coefficients(self, given: Given, statistics: Statistics, masses: tuple[Array, ...]) -> _Coefficients:
+        objective, units = self.objective, given.units
+        penalty = None
+        if objective.z_loss > 0:
+            penalty = objective.z_loss if units is None else units * objective.z_loss
+        if objective.eps == 0:
+            return _Coefficients(units, penalty)
+        if objective.off_target or objective.centred:
+            kept, spread, entropy = self._of_others(given, statistics, masses)
+            return _Coefficients(kept, penalty, spread, entropy)
+        mass = self._counted(given, masses[0] if masses else statistics.mass)
+        is_empty = self.backend.equal(mass, 0.0)
+        ones = self._ones(mass)
+        kept = self.backend.where(is_empty, ones, 1 - objective.eps)
+        if units is None:
+            return _Coefficients(kept, penalty, objective.eps * ones)
+        weighted = self._counted(given, statistics.mass) / self.backend.where(is_empty, 1.0, mass)
+        return _Coefficients(kept * units, penalty, objective.eps * weighted)
+
+    def _of_others(
+        self, given: Given, statistics: Statistics, masses: tuple[Array, ...]
+    ) -> tuple[Array, Array, Array | None]:
+        """a, c and h where the label has no part of what is spread, or the entropy is taken off.
+
+        Class weights there are none.
+        """
+        backend, eps = self.backend, self.objective.eps
+        mass, own = self._counted(given, statistics.mass), None
+        ones = self._ones(mass)
+        if self.objective.off_target:
+            own = ones if given.prior is None else self._of_labels(given.prior, given)
+            # That of a label which is not possible is not in the mass.
+            own = backend.where(backend.isfinite(backend.stop_gradient(statistics.nll)), own, 0.0)
+            mass = mass - own
+        is_empty = backend.equal(mass, 0.0)
+        whole = backend.where(is_empty, 1.0, mass)
+        entropy = None
+        if self.objective.centred:
+            if given.prior is None:
+                mean_log = -backend.log(whole)
+            else:
+                logs = self._counted(given, masses[0])
+                logs = logs if own is None else logs - self._times_log(own)
+                mean_log = logs / whole - backend.log(whole)
+            entropy = -(mean_log + math.log(eps)) * eps - (1 - eps) * math.log(1 - eps)
+            entropy = backend.where(is_empty, 0.0, entropy)
+        kept = 1 - eps if own is None else (1 - eps) - eps * own / whole
+        spread = eps * ones if own is None else eps * (1 + own / whole)
+        return backend.where(is_empty, ones, kept), backend.where(is_empty, 0.0, spread), entropy
+
+    def _losses(self, given: Given, statistics: Statistics, coefficients: _Coefficients) -> Array:
+        backend, losses = self.backend, statistics.nll
+        if coefficients.nll is not None:
+            if given.units is not None:  # 0 times infinity is 0
+                losses = backend.where(backend.equal(given.units, 0.0), 0.0, losses)
+            losses = losses * coefficients.nll
+        if coefficients.lse is not None:
+            lse = self._finite_lse(statistics)
+            losses = losses + coefficients.lse * (lse * lse)
+        if coefficients.unl is not None:
+            losses = losses + coefficients.unl * statistics.unl
+        if coefficients.entropy is not None:
+            losses = losses - coefficients.entropy
+            losses = losses if given.active is None else backend.where(given.active, losses, 0.0)
+        return losses
+
+    def _finite_lse(self, statistics: Statistics) -> Array:
+        """lse, but 0 where it is not finite: nll is NaN there, and 0 times the slope of the square would be too."""
+        return self.backend.where(self.backend.isfinite(statistics.lse), statistics.lse, 0.0)
+
+    def _counted(self, given: Given, mass: Array) -> Array:
+        """A mass with a number at tokens that are left out, where it may be anything."""
+        mass = self.backend.stop_gradient(mass)
+        return mass if given.active is None else self.backend.where(given.active, mass, 1.0)
+
+    def _ones(self, mass: Array) -> Array:
+        return self.backend.ones_like(mass, dtype=self.kernel.spec.dtype)
+
+    def _times_log(self, x: Array) -> Array:
+        return x * self.backend.log(self.backend.where(self.backend.equal(x, 0.0), 1.0, x))
+
+    def _of_labels(self, x: Array, given: Given) -> Array:
+        return of_labels(self.backend, x, given.logits, given.targets)
+
+
+def of_labels(backend: Backend, x: Array, logits: Array, targets: Array) -> Array:
+    """What each label has of ``x`` [classes]: that of class 0 where it is no class, whose loss is NaN."""
+    index, _ = backend.indices(logits, targets)
+    return backend.reshape(backend.take(x, backend.reshape(index, (-1,))), backend.sizes(index))
+
+
+def numbers_of_classes(backend: Backend, x: Array, dtype: str, wide: str) -> Array:
+    """Class weights or a prior in the dtype of a kernel: cast as weights are, and NaN where they are negative."""
+    x = backend.astype(backend.stop_gradient(x), dtype)
+    x = backend.where(abs(x) < SMALLEST_ACTIVE, 0.0, x)
+    return backend.astype(backend.nan_unless(~(x < 0), x), wide)
+
+
+def without_classes(backend: Backend, prior: Array | None, logits: Array, exclude: tuple[int, ...], dtype: str) -> Any:
+    """A prior with 0 at excluded classes; None stands for ones."""
+    if not exclude:
+        return prior
+    numbers = backend.arange(backend.sizes(logits)[-1], like=logits)
+    is_excluded = backend.equal(numbers, exclude[0])
+    for i in exclude[1:]:
+        is_excluded = is_excluded | backend.equal(numbers, i)
+    ones = backend.ones_like(is_excluded, dtype=dtype) if prior is None else prior
+    return backend.where(is_excluded, 0.0, ones)
