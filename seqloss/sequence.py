@@ -73,6 +73,27 @@ def sequence_loss(
     name : str, optional
         The operations of the loss are shown under this name by the framework's profiler or graph viewer. NumPy has
         none and ignores it.
+    ignore_index : int or tuple of int, optional
+        Labels that take a token out: its weight is exactly 0 even if it is NaN, nothing of it is read, and no gradient
+        reaches its logits or its weight. A legal class may be among them.
+    lengths : integer array of shape [batch], optional
+        How many tokens each sequence has; those behind are out in the same way. None: all timesteps.
+    label_smoothing : float or Smoothing, default 0
+        The part of each label that is spread over the classes, in [0, 1). :class:`Smoothing` has the other forms: over
+        the other classes alone, with a prior, without some classes, less its entropy.
+    class_weights : array of shape [classes], optional
+        What each class counts, of any float, integer or bool dtype, not negative. It multiplies the loss class by
+        class, and that of its label counts in the denominator of averages. A label whose class has 0 is out unless
+        there is smoothing. It has no gradient.
+    z_loss : float, default 0
+        ``z_loss * logsumexp(logits)**2`` is added to the loss of each token, times the class weight of its label.
+    softcap : float, optional
+        Logits are replaced by ``softcap * tanh(logits / softcap)`` first; -infinity stays.
+    reduction : {"mean", "sum", "none", "per_sequence", "sequence_mean"}, optional
+        The average in a word, in place of the four flags; see the notes.
+    normalizer : number or array of shape [], optional
+        Takes the place of the denominator of a mean, and divides a sum: a count of all workers, or of several batches.
+        Where it is 0 the loss is 0. It has no gradient.
     check_labels : bool, optional
         Whether labels are read to be checked. None: if targets and weights can be read without waiting for an
         accelerator. True: always, at the price of waiting. False: never. Without effect if there is a
@@ -93,11 +114,15 @@ def sequence_loss(
         If an argument has the wrong rank or size (nothing is broadcast), if there are no classes, or if the
         ``softmax_loss_function`` returns another shape than [batch * time].
     DTypeError
-        If logits are not floats, targets not integers, or weights not numbers; if logits are float64 in exact mode.
+        If logits are not floats, targets and lengths not integers, or weights not numbers; if logits are float64 in
+        exact mode.
     ArgumentTypeError
-        If a flag is not a bool, or an argument is no dense array.
+        If a flag is not a bool, an option that must be a Python number is none, or an argument is no dense array.
     OptionError
-        If a flag that averages and one that sums are both True, or if exact comes with a ``softmax_loss_function``.
+        If a flag that averages and one that sums are both True, if exact or an option of the loss of a token comes with
+        a ``softmax_loss_function``, if a number is out of its range, or if class weights come with a smoothing that has
+        no formula for them. If values can be read without waiting: if a length, a class weight, a prior or a normalizer
+        is negative, or a length beyond time.
     LabelError
         If labels are read and a token of non-zero weight has one outside [0, classes).
     UnreadableError
@@ -128,6 +153,19 @@ def sequence_loss(
     sum T               [batch]          the same along time
     sum B               [time]           the same along the batch
     none                [batch, time]    ``weights * nll``
+    ==================  ===============  ====================================================
+
+    ``reduction`` says the same in a word, and three things more. ``loss`` and ``v`` stand for the loss of a token with
+    all its options and for the class weight of its label, which are ``nll`` and 1 by default.
+
+    ==================  ===============  ====================================================
+    reduction           shape            loss
+    ==================  ===============  ====================================================
+    "mean"              []               ``sum(weights * loss) / sum(weights * v)``
+    "sum"               []               ``sum(weights * loss)``
+    "none"              [batch, time]    ``weights * loss``
+    "per_sequence"      [batch]          the mean along time
+    "sequence_mean"     []               the mean of these over sequences that have a token
     ==================  ===============  ====================================================
 
     Both average flags are True unless said otherwise, so a sum needs them set to False. Where a denominator is 0 the
@@ -171,6 +209,14 @@ def sequence_loss(
     >>> per_sequence = seqloss.sequence_loss(logits, targets, weights, average_across_batch=False)
     >>> print(per_sequence.round(4))
     [0.3798 0.6931]
+
+    Padding by its label, smoothed labels, and the sum of a batch divided by the tokens of all workers:
+
+    >>> loss = seqloss.sequence_loss(
+    ...     logits, targets, ignore_index=-100, label_smoothing=0.1, reduction="sum", normalizer=8
+    ... )
+    >>> print(f"{loss:.4f}")
+    0.2753
     """
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     plan = _plan(flags, reduction, normalizer)
@@ -225,6 +271,8 @@ def sequence_loss_and_grad(
         d_logits[b, t, j] = weights[b, t] / sum(weights) * (softmax(logits[b, t])[j] - (j == targets[b, t]))
         d_weights[b, t]   = (nll[b, t] - loss) / sum(weights)
 
+    and with a ``normalizer`` n ``d_weights[b, t] = loss[b, t] / n``, because no weight moves it.
+
     Parameters
     ----------
     logits : array of shape [batch, time, classes]
@@ -244,6 +292,22 @@ def sequence_loss_and_grad(
     softmax_loss_function : callable, optional
         As in :func:`sequence_loss`; the framework differentiates it. NumPy cannot, which is an error.
     name : str, optional
+        As in :func:`sequence_loss`.
+    ignore_index : int or tuple of int, optional
+        As in :func:`sequence_loss`.
+    lengths : integer array of shape [batch], optional
+        As in :func:`sequence_loss`.
+    label_smoothing : float or Smoothing, default 0
+        As in :func:`sequence_loss`.
+    class_weights : array of shape [classes], optional
+        As in :func:`sequence_loss`.
+    z_loss : float, default 0
+        As in :func:`sequence_loss`.
+    softcap : float, optional
+        As in :func:`sequence_loss`.
+    reduction : {"mean", "sum", "none", "per_sequence", "sequence_mean"}, optional
+        As in :func:`sequence_loss`.
+    normalizer : number or array of shape [], optional
         As in :func:`sequence_loss`.
     check_labels : bool, optional
         As in :func:`sequence_loss`.

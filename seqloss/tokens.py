@@ -37,6 +37,14 @@ def token_loss(
     active : bool array of shape [...], optional
         Where it is False the loss and the gradient are exactly 0, whatever logits and targets hold. None stands for
         True everywhere.
+    label_smoothing : float or Smoothing, default 0
+        As in :func:`sequence_loss`.
+    class_weights : array of shape [classes], optional
+        As in :func:`sequence_loss`. They multiply the loss; there is no denominator.
+    z_loss : float, default 0
+        As in :func:`sequence_loss`.
+    softcap : float, optional
+        As in :func:`sequence_loss`.
     exact : bool, default False
         Compute in float64 and round the loss and each entry of the gradient once, so that they are the same bits in
         every framework; see :func:`sequence_loss`.
@@ -55,6 +63,8 @@ def token_loss(
         If logits are not floats, targets not integers, or active not bools; if logits are float64 in exact mode.
     ArgumentTypeError
         If an argument is no dense array.
+    OptionError
+        If a number is out of its range, or class weights come with a smoothing that has no formula for them.
     LabelError
         If targets and active can be read without waiting for an accelerator and an active label is outside
         [0, classes).

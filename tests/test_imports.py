@@ -84,10 +84,11 @@ def test_each_error_is_also_a_builtin_one_and_keeps_its_class_in_autograph(name)
     assert error.__init__ is Exception.__init__
 
 
+OF_A_TOKEN = "label_smoothing=0.0, class_weights=None, z_loss=0.0, softcap=None, "
 SIGNATURE = (
     "(logits, targets, weights=None, average_across_timesteps=True, average_across_batch=True, "
-    "sum_over_timesteps=False, sum_over_batch=False, softmax_loss_function=None, name=None, *, check_labels=None, "
-    "exact=False"
+    "sum_over_timesteps=False, sum_over_batch=False, softmax_loss_function=None, name=None, *, ignore_index=None, "
+    f"lengths=None, {OF_A_TOKEN}reduction=None, normalizer=None, check_labels=None, exact=False"
 )
 
 
@@ -96,7 +97,7 @@ SIGNATURE = (
     [
         (seqloss.sequence_loss, SIGNATURE + ")"),
         (seqloss.sequence_loss_and_grad, SIGNATURE + ", cotangent=None, wrt='logits')"),
-        (seqloss.token_loss, "(logits, targets, *, active=None, exact=False)"),
+        (seqloss.token_loss, f"(logits, targets, *, active=None, {OF_A_TOKEN}exact=False)"),
         (seqloss.sequence_mask, "(lengths, maxlen=None, dtype='bool')"),
         (seqloss.register_backend, "(framework, adapter_module)"),
     ],

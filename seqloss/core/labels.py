@@ -107,7 +107,7 @@ def _kept(labels: Any, out: Out) -> Any:
 def can_hold(dtype: str, label: int) -> bool:
     """Whether an integer dtype has this number."""
     bits = int(dtype.lstrip("uint"))
-    return 0 <= label < 2**bits if dtype.startswith("u") else -(2 ** (bits - 1)) <= label < 2 ** (bits - 1)
+    return 0 <= label < 1 << bits if dtype.startswith("u") else -(1 << bits - 1) <= label < 1 << bits - 1
 
 
 def lengths_in_time(lengths: Any, time: int) -> None:

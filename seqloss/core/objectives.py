@@ -2,7 +2,7 @@
 
 from math import inf
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from seqloss.core.errors import ArgumentTypeError, OptionError
 from seqloss.core.hints import shown
@@ -126,7 +126,7 @@ def reduction(value: Any, flags: tuple[bool, ...]) -> Mean | None:
             f"reduction={value!r} cannot be had with flags that average or sum, which say the same in another way; "
             "leave the flags out"
         )
-    return value
+    return cast(Mean, value)
 
 
 def normalizer(is_given: bool, is_scalar: bool) -> None:

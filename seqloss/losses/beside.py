@@ -111,7 +111,7 @@ def _normalizer(call: Call, value: Any) -> Argument | float:
 def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Placed:
     """The arrays; ``targets`` are those of the caller."""
     backend, (ignored, lengths) = call.backend, checked.out
-    arrays = (None if x is None else call.place(x) for x in (checked.class_weights, checked.prior))
+    class_weights, prior = (None if x is None else call.place(x) for x in (checked.class_weights, checked.prior))
     normalizer = checked.normalizer
     if isinstance(normalizer, Argument):
         normalizer = call.place(normalizer)
@@ -119,7 +119,7 @@ def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Pla
         normalizer = _number(backend, normalizer, logits)
     kept = _not_ignored(call, targets, ignored)
     if lengths is None:
-        return Placed(*arrays, kept, None, normalizer)
+        return Placed(class_weights, prior, kept, None, normalizer)
     counts = call.place(lengths, rank=1)
     if shapes.is_open(call.main.shape, lengths.shape):
         logits, counts = call.compare([logits, counts], shapes.LENGTHS_DIFFER)
@@ -129,7 +129,7 @@ def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Pla
         # As many positions are below a length as it says, unless it is negative or too large.
         found = backend.astype(backend.count_nonzero(within, axis=(1,)), backend.dtype(counts))
         in_time = backend.expand_dims(found == counts, axis=-1)
-    return Placed(*arrays, within if kept is None else within & kept, in_time, normalizer)
+    return Placed(class_weights, prior, within if kept is None else within & kept, in_time, normalizer)
 
 
 def _number(backend: Backend, value: float, like: Array) -> Array:
