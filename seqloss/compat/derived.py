@@ -22,8 +22,8 @@ def documented_by(original: Callable[..., Any]) -> Callable[[F], F]:
 
     Its text goes below the first line of the other one, its entries of Parameters replace those of the same name, and
     each other section replaces the whole section. What is taken over is made true for the function: parameters that
-    it has not are left out, results have the dtype of their argument, examples call it by its own name, and
-    references lead to where the other function has its own.
+    it has not are left out, results have the dtype of their argument, examples call it by its own name (those of
+    such parameters are left out), and references lead to where the other function has its own.
     """
 
     def document(function: F) -> F:
@@ -68,6 +68,8 @@ def _filled_up(function: Callable[..., Any], original: Callable[..., Any], packa
     order = list(inspect.signature(function).parameters)
     own["Parameters"] = "\n".join(entries[name] for name in sorted(entries.keys() & order, key=order.index))
     theirs["Returns"] = _as_given(theirs["Returns"])
+    absent = [name for name in inspect.signature(original).parameters if name not in order]
+    theirs["Examples"] = _without(theirs["Examples"], absent)
     there, here = f"{package}.{original.__name__}", f"{function.__module__}.{function.__name__}"
     theirs["Examples"] = _calling(theirs["Examples"], there, here)
 
@@ -92,6 +94,17 @@ def _as_given(returns: str) -> str:
     kind, _, text = returns.partition("\n")
     text = re.sub(r"[:;] float64 for float64 (\w+), else float32", r", in the dtype of \1", " ".join(text.split()))
     return f"{kind}\n{textwrap.fill(text, 116, initial_indent='    ', subsequent_indent='    ')}"
+
+
+def _without(examples: str, parameters: list[str]) -> str:
+    """Examples but those that pass one of these parameters, each with the words before it."""
+    kept: list[str] = []
+    for paragraph in examples.split("\n\n"):
+        if not any(re.search(rf"\b{name}=", paragraph) for name in parameters):
+            kept.append(paragraph)
+        elif kept and not kept[-1].lstrip().startswith(">>>"):
+            kept.pop()
+    return "\n\n".join(kept)
 
 
 def _calling(examples: str, there: str, here: str) -> str:

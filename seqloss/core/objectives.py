@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 from seqloss.core.errors import ArgumentTypeError, OptionError
 from seqloss.core.hints import shown
-from seqloss.core.options import flag, is_array, no_array
+from seqloss.core.options import finite_float, flag, is_array, no_array
 from seqloss.core.smoothing import Smoothing
 
 Mean = Literal["mean", "sum", "none", "per_sequence", "sequence_mean"]
@@ -17,7 +17,9 @@ _OF_KEYS = {
     "weighted_sum": "reduction='sum'",
     "weighted_mean": "reduction='mean'",
     "weighted_sum_over_batch_size": "reduction='sum' with normalizer=(the number of losses)",
-    "weighted_sum_by_nonzero_weights": "the flags sum_over_timesteps and sum_over_batch",
+    "weighted_sum_by_nonzero_weights": (
+        "no reduction, but the flags sum_over_timesteps and sum_over_batch, with both average flags False"
+    ),
 }
 """What the keys of ``seqloss.Reduction`` are called here."""
 
@@ -27,7 +29,7 @@ def _number(name: str, value: Any) -> float:
         raise ArgumentTypeError(f"{name} must be a Python number, got an array; {no_array('float')}")
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise ArgumentTypeError(f"{name} must be a Python number, got {shown(value)}; convert it with float(...)")
-    return float(value)
+    return finite_float(name, value)
 
 
 def smoothing(value: Any) -> Smoothing:
@@ -45,7 +47,10 @@ def smoothing(value: Any) -> Smoothing:
 
 def _ids(exclude: Any) -> tuple[int, ...]:
     if not isinstance(exclude, (tuple, list)) or not all(_is_integer(i) for i in exclude):
-        raise ArgumentTypeError(f"Smoothing.exclude must be a tuple of class ids, got {shown(exclude)}")
+        raise ArgumentTypeError(
+            f"Smoothing.exclude must be a tuple of class ids, got {shown(exclude)}; "
+            "write them as Python integers, a single one as in (0,)"
+        )
     return tuple(int(i) for i in exclude)
 
 
@@ -132,11 +137,14 @@ def reduction(value: Any, flags: tuple[bool, ...]) -> Mean | None:
 def normalizer(is_given: bool, is_scalar: bool) -> None:
     if is_given and not is_scalar:
         raise OptionError(
-            "normalizer takes the place of the denominator of a loss without axes, but this loss has some; "
-            "divide the result instead, or pass reduction='sum' or 'mean'"
+            "normalizer takes the place of the denominator of a loss that is a single number, but here the flags or "
+            "the reduction keep an axis; divide the result instead, or pass reduction='sum'"
         )
 
 
 def is_count(normalizer: float) -> None:
     if not normalizer >= 0:
-        raise OptionError(f"normalizer must not be negative or NaN, got {normalizer}; it is a count of tokens, or 0")
+        raise OptionError(
+            f"normalizer must not be negative or NaN, got {shown(normalizer)}; "
+            "the weighted sum is divided by it, as by a count of tokens, and where it is 0 the loss is 0"
+        )

@@ -284,7 +284,7 @@ def lengths(got: Shape, batch: int | None) -> None:
     """The lengths of a padded batch."""
     if got is None or (len(got) == 1 and hints.agree(got, (batch,))):
         return
-    mend = "one length for each sequence" if len(got) != 2 else "pass a mask of tokens as weights"
+    mend = "pass one length for each sequence" if len(got) != 2 else "pass a mask of tokens as weights"
     raise ShapeError(f"lengths must have the shape [batch] = {text((batch,))} of logits, got {text(got)}; {mend}")
 
 
@@ -293,7 +293,7 @@ def of_classes(name: str, got: Shape, classes: int | None) -> None:
     if got is not None and not (len(got) == 1 and hints.agree(got, (classes,))):
         raise ShapeError(
             f"{name} must have the shape [classes] = {text((classes,))} of logits, got {text(got)}; "
-            "it has one number for each class"
+            "pass one number for each class"
         )
 
 
