@@ -432,11 +432,12 @@ def _objective(
 ) -> tuple[Objective, Beside]:
     """The loss of a token, and what arrays it has."""
     objective, more = objective_of(label_smoothing, class_weights, z_loss, softcap)
-    given = {
-        "label_smoothing": objective.eps > 0,
-        "class_weights": class_weights is not None,
-        "z_loss": objective.z_loss > 0,
-        "softcap": softcap is not None,
-    }
-    objectives.beside_function(function, given)
+    if function is not None:
+        given = {
+            "label_smoothing": objective.eps > 0,
+            "class_weights": class_weights is not None,
+            "z_loss": objective.z_loss > 0,
+            "softcap": softcap is not None,
+        }
+        objectives.beside_function(given)
     return objective, more

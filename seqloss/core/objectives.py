@@ -24,18 +24,18 @@ _OF_KEYS = {
 """What the keys of ``seqloss.Reduction`` are called here."""
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: Any, kinds: str = "a Python number") -> float:
     if is_array(value):
-        raise ArgumentTypeError(f"{name} must be a Python number, got an array; {no_array('float')}")
+        raise ArgumentTypeError(f"{name} must be {kinds}, got an array; {no_array('float')}")
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
-        raise ArgumentTypeError(f"{name} must be a Python number, got {shown(value)}; convert it with float(...)")
+        raise ArgumentTypeError(f"{name} must be {kinds}, got {shown(value)}; convert it with float(...)")
     return finite_float(name, value)
 
 
 def smoothing(value: Any) -> Smoothing:
     """``label_smoothing``, a number or a Smoothing, as the latter; its prior is not looked at."""
     given = value if isinstance(value, Smoothing) else Smoothing(value)
-    eps = _number("label_smoothing", given.eps)
+    eps = _number("label_smoothing", given.eps, "a Python number or a seqloss.Smoothing")
     if not 0 <= eps < 1:
         raise OptionError(
             f"label_smoothing must be in [0, 1), got {shown(given.eps)}; it is the fraction that is spread, "
@@ -46,6 +46,8 @@ def smoothing(value: Any) -> Smoothing:
 
 
 def _ids(exclude: Any) -> tuple[int, ...]:
+    if is_array(exclude):
+        raise ArgumentTypeError(f"Smoothing.exclude must be a tuple of class ids, got an array; {no_array('tuple')}")
     if not isinstance(exclude, (tuple, list)) or not all(_is_integer(i) for i in exclude):
         raise ArgumentTypeError(
             f"Smoothing.exclude must be a tuple of class ids, got {shown(exclude)}; "
@@ -63,7 +65,9 @@ def excluded(exclude: tuple[int, ...], classes: int | None) -> None:
     for i in exclude:
         if i < 0 or (classes is not None and i >= classes):
             last = "the number of classes" if classes is None else f"{classes}"
-            raise OptionError(f"Smoothing.exclude must hold class ids in [0, {last}), got {i}")
+            raise OptionError(
+                f"Smoothing.exclude must hold class ids in [0, {last}), got {i}; leave out what is no class"
+            )
 
 
 def z_loss(value: Any) -> float:
@@ -74,7 +78,7 @@ def z_loss(value: Any) -> float:
 
 
 def softcap(value: Any) -> float | None:
-    number = None if value is None else _number("softcap", value)
+    number = None if value is None else _number("softcap", value, "a Python number or None")
     if number is not None and not 0 < number < inf:
         raise OptionError(f"softcap must be positive and finite, got {shown(value)}; pass None for no cap")
     return number
@@ -92,10 +96,10 @@ def together(smoothing: Smoothing, has_class_weights: bool) -> None:
             )
 
 
-def beside_function(softmax_loss_function: Any, given: dict[str, bool]) -> None:
+def beside_function(given: dict[str, bool]) -> None:
     """A softmax_loss_function is the loss of a token; what else says what that is, with its name, cannot be."""
     names = [name for name, is_given in given.items() if is_given]
-    if softmax_loss_function is not None and names:
+    if names:
         raise OptionError(
             f"{names[0]} cannot be had with a softmax_loss_function, which computes the loss of a token itself; "
             "leave one of the two out"

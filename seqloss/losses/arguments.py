@@ -11,7 +11,7 @@ from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
 from seqloss.core.protocol import Array, Backend
 from seqloss.losses import beside, reduction
-from seqloss.losses.beside import NOTHING_BESIDE, Beside, Placed
+from seqloss.losses.beside import NOTHING_BESIDE, Beside
 
 
 class SequenceArguments(NamedTuple):
@@ -103,7 +103,7 @@ def sequence(
     if w is not None:
         # Host values are cast on the host, where float64 has not become float32 yet.
         placed.append(call.place(w, dtype if w.is_host else None, rank=2))
-    others = Placed() if more.is_empty else beside.place(call, checked, placed[0], given_targets)
+    others = beside.place(call, checked, placed[0], given_targets)
     if wrt is not None:
         placed = [backend.stop_gradient(x) for x in placed]
     if is_open:

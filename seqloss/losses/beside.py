@@ -26,12 +26,15 @@ class Beside(NamedTuple):
 
     def counting(self, ignore_index: tuple[int, ...], lengths: Any, normalizer: Any) -> "Beside":
         """The same with what says which tokens count, and for how much."""
+        if not ignore_index and lengths is None and normalizer is None:
+            return self
         return Beside(self.class_weights, self.prior, self.exclude, ignore_index, lengths, normalizer)
 
     @property
     def is_empty(self) -> bool:
-        arrays = (self.class_weights, self.prior, self.lengths, self.normalizer)
-        return not (self.exclude or self.ignore_index) and all(x is None for x in arrays)
+        class_weights, prior, exclude, ignore_index, lengths, normalizer = self
+        is_empty = class_weights is None and prior is None and lengths is None and normalizer is None
+        return is_empty and not exclude and not ignore_index
 
 
 NOTHING_BESIDE = Beside()
@@ -46,6 +49,9 @@ class Checked(NamedTuple):
     normalizer: Argument | float | None = None
 
 
+NOTHING_CHECKED = Checked()
+
+
 class Placed(NamedTuple):
     """Arrays of the call's framework."""
 
@@ -58,10 +64,13 @@ class Placed(NamedTuple):
     normalizer: Array | None = None
 
 
+NOTHING_PLACED = Placed()
+
+
 def check(call: Call, beside: Beside) -> Checked:
     """The checks of all, whose order is that of the options."""
     if beside.is_empty:
-        return Checked()
+        return NOTHING_CHECKED
     shape = call.main.shape
     lengths = None if beside.lengths is None else _lengths(call, beside.lengths)
     class_weights = _of_classes(call, "class_weights", beside.class_weights)
@@ -110,6 +119,8 @@ def _normalizer(call: Call, value: Any) -> Argument | float:
 
 def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Placed:
     """The arrays; ``targets`` are those of the caller."""
+    if checked is NOTHING_CHECKED:
+        return NOTHING_PLACED
     backend, (ignored, lengths) = call.backend, checked.out
     class_weights, prior = (None if x is None else call.place(x) for x in (checked.class_weights, checked.prior))
     normalizer = checked.normalizer

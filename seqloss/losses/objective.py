@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from seqloss.core import objectives
 from seqloss.core.contract import SMALLEST_ACTIVE, Spec, Statistics
 from seqloss.core.protocol import Array, Backend
-from seqloss.losses.beside import Beside
+from seqloss.losses.beside import NOTHING_BESIDE, Beside
 from seqloss.losses.kernels import TokenKernel
 
 
@@ -45,6 +45,9 @@ PLAIN = Objective()
 
 def objective_of(label_smoothing: Any, class_weights: Any, z_loss: Any, softcap: Any) -> tuple[Objective, Beside]:
     """The options of the loss of a token, checked but for their arrays."""
+    are_floats = type(label_smoothing) is type(z_loss) is float
+    if are_floats and not label_smoothing and not z_loss and class_weights is None and softcap is None:
+        return PLAIN, NOTHING_BESIDE  # as most calls have it
     smoothing = objectives.smoothing(label_smoothing)
     objectives.together(smoothing, class_weights is not None)
     eps, off_target, centred, prior, exclude = smoothing
@@ -66,10 +69,6 @@ class Given(NamedTuple):
     prior: Array | None = None
     units: Array | None = None
     """The class weight of each label."""
-
-    def beside(self, logits: Array | None) -> "Given":
-        """The same arrays beside other logits, or none."""
-        return Given(logits, self.targets, self.active, self.class_weights, self.prior, self.units)
 
 
 class _Coefficients(NamedTuple):
@@ -110,6 +109,8 @@ class TokenLoss(NamedTuple):
     def forward(self, given: Given) -> tuple[Array, tuple[Any, ...]]:
         """The losses and residuals."""
         _, statistics = self.kernel.forward(*self._arrays(given))
+        if self._is_nll(given):
+            return statistics.nll, (statistics, ())
 
         def mass(prior: Array | None) -> Array:
             _, statistics = self._of_mass().forward(given.logits, given.targets, given.active, prior)
@@ -121,6 +122,8 @@ class TokenLoss(NamedTuple):
     def pullback(self, given: Given, residuals: Any, to_losses: Array) -> Array:
         """d/dlogits of the sum of the losses, each times its cotangent."""
         statistics, masses = Statistics(*residuals[0]), residuals[1]
+        if self._is_nll(given):
+            return self.kernel.pullback(self._arrays(given), statistics, (to_losses,))[0]
         coefficients = self._coefficients(given, statistics, masses)
         spec = self.kernel.spec
         cotangents = [to_losses if coefficients.nll is None else to_losses * coefficients.nll]
@@ -130,6 +133,10 @@ class TokenLoss(NamedTuple):
             cotangents += [to_losses * coefficients.unl, None]
         to_logits, *_ = self.kernel.pullback(self._arrays(given), statistics, cotangents)
         return to_logits
+
+    def _is_nll(self, given: Given) -> bool:
+        """Whether the loss is nll and nothing else."""
+        return self.objective == PLAIN and given.units is None
 
     def _arrays(self, given: Given) -> tuple[Any, ...]:
         """Those of the kernel."""

@@ -142,7 +142,7 @@ class SequenceLossOp(NamedTuple):
         losses = self._without_excused(losses, counted)
         reduced = reduction.forward(backend, self.plan, losses, counted.weights, counted.normalizer)
         loss = _rounded(backend, reduced.loss) if self.exact else reduced.loss
-        return (loss,), SequenceResiduals(tokens, counted.tokens.beside(None), losses, counted.weights, reduced)
+        return (loss,), SequenceResiduals(tokens, Given(None, *counted.tokens[1:]), losses, counted.weights, reduced)
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         """The gradients of the logits and of the weights, in their dtypes."""
@@ -159,12 +159,12 @@ class SequenceLossOp(NamedTuple):
             self.wrt_weights,
             arrays[6] is not None,
         )
-        to_logits = self.tokens.pullback(Given(*given).beside(arrays[0]), tokens, to_losses)
+        to_logits = self.tokens.pullback(Given(arrays[0], *given[1:]), tokens, to_losses)
         if to_weights is not None:
             to_weights = reduction.without_removed(backend, to_weights, arrays[3])
             to_weights = _rounded(backend, to_weights) if self.exact else to_weights
             to_weights = backend.astype(to_weights, backend.dtype(arrays[2]))
-        return to_logits, None, to_weights, *(None for _ in arrays[3:])
+        return to_logits, None, to_weights, *(None,) * (len(arrays) - 3)
 
     def _counted(
         self,
@@ -266,6 +266,8 @@ def _of_classes(
     op: SequenceLossOp | TokenLossOp, logits: Array, class_weights: Array | None, prior: Array | None
 ) -> tuple[Array | None, Array | None]:
     """Class weights and prior, without excluded classes, in the dtype of the kernel."""
+    if class_weights is None and prior is None and not op.exclude:
+        return None, None
     backend, wide = op.backend, op.tokens.kernel.spec.dtype
     class_weights, prior = (
         None if x is None else numbers_of_classes(backend, x, op.dtype, wide) for x in (class_weights, prior)

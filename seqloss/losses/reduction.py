@@ -173,7 +173,7 @@ def _denominator(backend: Backend, plan: Plan, losses: Array, weights: Weights) 
 def _counts_all(plan: Plan, weights: Weights) -> bool:
     """Whether the denominator is the number of losses."""
     if plan.denominator == WEIGHTS:
-        return all(x is None for x in weights)
+        return weights.values is None and weights.active is None and weights.units is None
     return plan.denominator == ELEMENTS or (plan.denominator == ACTIVE and weights.active is None)
 
 

@@ -29,12 +29,12 @@ def wide_sum(x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> Any:
 def quotient(numerator: Any, denominator: Any) -> Array:
     if isinstance(numerator, _Pair):
         return _pair_quotient(numerator, denominator)
-    if np.ndim(denominator) == 0:
+    if isinstance(numerator, float):  # Python's numbers are much faster than NumPy's
         by = float(denominator)
-        if isinstance(numerator, float):  # Python's numbers are much faster than NumPy's
-            return np.float32(float(numerator) / by if by else 0.0)
-        return (numerator / by if by else np.zeros_like(numerator)).astype(np.float32)
+        return np.float32(float(numerator) / by if by else 0.0)
     empty = np.equal(denominator, 0)
+    if isinstance(empty, np.bool_):
+        return (np.zeros_like(numerator) if empty else numerator / denominator).astype(np.float32)
     return where(empty, 0.0, numerator / where(empty, 1.0, denominator)).astype(np.float32)
 
 
