@@ -171,6 +171,23 @@ def test_nothing_of_the_size_of_the_logits_is_allocated_but_the_gradient(exact, 
     assert logits.nbytes < peak < 1.05 * logits.nbytes + ROOMS
 
 
+OF_A_TOKEN = {
+    "smoothing": {"label_smoothing": 0.1},
+    "off target": {"label_smoothing": seqloss.Smoothing(0.1, off_target=True, centred=True)},
+    "class weights": {"label_smoothing": 0.1, "class_weights": np.linspace(0.5, 2, 2048)},
+    "z-loss and cap": {"z_loss": 1e-4, "softcap": 30.0},
+}
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("options", OF_A_TOKEN.values(), ids=OF_A_TOKEN)
+def test_no_option_of_the_loss_of_a_token_needs_more(options, exact, two_threads):
+    logits, targets, weights = batch((8, 512, 2048), "float32")
+    peak = allocated(lambda: seqloss.sequence_loss_and_grad(logits, targets, weights, exact=exact, **options))
+    # Twice the rooms: the distribution and the slope of the cap have some of their own.
+    assert logits.nbytes < peak < 1.05 * logits.nbytes + 2 * ROOMS
+
+
 def test_soft_labels_need_their_gradients_and_little_more(two_threads):
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(4096, 2048)).astype("float32"), rng.uniform(size=(4096, 2048)).astype("float32")

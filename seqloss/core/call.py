@@ -46,10 +46,11 @@ class Call:
         mask: str = "weights",
         dtype: str | None = None,
         out: labels.Out = labels.NONE_OUT,
+        mend: str | None = None,
     ) -> Argument:
         """Labels beside logits [..., classes] that passed the check as far as they were read, ready to be placed."""
         classes = None if self.main.shape is None else self.main.shape[-1]
-        labels.check(targets, classes, weights, check_labels, mask, dtype=dtype, out=out)
+        labels.check(targets, classes, weights, check_labels, mask, mend, dtype, out=out)
         return labels.for_placing(targets, classes) if targets.is_host else targets
 
     def is_constant(self, argument: Argument, array: Array) -> bool:

@@ -16,6 +16,10 @@ TOO_LARGE = "labels count from 0; is the vocabulary larger than the last axis of
 """A label beyond the classes is a real token far more often than padding: to mask it would hide the mistake."""
 
 
+IGNORE = "to leave such positions out pass ignore_index={} to seqloss.sequence_loss, or give them weight 0"
+"""What helps against padding among the labels of a sequence loss."""
+
+
 class Out(NamedTuple):
     """What takes tokens out, so that their labels are free: labels themselves, and the lengths of sequences."""
 

@@ -6,7 +6,7 @@ host values go, and what happens to sizes that are unknown while tracing.
 
 from typing import Any, NamedTuple
 
-from seqloss.core import dispatch, dtypes, shapes
+from seqloss.core import dispatch, dtypes, labels, shapes
 from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
 from seqloss.core.protocol import Array, Backend
@@ -98,7 +98,7 @@ def sequence(
     weights_dtype = dtype if w is None or w.is_host else w.dtype
     checked, given_targets = beside.check(call, more), y
     if labels_are_classes:
-        y = call.checked_labels(y, w, check_labels, dtype=dtype, out=checked.out)
+        y = call.checked_labels(y, w, check_labels, dtype=dtype, out=checked.out, mend=labels.IGNORE)
     placed = [call.place(z, rank=3), call.place(y, rank=2)]
     if w is not None:
         # Host values are cast on the host, where float64 has not become float32 yet.

@@ -158,7 +158,7 @@ class TokenLoss(NamedTuple):
         return ()
 
     def _coefficients(self, given: Given, statistics: Statistics, masses: tuple[Array, ...]) -> _Coefficients:
-        objective, units = self.objective, given.units
+        objective, units = self.objective, None if given.units is None else self._counted(given, given.units)
         penalty = None
         if objective.z_loss > 0:
             penalty = objective.z_loss if units is None else units * objective.z_loss
@@ -233,7 +233,7 @@ class TokenLoss(NamedTuple):
         return mass if given.active is None else self.backend.where(given.active, mass, 1.0)
 
     def _ones(self, mass: Array) -> Array:
-        return self.backend.ones_like(mass, dtype=self.kernel.spec.dtype)
+        return self.backend.nan_unless(mass >= 0, self.backend.ones_like(mass, dtype=self.kernel.spec.dtype))
 
     def _times_log(self, x: Array) -> Array:
         return x * self.backend.log(self.backend.where(self.backend.equal(x, 0.0), 1.0, x))
@@ -245,7 +245,7 @@ class TokenLoss(NamedTuple):
 def of_labels(backend: Backend, x: Array, logits: Array, targets: Array) -> Array:
     """What each label has of ``x`` [classes]: that of class 0 where it is no class, whose loss is NaN."""
     index, _ = backend.indices(logits, targets)
-    return backend.reshape(backend.take(x, backend.reshape(index, (-1,))), backend.sizes(index))
+    return backend.take(x, index)
 
 
 def numbers_of_classes(backend: Backend, x: Array, dtype: str, wide: str) -> Array:

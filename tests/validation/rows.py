@@ -3,6 +3,7 @@
 from rows_of_arrays import DTYPES, OBJECTS, SHAPES
 from rows_of_families import WEIGHTED, WITH_LOGITS
 from rows_of_legacy import LEGACY
+from rows_of_objectives import OBJECTIVES
 from rows_of_options import CUSTOM, GRADIENTS, OPTIONS
 from rows_of_sampling import SAMPLING
 from rows_of_values import BACKENDS, LABELS, MASKS, TOKENS
@@ -22,4 +23,5 @@ ROWS = (
     *SAMPLING,
     *WITH_LOGITS,
     *WEIGHTED,
+    *OBJECTIVES,
 )

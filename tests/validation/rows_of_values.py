@@ -31,7 +31,7 @@ from seqloss.core import dispatch
 # --- labels ---
 
 TRACED = {"traced": "labels of a tracer have no values; the loss is NaN instead"}
-ZERO = "give such positions weight 0"
+IGNORE = "to leave such positions out pass ignore_index={} to seqloss.sequence_loss, or give them weight 0"
 
 
 LABELS = [
@@ -45,7 +45,7 @@ LABELS = [
     loss(
         "label_negative",
         LabelError,
-        f"targets[0, 0] is -1, outside [0, 5); {ZERO}",
+        f"targets[0, 0] is -1, outside [0, 5); {IGNORE.format(-1)}",
         TRACED,
         targets=edited(TARGETS, at_0_0=-1),
     ),
@@ -74,7 +74,7 @@ LABELS = [
     loss(
         "label_int8",
         LabelError,
-        f"targets[1, 1] is -100, outside [0, 300); {ZERO}",
+        f"targets[1, 1] is -100, outside [0, 300); {IGNORE.format(-100)}",
         TRACED,
         logits=like(LOGITS, 2, 3, 300),
         targets=edited(TARGETS, at_1_1=-100).astype("int8"),
@@ -112,7 +112,7 @@ LABELS = [
     loss(
         "label_without_weights",
         LabelError,
-        f"targets[0, 2] is -100, outside [0, 5) (and 1 more); {ZERO}, as in weights=(targets != -100)",
+        f"targets[0, 2] is -100, outside [0, 5) (and 1 more); {IGNORE.format(-100)}",
         TRACED,
         weights=None,
         targets=edited(TARGETS, at_0_2=-100, at_1_2=-100),

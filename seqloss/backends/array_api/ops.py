@@ -133,7 +133,9 @@ def log(x: Array) -> Array:
 
 
 def take(x: Array, indices: Array) -> Array:
-    return namespace(x).take(x, indices, axis=0)
+    xp = namespace(x)
+    rows = xp.take(x, xp.reshape(indices, (-1,)), axis=0)  # the standard has indices of one axis
+    return xp.reshape(rows, (*indices.shape, *x.shape[1:]))
 
 
 def scope(name: str | None) -> AbstractContextManager[Any]:
