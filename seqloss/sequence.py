@@ -169,7 +169,7 @@ def sequence_loss(
     ==================  ===============  ====================================================
 
     Both average flags are True unless said otherwise, so a sum needs them set to False. Where a denominator is 0 the
-    loss is 0. For a plain sum add up the unreduced loss.
+    loss is 0.
 
     Gradients flow to logits and weights, through numerators and denominators, and never to targets. They have the
     dtype of the argument. Where a denominator is 0 they are 0. At a token of weight 0 the row of the logits is exactly
@@ -420,9 +420,8 @@ def sequence_loss_and_grad(
 
 
 def _plan(flags: tuple[Any, ...], reduction: Any, normalizer: Any) -> reductions.Plan:
-    flags = options.flags(*flags)
-    name = objectives.reduction(reduction, flags)
-    plan = reductions.plan(*flags) if name is None else reductions.of_name(name)
+    name = None if reduction is None else objectives.reduction(reduction, options.bools(*flags))
+    plan = reductions.plan(*options.flags(*flags)) if name is None else reductions.of_name(name)
     objectives.normalizer(normalizer is not None, plan.is_scalar)
     return plan
 

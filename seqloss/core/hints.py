@@ -19,6 +19,11 @@ def shown(value: Any) -> str:
     """``repr(value)``. torch.compile formats no number that is symbolic, which these conversions make a constant."""
     if type(value) is int:
         return f"{index(value)}"
+    if type(value) is tuple or type(value) is list:
+        inner = ", ".join([shown(x) for x in value])
+        if type(value) is list:
+            return f"[{inner}]"
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
     return f"{float(value)}" if type(value) is float else f"{value!r}"
 
 

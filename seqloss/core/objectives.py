@@ -66,7 +66,7 @@ def excluded(exclude: tuple[int, ...], classes: int | None) -> None:
         if i < 0 or (classes is not None and i >= classes):
             last = "the number of classes" if classes is None else f"{classes}"
             raise OptionError(
-                f"Smoothing.exclude must hold class ids in [0, {last}), got {i}; leave out what is no class"
+                f"Smoothing.exclude must hold class ids in [0, {last}), got {shown(i)}; leave out what is no class"
             )
 
 
@@ -123,10 +123,8 @@ def ignore_index(value: Any) -> tuple[int, ...]:
     return tuple(int(i) for i in labels)
 
 
-def reduction(value: Any, flags: tuple[bool, ...]) -> Mean | None:
-    """``reduction``; None leaves it to the flags, which otherwise must be as they are by default."""
-    if value is None:
-        return None
+def reduction(value: Any, flags: tuple[bool, ...]) -> Mean:
+    """``reduction``, beside which the flags must be as they are by default."""
     if not isinstance(value, str) or value not in MEANS:
         mend = f"; here it is {_OF_KEYS[value]}" if isinstance(value, str) and value in _OF_KEYS else ""
         raise OptionError(f"reduction must be one of {', '.join(map(repr, MEANS))} or None, got {shown(value)}{mend}")

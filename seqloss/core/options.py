@@ -41,11 +41,9 @@ def flag(name: str, value: Any) -> bool:
 def flags(
     average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
 ) -> tuple[bool, bool, bool, bool]:
-    """The four flags of a sequence loss, as bools of Python."""
-    average_time = flag("average_across_timesteps", average_across_timesteps)
-    average_batch = flag("average_across_batch", average_across_batch)
-    sum_time = flag("sum_over_timesteps", sum_over_timesteps)
-    sum_batch = flag("sum_over_batch", sum_over_batch)
+    """The four flags of a sequence loss, as bools of Python that do not contradict each other."""
+    given = bools(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
+    average_time, average_batch, sum_time, sum_batch = given
     if average_time and sum_time:
         _contradiction("average_across_timesteps", "sum_over_timesteps", "an axis has one denominator")
     if average_batch and sum_batch:
@@ -54,6 +52,17 @@ def flags(
         _contradiction("average_across_batch", "sum_over_timesteps", "the order of the two would be ambiguous")
     if average_time and sum_batch:
         _contradiction("average_across_timesteps", "sum_over_batch", "the order of the two would be ambiguous")
+    return given
+
+
+def bools(
+    average_across_timesteps: Any, average_across_batch: Any, sum_over_timesteps: Any, sum_over_batch: Any
+) -> tuple[bool, bool, bool, bool]:
+    """The same, whatever they say together."""
+    average_time = flag("average_across_timesteps", average_across_timesteps)
+    average_batch = flag("average_across_batch", average_across_batch)
+    sum_time = flag("sum_over_timesteps", sum_over_timesteps)
+    sum_batch = flag("sum_over_batch", sum_over_batch)
     return average_time, average_batch, sum_time, sum_batch
 
 
@@ -61,7 +70,7 @@ def _contradiction(one: str, other: str, why: str) -> None:
     raise OptionError(
         f"{one} and {other} cannot both be True, {why}; set one of them to False "
         "(both average flags are True unless you say otherwise). A sum_over flag divides too, by the number of tokens "
-        "of non-zero weight: for a plain sum set all four to False and add up the result"
+        "of non-zero weight: for a plain sum pass reduction='sum' to seqloss.sequence_loss"
     )
 
 

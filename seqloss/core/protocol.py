@@ -139,7 +139,7 @@ class Backend(Protocol):
     def concat(self, arrays: Sequence[Array], /, *, axis: int) -> Array: ...
     def log(self, x: Array, /) -> Array: ...
     def take(self, x: Array, indices: Array, /) -> Array:
-        """The entries of the first axis at integer indices [n] that are all in range.
+        """The entries of the first axis at integer indices [...] that are all in range.
 
         The gradient of ``x`` touches these entries alone and is sparse where the framework has such gradients.
         """

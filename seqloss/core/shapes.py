@@ -284,7 +284,9 @@ def lengths(got: Shape, batch: int | None) -> None:
     """The lengths of a padded batch."""
     if got is None or (len(got) == 1 and hints.agree(got, (batch,))):
         return
-    mend = "pass one length for each sequence" if len(got) != 2 else "pass a mask of tokens as weights"
+    mend = "pass one length for each sequence"
+    if len(got) == 2:
+        mend = "take the last axis off" if got[1] == 1 else "pass a mask of tokens as weights"
     raise ShapeError(f"lengths must have the shape [batch] = {text((batch,))} of logits, got {text(got)}; {mend}")
 
 

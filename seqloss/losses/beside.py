@@ -34,7 +34,8 @@ class Beside(NamedTuple):
     def is_empty(self) -> bool:
         class_weights, prior, exclude, ignore_index, lengths, normalizer = self
         is_empty = class_weights is None and prior is None and lengths is None and normalizer is None
-        return is_empty and not exclude and not ignore_index
+        # Not the truth of a tuple, which torch.compile (torch 2.13) cannot trace where its numbers are symbolic.
+        return is_empty and len(exclude) == 0 and len(ignore_index) == 0
 
 
 NOTHING_BESIDE = Beside()
@@ -106,7 +107,9 @@ def _lengths(call: Call, value: Any) -> Argument:
 
 
 def _normalizer(call: Call, value: Any) -> Argument | float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        dtypes.normalizer_dtype("bool")
+    if isinstance(value, (int, float)):
         objectives.is_count(options.finite_float("normalizer", value))
         return value
     argument = call.beside("normalizer", value)

@@ -257,7 +257,7 @@ def numbers_of_classes(backend: Backend, x: Array, dtype: str, wide: str) -> Arr
 
 def without_classes(backend: Backend, prior: Array | None, logits: Array, exclude: tuple[int, ...], dtype: str) -> Any:
     """A prior with 0 at excluded classes; None stands for ones."""
-    if not exclude:
+    if len(exclude) == 0:
         return prior
     numbers = backend.arange(backend.sizes(logits)[-1], like=logits)
     is_excluded = backend.equal(numbers, exclude[0])

@@ -1,5 +1,7 @@
 """What only JAX has: transformations and their compositions, x64 on and off, residuals, sharding."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -171,6 +173,26 @@ def test_random_keys_are_refused():
     z, _, w = arrays()
     with pytest.raises(seqloss.DTypeError, match="targets must be integer class labels"):
         seqloss.sequence_loss(z, jax.random.split(jax.random.key(0), (2, 3)), w)
+
+
+OF_CLASSES = {
+    "class weights": {"label_smoothing": 0.1, "class_weights": np.linspace(0.5, 2, 5)},
+    "off target": {"label_smoothing": seqloss.Smoothing(0.1, off_target=True, exclude=(2,))},
+    "out": {"ignore_index": 3, "lengths": np.array([1, 2]), "reduction": "sequence_mean"},
+    "cap": {"softcap": 3.0, "z_loss": 0.01},
+}
+
+
+@pytest.mark.parametrize("options", OF_CLASSES.values(), ids=OF_CLASSES)
+def test_options_leave_an_explicitly_sharded_batch_where_it_is(options):
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    z, y, w = arrays()
+    with jax.set_mesh(mesh):
+        sharded = [jax.device_put(x, jax.sharding.PartitionSpec("data")) for x in (z, y, w)]
+        loss = functools.partial(seqloss.sequence_loss, **options)
+        value, gradient = jax.jit(jax.value_and_grad(loss))(*sharded)
+        assert gradient.sharding.spec == jax.sharding.PartitionSpec("data", None, None)
+    np.testing.assert_allclose(value, seqloss.sequence_loss(z, y, w, **options), rtol=1e-6)
 
 
 def test_sharded_batch():

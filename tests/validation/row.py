@@ -29,7 +29,7 @@ FLAGS = ("average_across_timesteps", "average_across_batch", "sum_over_timesteps
 AVERAGE_TIME, AVERAGE_BATCH, SUM_TIME, SUM_BATCH = FLAGS
 UNLESS = (
     "set one of them to False (both average flags are True unless you say otherwise). A sum_over flag divides too, by "
-    "the number of tokens of non-zero weight: for a plain sum set all four to False and add up the result"
+    "the number of tokens of non-zero weight: for a plain sum pass reduction='sum' to seqloss.sequence_loss"
 )
 ONE = "an axis has one denominator"
 CLASS_SECOND = "if axis 1 holds the classes, move it to the end"

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from row import (
     FLAGS,
+    IN_A_GRAPH,
     KINDS,
     LENGTHS,
     NO_FLAG,
@@ -24,7 +25,9 @@ CLASSES = np.ones(5, "float32")
 """One number for each class."""
 TRACED = {"traced": "what has no values yet makes NaN instead"}
 IN_GRAPHS = ("torch-compile", "torch-fullgraph")
-LISTED = dict.fromkeys(IN_GRAPHS, "PyTorch traces lists and numbers as NumPy values, which it refuses, or without values")
+LISTED = dict.fromkeys(
+    IN_GRAPHS, "PyTorch traces lists and numbers as NumPy values, which it refuses, or without values"
+)
 OVERFLOWS = dict.fromkeys(IN_GRAPHS, "PyTorch converts the number while it traces, and fails itself")
 FUNCTIONS = (("loss", loss), ("gradient", gradient), ("token", tokens))
 
@@ -135,7 +138,7 @@ NUMBERS = [
         for kind, function in FUNCTIONS
     ),
     *(
-        loss(f"{name}_too_large", OptionError, f"{name} {BEYOND}", **{name: 10**400})
+        loss(f"{name}_too_large", OptionError, f"{name} {BEYOND}", OVERFLOWS, **{name: 10**400})
         for name in ("label_smoothing", "z_loss", "softcap", "normalizer")
     ),
 ]
@@ -206,8 +209,8 @@ SMOOTHING = [
     smoothing("prior_rank_2", ShapeError, f"{PRIOR} [1, 5]; {EACH}", prior=CLASSES[None]),
     smoothing("prior_rank_0", ShapeError, f"{PRIOR} []; {EACH}", prior=CLASSES[0]),
     smoothing("prior_short", ShapeError, f"{PRIOR} [4]; {EACH}", prior=CLASSES[:4]),
-    smoothing("prior_number", ShapeError, f"{PRIOR} []; {EACH}", prior=0.2),
-    smoothing("prior_list", ShapeError, f"{PRIOR} [3]; {EACH}", prior=[0.2, 0.3, 0.5]),
+    smoothing("prior_number", ShapeError, f"{PRIOR} []; {EACH}", IN_A_GRAPH, prior=0.2),
+    smoothing("prior_list", ShapeError, f"{PRIOR} [3]; {EACH}", IN_A_GRAPH, prior=[0.2, 0.3, 0.5]),
     smoothing("prior_string", ArgumentTypeError, f"Smoothing.prior is a builtins.str, {KINDS}", prior="unigrams"),
     smoothing(
         "prior_complex64",
@@ -246,8 +249,8 @@ CLASS_WEIGHTS = [
             ("short", "[4]", CLASSES[:4]),
         )
     ),
-    loss("class_weights_list", ShapeError, f"{OF_CLASSES} [2]; {EACH}", class_weights=[1.0, 2.0]),
-    loss("class_weights_number", ShapeError, f"{OF_CLASSES} []; {EACH}", class_weights=2.0),
+    loss("class_weights_list", ShapeError, f"{OF_CLASSES} [2]; {EACH}", IN_A_GRAPH, class_weights=[1.0, 2.0]),
+    loss("class_weights_number", ShapeError, f"{OF_CLASSES} []; {EACH}", IN_A_GRAPH, class_weights=2.0),
     loss("class_weights_string", ArgumentTypeError, f"class_weights is a builtins.str, {KINDS}", class_weights="even"),
     loss("class_weights_dict", ArgumentTypeError, f"class_weights is a builtins.dict, {KINDS}", class_weights={0: 2.0}),
     *(
@@ -321,11 +324,20 @@ COUNTING = [
         for name, shape, mend, value in (
             ("rank_0", "[]", "pass one length for each sequence", LENGTHS[0]),
             ("rank_2", "[2, 3]", "pass a mask of tokens as weights", np.ones((2, 3), "int32")),
+            ("column", "[2, 1]", "take the last axis off", np.ones((2, 1), "int32")),
             ("long", "[3]", "pass one length for each sequence", np.ones(3, "int32")),
         )
     ),
-    loss("lengths_number", ShapeError, f"{SHAPE_OF_LENGTHS} []; pass one length for each sequence", lengths=3),
-    loss("lengths_short_list", ShapeError, f"{SHAPE_OF_LENGTHS} [1]; pass one length for each sequence", lengths=[3]),
+    loss(
+        "lengths_number", ShapeError, f"{SHAPE_OF_LENGTHS} []; pass one length for each sequence", IN_A_GRAPH, lengths=3
+    ),
+    loss(
+        "lengths_short_list",
+        ShapeError,
+        f"{SHAPE_OF_LENGTHS} [1]; pass one length for each sequence",
+        IN_A_GRAPH,
+        lengths=[3],
+    ),
     loss("lengths_string", ArgumentTypeError, f"lengths is a builtins.str, {KINDS}", lengths="3, 1"),
     *(
         function(
@@ -397,6 +409,7 @@ AVERAGING = [
             ("sum", "FFTF", {**NO_FLAG, FLAGS[2]: True}),
             ("sequence_mean", "FFFT", {**NO_FLAG, FLAGS[3]: True}),
             ("sum", "FFTT", {**NO_FLAG, FLAGS[2]: True, FLAGS[3]: True}),
+            ("sum", "TTTF", {FLAGS[2]: True}),
         )
     ),
     *(

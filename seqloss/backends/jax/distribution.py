@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from seqloss.backends.jax.blocks import total
+from seqloss.backends.jax.ops import take
 from seqloss.core.protocol import Array
 
 
@@ -52,7 +53,7 @@ def part(z: Array, prior: Array | None, coefficient: Array) -> Array:
 
 def part_at(t: Array, index: Array, prior: Array | None, coefficient: Array) -> Array:
     """The same for one class of each token, whose logit is t."""
-    return jnp.where(t > -jnp.inf, coefficient if prior is None else coefficient * _picked(prior, index), 0)
+    return jnp.where(t > -jnp.inf, coefficient if prior is None else coefficient * take(prior, index), 0)
 
 
 def _possible(z: Array, prior: Array | None) -> Array:
@@ -62,17 +63,3 @@ def _possible(z: Array, prior: Array | None) -> Array:
 
 def _row(prior: Array, z: Array) -> Array:
     return prior.reshape(*(1 for _ in z.shape[:-1]), -1)
-
-
-def _picked(prior: Array, index: Array) -> Array:
-    """The prior at an index of each token.
-
-    Token by token, so that explicitly sharded ones stay where they are (jax 0.10.2).
-    """
-
-    def pick(index: Array) -> Array:
-        return prior.at[index].get(mode="promise_in_bounds")
-
-    for _ in range(index.ndim):
-        pick = jax.vmap(pick)
-    return pick(index)

@@ -125,7 +125,12 @@ def log(x: Array) -> Array:
 
 
 def take(x: Array, indices: Array) -> Array:
-    return x[indices]
+    sharding = jax.typeof(indices).sharding
+    if not any(sharding.spec):
+        return x.at[indices].get(mode="promise_in_bounds")
+    # Indices that are explicitly sharded have to be told that their entries are so too (jax 0.10.2).
+    spec = (*sharding.spec, *(None,) * (indices.ndim - len(sharding.spec) + x.ndim - 1))
+    return x.at[indices].get(mode="promise_in_bounds", out_sharding=sharding.update(spec=spec))
 
 
 def scope(name: str | None) -> AbstractContextManager[Any]:

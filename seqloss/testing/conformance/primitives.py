@@ -177,7 +177,12 @@ def _log(backend: Backend) -> Iterator[str]:
 def _take(backend: Backend) -> Iterator[str]:
     matrix = np.arange(12, dtype=np.float32).reshape(4, 3) + 0.5
     for x in (matrix, matrix[:, 0], *(matrix.astype(dtype) for dtype in half_dtypes(backend))):
-        for indices in (np.array([2, 0, 2]), np.array([3], np.int32), np.zeros(0, np.int64)):
+        for indices in (
+            np.array([2, 0, 2]),
+            np.array([3], np.int32),
+            np.zeros(0, np.int64),
+            np.array([[1, 0], [3, 1]]),
+        ):
             got = backend.take(backend.asarray(x), backend.asarray(indices))
             yield from different(backend, f"of {list(x.shape)} at {indices.tolist()}", got, x[indices])
         indices = np.array([2, 0, 2])
