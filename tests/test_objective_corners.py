@@ -38,7 +38,7 @@ REDUCTIONS = {
 WAYS = ["eager", "explicit"]
 """The derivative of the framework (NumPy has none), or the one that is given back with the loss."""
 # Where eager code is compiled too: these in the first way. tests/conformance has all objectives in each.
-FEW = ["divergence", "class_weights", "z_loss", "all"]
+FEW = ["divergence", "all"]
 
 
 def pytest_generate_tests(metafunc):

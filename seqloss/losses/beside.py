@@ -143,7 +143,10 @@ def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Pla
         # As many positions are below a length as it says, unless it is negative or too large.
         found = backend.astype(backend.count_nonzero(within, axis=(1,)), backend.dtype(counts))
         in_time = backend.expand_dims(found == counts, axis=-1)
-    return Placed(class_weights, prior, within if kept is None else within & kept, in_time, normalizer)
+    kept = within if kept is None else within & kept
+    if in_time is not None:  # what is out would not be seen to be NaN
+        kept = kept | ~in_time
+    return Placed(class_weights, prior, kept, in_time, normalizer)
 
 
 def _number(backend: Backend, value: float, like: Array) -> Array:

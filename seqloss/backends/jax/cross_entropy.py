@@ -56,7 +56,7 @@ def token_statistics(
 
     known = good if active is None else good | ~active
     lse = pivot + tail if spec.lse else None
-    nll, lse, unl, mass = (finished(x) for x in (tail + odds.behind, lse, unl, mass))
+    nll, lse, unl = (finished(x) for x in (tail + odds.behind, lse, unl))
     return Statistics(nll, lse, unl, mass, (shift, nan_unless(known, others)))
 
 

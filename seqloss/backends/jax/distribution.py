@@ -48,12 +48,14 @@ def coefficient(cotangent: Array, mass: Array) -> tuple[Array, Array]:
 
 def part(z: Array, prior: Array | None, coefficient: Array) -> Array:
     """What the prior takes away from the gradient of each class."""
-    return _possible(z, prior) * coefficient[..., None]
+    # Selected, because the prior may be NaN.
+    return jnp.where(coefficient[..., None] == 0, 0, _possible(z, prior) * coefficient[..., None])
 
 
 def part_at(t: Array, index: Array, prior: Array | None, coefficient: Array) -> Array:
     """The same for one class of each token, whose logit is t."""
-    return jnp.where(t > -jnp.inf, coefficient if prior is None else coefficient * take(prior, index), 0)
+    own = coefficient if prior is None else coefficient * take(prior, index)
+    return jnp.where((t > -jnp.inf) & (coefficient != 0), own, 0)
 
 
 def _possible(z: Array, prior: Array | None) -> Array:

@@ -72,6 +72,8 @@ def _capped_jvp(softcap: float, primals: Any, tangents: Any) -> tuple[Array, Arr
 
 def slope_of_cap(x: Array, softcap: float) -> Array:
     """The derivative of :func:`capped`."""
+    # 0 at NaN, which takes no derivative away that is NaN, and makes none of what is 0.
+    x = jnp.where(jnp.isnan(x), jnp.inf, x)
     # A comparison instead of abs, whose derivative at 0 is between those of both sides.
     e = jnp.exp(-2 * (jnp.where(x < 0, -x, x) / softcap))
     return 4 * e / (1 + e) ** 2

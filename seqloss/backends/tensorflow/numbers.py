@@ -39,10 +39,11 @@ def capped(x: Array, softcap: float | None, compiled: bool) -> Array:
     def cap_all(x: Array) -> Array:
         # Comparisons in place of abs and sign, whose derivatives at 0 are 0. That of tanh is 1 - tanh**2, which is 0
         # far out; that of expm1 is as good there as anywhere.
-        below = x < 0
-        v = tf.math.expm1(tf.where(below, x, -x) * (2 / cap))
+        below, finite = x < 0, tf.math.is_finite(x)
+        # Selected first, because 0 times the derivative at NaN is NaN.
+        v = tf.math.expm1(tf.where(finite, tf.where(below, x, -x), tf.zeros_like(x)) * (2 / cap))
         size = cap * (-v / (2 + v))
-        return tf.where(tf.math.is_inf(x), x, tf.where(below, -size, size))
+        return tf.where(finite, tf.where(below, -size, size), x)
 
     return _in_packets(cap_all, x, compiled)
 

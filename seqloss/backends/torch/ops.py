@@ -211,11 +211,10 @@ class _Rows(torch.autograd.Function):
 
 
 def take(x: Array, indices: Array) -> Array:
-    indices = indices.to(torch.int64)
+    flat = indices.reshape(-1).to(torch.int64)
     # A sparse gradient is for whoever steps the parameter; operations in between could not take it.
-    if x.is_leaf and x.requires_grad and not is_tracing():
-        return _Rows.apply(x, indices)
-    return x.index_select(0, indices)
+    rows = _Rows.apply(x, flat) if x.is_leaf and x.requires_grad and not is_tracing() else x.index_select(0, flat)
+    return rows if indices.ndim == 1 else rows.reshape(*indices.shape, *x.shape[1:])
 
 
 def scope(name: str | None) -> AbstractContextManager[Any]:
