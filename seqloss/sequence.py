@@ -76,8 +76,8 @@ def sequence_loss(
     ignore_index : int or tuple of int, optional
         Labels that take a token out: its weight is exactly 0 even if it is NaN, nothing of it is read, and no gradient
         reaches its logits or its weight. A legal class may be among them.
-    lengths : integer array of shape [batch], optional
-        How many tokens each sequence has; those behind are out in the same way. None: all timesteps.
+    lengths : array of shape [batch], optional
+        How many tokens each sequence has, of any integer dtype; those behind are out in the same way. None: all.
     label_smoothing : float or Smoothing, default 0
         The part of each label that is spread over the classes, in [0, 1). :class:`Smoothing` has the other forms: over
         the other classes alone, with a prior, without some classes, less its entropy.
@@ -295,7 +295,7 @@ def sequence_loss_and_grad(
         As in :func:`sequence_loss`.
     ignore_index : int or tuple of int, optional
         As in :func:`sequence_loss`.
-    lengths : integer array of shape [batch], optional
+    lengths : array of shape [batch], optional
         As in :func:`sequence_loss`.
     label_smoothing : float or Smoothing, default 0
         As in :func:`sequence_loss`.
