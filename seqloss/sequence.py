@@ -122,7 +122,7 @@ def sequence_loss(
         If a flag that averages and one that sums are both True, if exact or an option of the loss of a token comes with
         a ``softmax_loss_function``, if a number is out of its range, or if class weights come with a smoothing that has
         no formula for them. If values can be read without waiting: if a length, a class weight, a prior or a normalizer
-        is negative, or a length beyond time.
+        is negative, a length beyond time, or a prior 0 everywhere.
     LabelError
         If labels are read and a token of non-zero weight has one outside [0, classes).
     UnreadableError
@@ -168,8 +168,8 @@ def sequence_loss(
     "sequence_mean"     []               the mean of these over sequences that have a token
     ==================  ===============  ====================================================
 
-    Both average flags are True unless said otherwise, so a sum needs them set to False. Where a denominator is 0 the
-    loss is 0.
+    The flags that sum need both average flags set to False, which are True by default; ``reduction`` needs all four as
+    they are by default. Where a denominator is 0 the loss is 0.
 
     Gradients flow to logits and weights, through numerators and denominators, and never to targets. They have the
     dtype of the argument. Where a denominator is 0 they are 0. At a token of weight 0 the row of the logits is exactly
@@ -271,7 +271,7 @@ def sequence_loss_and_grad(
         d_logits[b, t, j] = weights[b, t] / sum(weights) * (softmax(logits[b, t])[j] - (j == targets[b, t]))
         d_weights[b, t]   = (nll[b, t] - loss) / sum(weights)
 
-    and with a ``normalizer`` n ``d_weights[b, t] = loss[b, t] / n``, because no weight moves it.
+    and with a ``normalizer`` n beside them ``d_weights[b, t] = nll[b, t] / n``, because no weight moves it.
 
     Parameters
     ----------

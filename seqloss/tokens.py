@@ -64,7 +64,8 @@ def token_loss(
     ArgumentTypeError
         If an argument is no dense array.
     OptionError
-        If a number is out of its range, or class weights come with a smoothing that has no formula for them.
+        If a number is out of its range, if class weights come with a smoothing that has no formula for them, or if a
+        class weight or a prior that can be read without waiting is negative, or the prior 0 everywhere.
     LabelError
         If targets and active can be read without waiting for an accelerator and an active label is outside
         [0, classes).

@@ -409,6 +409,17 @@ def test_a_class_weight_of_0(framework, way, eps, reduction):
         np.testing.assert_allclose(loss, float(nll.sum()) / (6 if eps else 2), rtol=1e-6)
 
 
+@pytest.mark.parametrize("eps", [0.0, 0.1])
+def test_a_label_that_is_no_class_is_seen_beside_a_class_weight_of_0(framework, eps):
+    numbers = CLASS_WEIGHTS.copy()
+    numbers[0] = 0
+    logits, targets, weights = draw()
+    targets[0, 1] = 1_000
+    given = {**options(framework, Objective(eps, class_weights=numbers)), "reduction": "none", "check_labels": False}
+    loss = seqloss.sequence_loss(*map(framework.array, (logits, targets, weights)), **given)
+    np.testing.assert_array_equal(np.isnan(framework.to_numpy(loss)), [[False, True, False]])
+
+
 @pytest.mark.parametrize("wrt", ["both", "logits", "bools"])
 def test_a_class_weight_of_0_leaves_no_row(framework, way, wrt):
     numbers = CLASS_WEIGHTS.copy()

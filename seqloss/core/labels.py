@@ -110,7 +110,7 @@ def _kept(labels: Any, out: Out) -> Any:
 
 def can_hold(dtype: str, label: int) -> bool:
     """Whether an integer dtype has this number."""
-    bits = int(dtype.lstrip("uint"))
+    bits = int(dtype.removeprefix("u").removeprefix("int"))
     return 0 <= label < 1 << bits if dtype.startswith("u") else -(1 << bits - 1) <= label < 1 << bits - 1
 
 

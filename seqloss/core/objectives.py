@@ -61,7 +61,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def excluded(exclude: tuple[int, ...], classes: int | None) -> None:
-    """Excluded are ids of classes."""
+    """Refuse ids that are no classes."""
     for i in exclude:
         if i < 0 or (classes is not None and i >= classes):
             last = "the number of classes" if classes is None else f"{classes}"
@@ -85,7 +85,7 @@ def softcap(value: Any) -> float | None:
 
 
 def together(smoothing: Smoothing, has_class_weights: bool) -> None:
-    """What no library has together and no formula is agreed on."""
+    """Refuse class weights beside a smoothing for which libraries have no agreed formula."""
     if not (has_class_weights and smoothing.eps > 0):
         return
     for name in ("off_target", "centred"):
@@ -97,7 +97,7 @@ def together(smoothing: Smoothing, has_class_weights: bool) -> None:
 
 
 def beside_function(given: dict[str, bool]) -> None:
-    """A softmax_loss_function is the loss of a token; what else says what that is, with its name, cannot be."""
+    """Refuse options of the loss of a token beside a softmax_loss_function; ``given`` says which are there."""
     names = [name for name, is_given in given.items() if is_given]
     if names:
         raise OptionError(

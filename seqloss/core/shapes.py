@@ -34,6 +34,7 @@ WEIGHT_SIZES_DIFFER = (
     "when the graph runs"
 )
 LENGTHS_DIFFER = "lengths must have one entry for each sequence of logits, but their sizes differ when the graph runs"
+CLASSES_DIFFER = "there must be one number for each class of logits, but their sizes differ when the graph runs"
 COTANGENT_SIZES_DIFFER = "cotangent must have the shape of the loss, but its size differs when the graph runs"
 
 

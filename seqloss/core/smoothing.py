@@ -10,8 +10,8 @@ class Smoothing(NamedTuple):
 
         Q_j = (1 - eps) [j == y] + eps prior_j / sum_{i in A} prior_i       (the second part for j in A)
 
-    A are the possible classes, those whose logit is not -infinity, but those in ``exclude`` and, with ``off_target``,
-    but the label. Where A is empty or has no prior, nothing is smoothed.
+    A is the set of possible classes (those whose logit is not -infinity), without those in ``exclude`` and, with
+    ``off_target``, without the label. Where A is empty or has no prior, nothing is smoothed.
 
     Parameters
     ----------
@@ -20,11 +20,13 @@ class Smoothing(NamedTuple):
     off_target : bool, default False
         Spread over the other classes alone, so that the label keeps exactly ``1 - eps``.
     centred : bool, default False
-        Take the entropy of Q off, so that the loss, in nats, is the divergence from the softmax to Q and 0 at best. The
-        gradients stay.
+        Take ``-((1 - eps) log(1 - eps) + sum_j eps u_j log(eps u_j))`` off, where u is the prior made to add up to 1
+        over A. Where the label is not in A, as with ``off_target``, this is the entropy of Q, and the loss, in nats,
+        becomes the divergence of Q from the softmax, which is 0 at best. The gradients stay.
     prior : array of shape [classes], optional
         How much of ``eps`` a class gets beside others: any numbers that are not negative, in a framework that goes with
-        the logits. None spreads evenly. It has no gradient.
+        the logits. None spreads evenly. It has no gradient. With ``off_target`` the sum of the others is taken as a
+        difference: a label that has nearly all of the prior loses digits.
     exclude : tuple of int, default ()
         Classes that get nothing, such as that of padding. A label among them keeps its ``1 - eps``.
 

@@ -169,7 +169,7 @@ def tokens(call: Call, targets: Any, active: Any, exact: bool, more: Beside = NO
     y = call.checked_labels(y, mask, None, "active")
     arrays = [call.place(argument) for argument in (z, y, mask) if argument is not None]
     arrays = call.compare(arrays, shapes.TOKEN_SIZES_DIFFER) if is_open else arrays
-    class_weights, prior = (None if x is None else call.place(x) for x in (checked.class_weights, checked.prior))
+    class_weights, prior = beside.of_classes(call, checked, arrays[0])
     placed_mask = None if mask is None else arrays[2]
     return TokenArguments(call, arrays[0], arrays[1], placed_mask, class_weights, prior, more.exclude)
 

@@ -1,8 +1,8 @@
 """What stands beside logits, targets and weights: which tokens are out, class weights, a prior, a normalizer.
 
-Each is checked on facts, then on values where those cost no waiting, and placed. What has no values yet and turns out
-to be no number of its kind makes NaN: a negative class weight or prior of every token that it reaches, a negative
-normalizer of the loss, and a length that a sequence cannot have of its tokens.
+Each is checked on facts, then on values where those cost no waiting, and placed. What has no values yet cannot raise,
+so it makes NaN if it is wrong: a negative class weight or prior of each token that it reaches, a negative normalizer of
+the loss, an impossible length of the tokens of its sequence.
 """
 
 from typing import Any, NamedTuple
@@ -125,10 +125,10 @@ def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Pla
     if checked is NOTHING_CHECKED:
         return NOTHING_PLACED
     backend, (ignored, lengths) = call.backend, checked.out
-    class_weights, prior = (None if x is None else call.place(x) for x in (checked.class_weights, checked.prior))
+    class_weights, prior = of_classes(call, checked, logits)
     normalizer = checked.normalizer
     if isinstance(normalizer, Argument):
-        normalizer = call.place(normalizer)
+        normalizer = call.place(normalizer, rank=0)
     elif normalizer is not None:
         normalizer = _number(backend, normalizer, logits)
     kept = _not_ignored(call, targets, ignored)
@@ -147,6 +147,18 @@ def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Pla
     if in_time is not None:  # what is out would not be seen to be NaN
         kept = kept | ~in_time
     return Placed(class_weights, prior, kept, in_time, normalizer)
+
+
+def of_classes(call: Call, checked: Checked, logits: Array) -> tuple[Array | None, Array | None]:
+    """Class weights and prior, compared with the logits when the graph runs where their sizes are unknown."""
+    backend, placed = call.backend, []
+    for argument in (checked.class_weights, checked.prior):
+        x = None if argument is None else call.place(argument, rank=1)
+        if argument is not None and shapes.is_open(call.main.shape and call.main.shape[-1:], argument.shape):
+            classes = backend.arange(backend.sizes(logits)[-1], like=logits)
+            _, x = call.compare([classes, x], shapes.CLASSES_DIFFER)
+        placed.append(x)
+    return placed[0], placed[1]
 
 
 def _number(backend: Backend, value: float, like: Array) -> Array:

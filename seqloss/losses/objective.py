@@ -11,8 +11,8 @@ sum is ``m``, and with the class weights ``cw``::
     over the others     a = 1 - eps - eps f      b = z_loss      c = eps (1 + f)    with f = p_y / (m - p_y)
 
 In the first line the kernel has ``p cw`` as its prior. Where there is nothing to spread over, ``a = v`` and ``c = 0``.
-``h`` is the entropy of the smoothed labels where the smoothing is centred, and else 0. A label that is not possible has
-no part in ``m``.
+``h`` is what :class:`seqloss.Smoothing` says where the smoothing is centred, and else 0. A label that is not possible
+has no part in ``m``.
 """
 
 import math
@@ -142,7 +142,11 @@ class TokenLoss(NamedTuple):
         """Those of the kernel."""
         prior = given.prior
         if self.objective.eps > 0 and given.class_weights is not None:
-            prior = given.class_weights if prior is None else prior * given.class_weights
+            if prior is None:
+                prior = given.class_weights
+            else:  # selected, because the class weight of an excluded class may be anything
+                is_excluded = self.backend.equal(prior, 0.0)
+                prior = self.backend.where(is_excluded, 0.0, prior * given.class_weights)
         return given.logits, given.targets, given.active, prior
 
     def _of_mass(self) -> TokenKernel:
@@ -243,9 +247,9 @@ class TokenLoss(NamedTuple):
 
 
 def of_labels(backend: Backend, x: Array, logits: Array, targets: Array) -> Array:
-    """What each label has of ``x`` [classes]: that of class 0 where it is no class, whose loss is NaN."""
-    index, _ = backend.indices(logits, targets)
-    return backend.take(x, index)
+    """What each label has of ``x`` [classes]: 1 where it is no class, lest a 0 hide that its loss is NaN."""
+    index, legal = backend.indices(logits, targets)
+    return backend.where(legal, backend.take(x, index), 1.0)
 
 
 def numbers_of_classes(backend: Backend, x: Array, dtype: str, wide: str) -> Array:

@@ -161,7 +161,8 @@ class SequenceLossOp(NamedTuple):
         )
         to_logits = self.tokens.pullback(Given(arrays[0], *given[1:]), tokens, to_losses)
         if to_weights is not None:
-            to_weights = reduction.without_removed(backend, to_weights, arrays[3])
+            # What the kernel may leave out although the weights have a gradient: all that is out.
+            to_weights = reduction.without_removed(backend, to_weights, given[2])
             to_weights = _rounded(backend, to_weights) if self.exact else to_weights
             to_weights = backend.astype(to_weights, backend.dtype(arrays[2]))
         return to_logits, None, to_weights, *(None,) * (len(arrays) - 3)
@@ -234,8 +235,6 @@ class TokenLossOp(NamedTuple):
         return TokenLossOp(self.tokens.on(backend), self.exclude, self.dtype, self.exact)
 
     def composed(self, *arrays: Array | None) -> tuple[Array, ...]:
-        if self.exact:
-            return self.backend.differentiable(self, arrays)
         return (self.tokens.composed(self._given(*arrays)),)
 
     def forward(self, *arrays: Array | None) -> tuple[tuple[Array], Any]:

@@ -247,7 +247,7 @@ def pullback(
     if reduced.divisor is not None:
         cotangent = backend.where(reduced.empty, 0.0, cotangent / reduced.divisor)
     elif reduced.sequences is not None:
-        cotangent = backend.astype(cotangent / _elements(backend, losses, (0,)), backend.dtype(losses))
+        cotangent = backend.astype(cotangent / _elements(backend, reduced.sequences.loss, (0,)), backend.dtype(losses))
     elif plan.axis and plan.denominator != NOTHING:
         # In the dtype of the losses: NumPy 1 makes a float64 of a float32 scalar and a Python number.
         cotangent = backend.astype(cotangent / _elements(backend, losses, plan.axis), backend.dtype(losses))
@@ -266,4 +266,6 @@ def pullback(
     # The weights move their own sum, but neither a count nor a normalizer.
     if not plan.axis or plan.denominator != WEIGHTS or has_normalizer:
         return to_losses, cotangent * losses
-    return to_losses, cotangent * (losses - (loss if weights.units is None else loss * weights.units))
+    if weights.units is not None:
+        loss = loss * without_masked_nan(backend, weights.units, weights.active)
+    return to_losses, cotangent * (losses - loss)

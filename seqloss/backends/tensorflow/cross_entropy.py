@@ -51,12 +51,13 @@ def token_statistics(
     if spec.unl:
         mean, mass = distribution.mean_below(kept(z, good, compiled), pivot, prior, compiled)
         unl = tf.where(mass > 0, mean + spread, tf.zeros_like(spread))
-    values = [spread - gap, pivot + spread if spec.lse else None, unl, mass, others]
+    values = [spread - gap, pivot + spread if spec.lse else None, unl, others]
     if active is not None:
         counts = tf.reshape(active, [-1])
         values = [None if x is None else tf.where(counts, x, tf.zeros_like(x)) for x in values]
         good |= ~counts
-    nll, lse, unl, mass, others = (None if x is None else like(nan_unless(good, x), targets) for x in values)
+    nll, lse, unl, others = (None if x is None else like(nan_unless(good, x), targets) for x in values)
+    mass = None if mass is None else like(mass, targets)
     return Statistics(nll, lse, unl, mass, (like(pivot, targets), others, like(tf.exp(gap), targets)))
 
 
