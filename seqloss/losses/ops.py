@@ -97,7 +97,7 @@ class SequenceResiduals(NamedTuple):
 
     tokens: Any
     given: Given
-    """The arrays of the token loss, but the logits."""
+    """The arrays of the token loss that are not among the arguments."""
     losses: Array
     weights: reduction.Weights
     reduced: reduction.Reduced
@@ -142,7 +142,10 @@ class SequenceLossOp(NamedTuple):
         losses = self._without_excused(losses, counted)
         reduced = reduction.forward(backend, self.plan, losses, counted.weights, counted.normalizer)
         loss = _rounded(backend, reduced.loss) if self.exact else reduced.loss
-        return (loss,), SequenceResiduals(tokens, Given(None, *counted.tokens[1:]), losses, counted.weights, reduced)
+        # Without what the arrays have: the labels too, unless others were put in their place.
+        labels = None if counted.free is None else counted.tokens.targets
+        given = Given(None, labels, *counted.tokens[2:])
+        return (loss,), SequenceResiduals(tokens, given, losses, counted.weights, reduced)
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         """The gradients of the logits and of the weights, in their dtypes."""
@@ -159,7 +162,8 @@ class SequenceLossOp(NamedTuple):
             self.wrt_weights,
             arrays[6] is not None,
         )
-        to_logits = self.tokens.pullback(Given(arrays[0], *given[1:]), tokens, to_losses)
+        labels = arrays[1] if given[1] is None else given[1]
+        to_logits = self.tokens.pullback(Given(arrays[0], labels, *given[2:]), tokens, to_losses)
         if to_weights is not None:
             # What the kernel may leave out although the weights have a gradient: all that is out.
             to_weights = reduction.without_removed(backend, to_weights, given[2])
