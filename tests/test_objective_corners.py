@@ -420,6 +420,18 @@ def test_a_label_that_is_no_class_is_seen_beside_a_class_weight_of_0(framework, 
     np.testing.assert_array_equal(np.isnan(framework.to_numpy(loss)), [[False, True, False]])
 
 
+def test_an_infinite_loss_leaves_no_gradient_to_a_weight_beside_a_class_weight_of_0(framework):
+    numbers = CLASS_WEIGHTS.copy()
+    numbers[LABEL] = 0
+    logits, targets, weights = draw()
+    logits[0, 1, LABEL] = -np.inf
+    arrays = [framework.array(x) for x in (logits, targets, weights)]
+    given = {**options(framework, Objective(class_weights=numbers)), "wrt": "weights"}
+    gradient = framework.to_numpy(seqloss.sequence_loss_and_grad(*arrays, **given)[1])
+    assert np.isfinite(gradient).all()
+    assert gradient[0, 1] == 0
+
+
 @pytest.mark.parametrize("wrt", ["both", "logits", "bools"])
 def test_a_class_weight_of_0_leaves_no_row(framework, way, wrt):
     numbers = CLASS_WEIGHTS.copy()
