@@ -194,6 +194,6 @@ def below(backend: Backend, counts: Array, stop: Any, like: Array) -> Array:
         positions = backend.astype(positions, dtype)
     else:
         counts = backend.astype(counts, backend.dtype(positions))
-    for _ in backend.sizes(counts):
+    for _ in backend.shape(counts) or ():
         positions = backend.expand_dims(positions, axis=0)
     return positions < backend.expand_dims(counts, axis=-1)
