@@ -223,11 +223,19 @@ def sequence_loss(
     check_labels = options.loss_options(softmax_loss_function, name, check_labels)
     exact = options.exact(exact, softmax_loss_function)
     objective, more = _objective(softmax_loss_function, label_smoothing, class_weights, z_loss, softcap)
-    more = more.counting(objectives.ignore_index(ignore_index), lengths, normalizer)
+    ignored = objectives.ignore_index(ignore_index)
+    more = more.counting(ignored, lengths, normalizer)
     call, is_builtin = Call("logits", logits), softmax_loss_function is None
     with call.backend.scope(name):
         given = arguments.sequence(
-            call, targets, weights, check_labels, labels_are_classes=is_builtin, exact=exact, more=more
+            call,
+            targets,
+            weights,
+            check_labels,
+            labels_are_classes=is_builtin,
+            exact=exact,
+            more=more,
+            needs_ids=objectives.needing_ids(not is_builtin, objective.off_target, objective.centred, ignored),
         )
         if softmax_loss_function is None:
             loss = ops.sequence_loss(given, plan, objective, exact)
@@ -384,30 +392,40 @@ def sequence_loss_and_grad(
     check_labels = options.loss_options(softmax_loss_function, name, check_labels)
     exact = options.exact(exact, softmax_loss_function)
     objective, more = _objective(softmax_loss_function, label_smoothing, class_weights, z_loss, softcap)
-    more = more.counting(objectives.ignore_index(ignore_index), lengths, normalizer)
+    ignored = objectives.ignore_index(ignore_index)
+    more = more.counting(ignored, lengths, normalizer)
     names = options.gradient_names(wrt)
     call, is_builtin = Call("logits", logits), softmax_loss_function is None
     backend = call.backend
     with backend.scope(name):
         given = arguments.sequence(
-            call, targets, weights, check_labels, labels_are_classes=is_builtin, exact=exact, wrt=names, more=more
+            call,
+            targets,
+            weights,
+            check_labels,
+            labels_are_classes=is_builtin,
+            exact=exact,
+            wrt=names,
+            more=more,
+            needs_ids=objectives.needing_ids(not is_builtin, objective.off_target, objective.centred, ignored),
         )
         if softmax_loss_function is None:
             arrays = given.arrays
-            op = backend.explicit(ops.sequence_loss_op(given, plan, objective, exact, "weights" in names), arrays)
+            wanted = ops.Wanted("weights" in names, "targets" in names)
+            op = backend.explicit(ops.sequence_loss_op(given, plan, objective, exact, wanted), arrays)
             (loss,), residuals = op.forward(*arrays)
             upstream = arguments.cotangent(given, cotangent, loss)
-            to_logits, _, to_weights, *_ = op.pullback(arrays, residuals, (upstream,))
+            to_logits, to_targets, to_weights, *_ = op.pullback(arrays, residuals, (upstream,))
         else:
             token_weights = given.token_weights()
             losses, pull = custom.differentiated(given, token_weights.active, softmax_loss_function)
             reduced = reductions.forward(backend, plan, losses, token_weights, given.wide_normalizer())
             loss = reduced.loss
             upstream = arguments.cotangent(given, cotangent, loss)
-            to_losses, to_weights = reductions.pullback(
+            to_losses, to_weights, _ = reductions.pullback(
                 backend, plan, losses, token_weights, reduced, upstream, "weights" in names, normalizer is not None
             )
-            to_logits = pull(to_losses)
+            to_logits, to_targets = pull(to_losses), None
             if to_weights is not None:
                 to_weights = reductions.without_removed(backend, to_weights, given.kept)
         # Detached: the arguments are already, but a custom loss may have parameters of its own.
@@ -415,6 +433,9 @@ def sequence_loss_and_grad(
         if "weights" in names:
             to_weights = backend.astype(to_weights, given.weights_dtype)
             gradients["weights"] = call.guard(backend.stop_gradient(to_weights))
+        if "targets" in names:
+            to_targets = backend.astype(to_targets, given.targets_dtype)
+            gradients["targets"] = call.guard(backend.stop_gradient(to_targets))
         loss = call.guard(backend.stop_gradient(loss))
     return loss, gradients[wrt] if isinstance(wrt, str) else tuple(gradients[name] for name in names)
 

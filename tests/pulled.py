@@ -43,7 +43,7 @@ def value_and_gradients(function, inputs, wrt, cotangent):
     to_weights = ()
     if "reduction" in seen:
         (_, plan, losses, weights), reduced = seen.pop("reduction")
-        g, *to_weights = reduction.pullback(backend, plan, losses, weights, reduced, g, True)
+        g, *to_weights, _ = reduction.pullback(backend, plan, losses, weights, reduced, g, True)
         g = np.broadcast_to(g, losses.shape)
     gradients = (*through_kernel(*seen["run"], g), *to_weights) if seen else (g, *to_weights)
     return value, [unspread(gradients[i], inputs[i]) for i in wrt]

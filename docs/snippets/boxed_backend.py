@@ -74,8 +74,12 @@ def isfinite(x):
     return Box(np.isfinite(x.held))
 
 
-def sum(x, *, axis):
-    return Box(x.held.sum(axis))
+def sum(x, *, axis, dtype=None):
+    return Box(x.held.sum(axis, dtype))
+
+
+def min(x, *, axis):
+    return Box(x.held.min(axis))
 
 
 def count_nonzero(x, *, axis):

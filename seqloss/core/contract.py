@@ -2,8 +2,8 @@
 
 Rules for all kernels
 ---------------------
-1. Compute in the dtype of the :class:`Spec`; the gradient comes back in the dtype of the logits. Where float64 is asked
-   for narrower logits, the gradient is rounded once: what is below the smallest normal float32 becomes 0 first, because
+1. Compute in the dtype of the :class:`Spec`; a gradient comes back in the dtype of its array. Where float64 is asked
+   for narrower arrays, the gradient is rounded once: what is below the smallest normal float32 becomes 0 first, because
    executors differ in keeping it, and on the way to half precision float32 is rounded to odd.
 2. Keep for the pullback only numbers per token (``saved``): no [..., classes] array, but for inputs so tiny that memory
    is no matter.

@@ -37,14 +37,17 @@ def normalizer_dtype(dtype: str) -> None:
         raise DTypeError(f"normalizer must be a float or integer, got {dtype}; it is what the loss is divided by")
 
 
-def targets_dtype(dtype: str, name: str = "targets") -> None:
+SOFT = "class probabilities have the shape [batch, time, classes] of logits, class ids must be cast to an integer dtype"
+"""What helps against float targets of a sequence loss that are not soft ones."""
+
+
+def targets_dtype(dtype: str, name: str = "targets", mend: str | None = None) -> None:
     if dtype in INTEGERS:
         return
-    mend = (
-        "a bool array is a mask, not labels"
-        if dtype == "bool"
-        else "class probabilities belong in a soft-label cross entropy, class ids must be cast to an integer dtype"
-    )
+    if dtype == "bool":
+        mend = "a bool array is a mask, not labels"
+    elif mend is None:
+        mend = "class probabilities belong in a soft-label cross entropy, class ids must be cast to an integer dtype"
     raise DTypeError(f"{name} must be integer class labels, got {dtype}; {mend}")
 
 
@@ -69,6 +72,13 @@ def differentiable_weights(dtype: str | None) -> None:
         raise ArgumentTypeError("wrt names weights, but weights is None; pass an array of floats")
     if dtype not in FLOATS:
         raise DTypeError(f"wrt names weights, but they are {dtype}, which has no gradient; cast them to a float dtype")
+
+
+def no_gradient_of_ids(dtype: str) -> None:
+    raise DTypeError(
+        f"wrt names targets, but they are class ids of {dtype}, which have no gradient; "
+        "pass soft targets, a float for each class"
+    )
 
 
 def dtype_name(dtype: Any) -> str:

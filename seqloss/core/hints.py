@@ -54,11 +54,9 @@ def sequence_targets(got: Sizes, logits: Sizes, dtype: str) -> str:
     """Targets that have not two axes, beside logits [batch, time, classes]."""
     batch, time, classes = logits
     if len(got) == 3:
-        soft = (
-            "probabilities go to seqloss.softmax_cross_entropy, "
-            "or with the same arguments to seqloss.compat.tfa.seq2seq.sequence_loss"
-        )
-        return with_classes("targets", got, classes, dtype, soft) or ONE_LABEL
+        if got[-1] != 1 and _may_be(got[-1], classes):
+            return f"{ARGMAX.format('targets')}; as soft targets they are floats"
+        return with_classes("targets", got, classes, dtype, "") or ONE_LABEL
     if len(got) != 1:
         return ONE_LABEL
     if _may_be(batch, 1) and _may_be(got[0], time):

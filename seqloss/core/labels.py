@@ -53,11 +53,7 @@ def check(
         return
     read = [_readable(argument, check_labels) for argument in (targets, weights, out.lengths) if argument is not None]
     if classes is None or not all(read):
-        if check_labels:
-            raise UnreadableError(
-                "check_labels=True must read targets and weights, but here they have no values yet (traced, batched, "
-                "or without storage); check them outside of the compiled function, or pass check_labels=None"
-            )
+        _see_unread(check_labels)
         return
     values = _values(targets)
     # The extremes first: they cost least, and good labels need no look at the weights.
@@ -67,6 +63,42 @@ def check(
     if out != NONE_OUT:
         counts = _kept(values, out) if counts is None else counts & _kept(values, out)
     _raise_first(targets.name, values, classes, counts, mend or _mend(mask, weights is None), too_large)
+
+
+def check_soft(
+    targets: Argument, weights: Argument | None, check_labels: bool | None, dtype: str, out: Out = NONE_OUT
+) -> None:
+    """Raise LabelError for a negative number in the soft targets of a token that counts, if they are to be read.
+
+    They are many, so that None does not read them: the kernel is to make NaN of such a token.
+    """
+    if not check_labels:
+        return
+    if not all(_readable(argument, True) for argument in (targets, weights, out.lengths) if argument is not None):
+        _see_unread(check_labels)
+    values = _values(targets)
+    bad = values < 0
+    if weights is not None:
+        bad &= _counts(_values(weights), dtype)[..., None]
+    if out.lengths is not None:
+        bad &= (_positions(bad) < _values(out.lengths)[:, None])[..., None]
+    found = bad.nonzero()
+    if len(found[0]):
+        first = tuple(int(i[0]) for i in found)
+        more = f" (and {len(found[0]) - 1} more)" if len(found[0]) > 1 else ""
+        raise LabelError(
+            f"targets[{', '.join(map(str, first))}] is {float(values[first])}, but no class can have less than 0{more}"
+            "; are they log probabilities?"
+        )
+
+
+def _see_unread(check_labels: bool | None) -> None:
+    """Labels that cannot be read may go unread unless they were to be checked."""
+    if check_labels:
+        raise UnreadableError(
+            "check_labels=True must read targets and weights, but here they have no values yet (traced, batched, "
+            "or without storage); check them outside of the compiled function, or pass check_labels=None"
+        )
 
 
 def _readable(argument: Argument, check_labels: bool | None) -> bool:
@@ -104,8 +136,15 @@ def _kept(labels: Any, out: Out) -> Any:
 
     kept = ~np.isin(labels, out.ignored)
     if out.lengths is not None:
-        kept &= np.arange(labels.shape[1]) < _values(out.lengths)[:, None]
+        kept &= _positions(labels) < _values(out.lengths)[:, None]
     return kept
+
+
+def _positions(tokens: Any) -> Any:
+    """The numbers of the timesteps of a NumPy array [batch, time, ...]."""
+    import numpy as np
+
+    return np.arange(tokens.shape[1])
 
 
 def can_hold(dtype: str, label: int) -> bool:

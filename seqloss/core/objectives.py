@@ -106,6 +106,23 @@ def beside_function(given: dict[str, bool]) -> None:
         )
 
 
+def needing_ids(has_function: bool, off_target: bool, centred: bool, ignored: tuple[int, ...]) -> str | None:
+    """The first option of a call, if any, that goes with integer targets alone."""
+    options = {
+        "softmax_loss_function": has_function,
+        "Smoothing(off_target=True)": off_target,
+        "Smoothing(centred=True)": centred,
+        "ignore_index": len(ignored) > 0,
+    }
+    return next((name for name, is_given in options.items() if is_given), None)
+
+
+def beside_soft_targets(option: str) -> None:
+    """Refuse an option that goes with integer targets alone."""
+    mend = "give such tokens weight 0" if option == "ignore_index" else "leave it out, or pass class ids"
+    raise OptionError(f"{option} cannot be had with soft targets, which name no class; {mend}")
+
+
 def ignore_index(value: Any) -> tuple[int, ...]:
     """The labels that take a token out."""
     if value is None:

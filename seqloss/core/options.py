@@ -111,11 +111,11 @@ def exact(value: Any, softmax_loss_function: Any = None) -> bool:
 
 
 def gradient_names(wrt: Any) -> tuple[str, ...]:
-    """The arguments to differentiate, as a tuple; ``"logits"``, ``"weights"``, or several of them."""
+    """The arguments to differentiate, as a tuple; ``"logits"``, ``"weights"``, ``"targets"``, or several of them."""
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt) if isinstance(wrt, (tuple, list)) else ()
-    legal = names and all(isinstance(n, str) and n in ("logits", "weights") for n in names)
+    legal = names and all(isinstance(n, str) and n in ("logits", "weights", "targets") for n in names)
     if not legal or len(set(names)) != len(names):
-        raise OptionError(f"wrt must be 'logits', 'weights' or a tuple of both, got {shown(wrt)}")
+        raise OptionError(f"wrt must be 'logits', 'weights', 'targets' or a tuple of them, got {shown(wrt)}")
     return names
 
 

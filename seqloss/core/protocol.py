@@ -114,7 +114,8 @@ class Backend(Protocol):
         """Where both are equal. In TensorFlow 1, and where it is told to be so, ``==`` asks whether they are one."""
 
     def isfinite(self, x: Array, /) -> Array: ...
-    def sum(self, x: Array, /, *, axis: tuple[int, ...]) -> Array: ...
+    def sum(self, x: Array, /, *, axis: tuple[int, ...], dtype: str | None = None) -> Array: ...
+    def min(self, x: Array, /, *, axis: tuple[int, ...]) -> Array: ...
     def wide_sum(self, x: Array, weights: Array | None, /, *, axis: tuple[int, ...]) -> Any:
         """``sum(x * weights)`` with at least twice the digits of ``x``, as a number of the backend's own kind.
 
@@ -224,7 +225,7 @@ class Backend(Protocol):
     def label_statistics(
         self, logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec, /
     ) -> Statistics:
-        """The statistics of each token for soft labels [..., classes] in the dtype of the spec."""
+        """The statistics of each token for soft labels [..., classes], in a dtype not wider than that of the spec."""
 
     def label_pullback(
         self,
@@ -241,7 +242,8 @@ class Backend(Protocol):
     ) -> tuple[Array, Array | None]:
         """d/dlogits as in :meth:`token_pullback`, and d/dlabels if it is wanted.
 
-        ``mass`` [...] is what the probabilities are multiplied with: the sum of the labels of each token.
+        ``mass`` [...], in the dtype of the spec, is what the probabilities are multiplied with: the sum of the labels
+        of each token. d/dlabels is in the dtype of the labels.
         """
 
     def sigmoid_nll(self, logits: Array, labels: Array, pos_weight: Array | None, /) -> Array:

@@ -16,6 +16,10 @@ SIZES_DIFFER = (
     "targets and weights must have the [batch, time] of logits, but their sizes differ when the graph runs; "
     "see that all three come from the same padded batch"
 )
+SOFT_TARGETS_DIFFER = (
+    "soft targets must have the shape of logits, and weights its [batch, time], but their sizes differ when the graph "
+    "runs; see that all three come from the same padded batch"
+)
 TOKEN_SIZES_DIFFER = (
     "targets and active must have the shape of logits without the class axis, but their sizes differ when the graph "
     "runs; see that all come from the same padded batch"
@@ -97,6 +101,21 @@ def sequence_targets(targets: Shape, logits: Shape, dtype: str) -> bool:
         mend = hints.sequence_targets(targets, logits or (None, None, None), dtype)
         raise ShapeError(f"targets must have the shape [batch, time] = {text(expected)}, got {text(targets)}; {mend}")
     return _pair("targets", targets, expected, logits)
+
+
+def soft_targets(targets: Shape, logits: Shape) -> bool:
+    """Targets with a number for each class. Whether the comparison is left open."""
+    if targets is None or logits is None:
+        return True
+    if not hints.agree(targets, logits):
+        mend = hints.EVERY_SIZE
+        if targets[-1] == 1:
+            mend = "class ids are integers without an axis of classes, as in targets[..., 0]"
+        raise ShapeError(
+            f"soft targets must have the shape [batch, time, classes] = {text(logits)} of logits, got {text(targets)}; "
+            f"{mend}"
+        )
+    return is_open(targets, logits)
 
 
 def sequence_weights(weights: Shape, logits: Shape, dtype: str) -> bool:

@@ -6,7 +6,7 @@ host values go, and what happens to sizes that are unknown while tracing.
 
 from typing import Any, NamedTuple
 
-from seqloss.core import dispatch, dtypes, labels, shapes
+from seqloss.core import dispatch, dtypes, labels, objectives, shapes
 from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
 from seqloss.core.protocol import Array, Backend
@@ -34,6 +34,11 @@ class SequenceArguments(NamedTuple):
     prior: Array | None = None
     normalizer: Array | None = None
     exclude: tuple[int, ...] = ()
+    is_soft: bool = False
+    """Whether the targets are a number for each class."""
+    constant_targets: bool = True
+    targets_dtype: str = ""
+    """The dtype of a gradient to soft targets, as for weights."""
 
     @property
     def backend(self) -> Backend:
@@ -77,6 +82,7 @@ def sequence(
     exact: bool = False,
     wrt: tuple[str, ...] | None = None,
     more: Beside = NOTHING_BESIDE,
+    needs_ids: str | None = None,
 ) -> SequenceArguments:
     """Check and place the arrays of a sequence loss, whose logits are the main argument of the call.
 
@@ -87,19 +93,27 @@ def sequence(
     wrt : tuple of str or None
         The arguments whose gradients are computed by explicit pullbacks, which detaches everything; None leaves
         differentiation to the framework.
+    needs_ids : str or None
+        An option of the call that goes with integer targets alone.
     """
     backend, z = call.backend, call.main
     y = call.beside("targets", targets)
     w = None if weights is None else call.beside("weights", weights)
-    is_open = _check_sequence(z, y, w, wrt)
+    is_soft = y.dtype in dtypes.FLOATS and (y.shape is None or len(y.shape) == 3)
+    is_open = _check_sequence(z, y, w, wrt, is_soft)
+    if is_soft and needs_ids is not None:
+        objectives.beside_soft_targets(needs_ids)
     if exact:
         dtypes.exact_logits(z.dtype)
     dtype = dtypes.compute_dtype(z.dtype)
     weights_dtype = dtype if w is None or w.is_host else w.dtype
+    targets_dtype = dtype if y.is_host else y.dtype
     checked, given_targets = beside.check(call, more), y
-    if labels_are_classes:
+    if is_soft:
+        labels.check_soft(y, w, check_labels, dtype, checked.out)
+    elif labels_are_classes:
         y = call.checked_labels(y, w, check_labels, dtype=dtype, out=checked.out, mend=labels.IGNORE)
-    placed = [call.place(z, rank=3), call.place(y, rank=2)]
+    placed = [call.place(z, rank=3), call.place(y, dtype, rank=3) if is_soft else call.place(y, rank=2)]
     if w is not None:
         # Host values are cast on the host, where float64 has not become float32 yet.
         placed.append(call.place(w, dtype if w.is_host else None, rank=2))
@@ -107,13 +121,16 @@ def sequence(
     if wrt is not None:
         placed = [backend.stop_gradient(x) for x in placed]
     if is_open:
-        placed = call.compare(placed, shapes.SIZES_DIFFER)
+        placed = call.compare(placed, shapes.SOFT_TARGETS_DIFFER if is_soft else shapes.SIZES_DIFFER)
+    constant_targets = True
+    if is_soft:
+        constant_targets = call.is_constant(y, placed[1]) if wrt is None else "targets" not in wrt
     values, constant = None, True
     if w is not None:
         values = placed[2]
         constant = call.is_constant(w, values) if wrt is None else "weights" not in wrt
     if others.in_time is not None:
-        values = backend.ones_like(placed[1], dtype=dtype) if values is None else backend.astype(values, dtype)
+        values = backend.ones_like(others.kept, dtype=dtype) if values is None else backend.astype(values, dtype)
         values = backend.nan_unless(others.in_time, values)
     class_weights, prior, kept, _, normalizer = others
     return SequenceArguments(
@@ -129,21 +146,27 @@ def sequence(
         prior,
         normalizer,
         more.exclude,
+        is_soft,
+        constant_targets,
+        targets_dtype,
     )
 
 
-def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
+def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None, is_soft: bool) -> bool:
     """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
     shape = z.shape
     see_order(z, y)
     shapes.sequence_logits(shape)
-    is_open = shapes.sequence_targets(y.shape, shape, y.dtype)
+    is_open = shapes.soft_targets(y.shape, shape) if is_soft else shapes.sequence_targets(y.shape, shape, y.dtype)
     if w is not None:
         is_open |= shapes.sequence_weights(w.shape, shape, w.dtype)
         dtypes.weights_dtype(w.dtype)
     shapes.classes(shape)
     dtypes.float_dtype("logits", z.dtype)
-    dtypes.targets_dtype(y.dtype)
+    if not is_soft:
+        dtypes.targets_dtype(y.dtype, mend=dtypes.SOFT)
+        if wrt is not None and "targets" in wrt:
+            dtypes.no_gradient_of_ids(y.dtype)
     if wrt is not None and "weights" in wrt:
         dtypes.differentiable_weights(None if w is None else w.dtype)
     return is_open

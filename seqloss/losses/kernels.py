@@ -6,7 +6,7 @@ Their outputs are the statistics that were asked for, as in ``TokenKernel.statis
 from typing import Any, NamedTuple
 
 from seqloss.core.contract import Cotangents, Spec, Statistics
-from seqloss.core.protocol import Array, Arrays, Backend
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Arrays, Backend
 
 
 class TokenKernel(NamedTuple):
@@ -47,7 +47,10 @@ class TokenKernel(NamedTuple):
 
 
 class LabelKernel(NamedTuple):
-    """The statistics of tokens from logits, soft labels, their mass, active and prior."""
+    """The statistics of tokens from logits, soft labels, their mass, active and prior.
+
+    Where the mass is NaN so is nll.
+    """
 
     backend: Backend
     spec: Spec
@@ -73,7 +76,11 @@ class LabelKernel(NamedTuple):
     def forward(
         self, logits: Array, labels: Array, mass: Array, active: Array | None, prior: Array | None
     ) -> tuple[tuple[Array, ...], Statistics]:
-        statistics = self.backend.label_statistics(logits, labels, active, prior, self.spec)
+        nll, *others = self.backend.label_statistics(logits, labels, active, prior, self.spec)
+        # What has no mass has no loss; what is left out has one of 0, whatever its mass.
+        is_known = self.backend.equal(mass, mass)
+        nll = self.backend.nan_unless(is_known if active is None else is_known | ~active, nll)
+        statistics = Statistics(nll, *others)
         return _outputs(statistics), statistics
 
     def pullback(
@@ -128,3 +135,8 @@ def _cotangents(spec: Spec, cotangents: Arrays) -> Cotangents:
     """Those of the outputs by their names; the mass has no derivative."""
     nll, lse, unl, _, _ = _named(spec, cotangents)
     return Cotangents(nll, lse, unl)
+
+
+def rounded(backend: Backend, x: Array) -> Array:
+    """float64 as float32, rounded once. Subnormal numbers are 0, because some executors flush them and some do not."""
+    return backend.astype(backend.where(abs(x) < SMALLEST_ACTIVE, 0.0, x), "float32")

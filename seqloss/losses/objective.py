@@ -11,6 +11,7 @@ sum is ``m``, and with the class weights ``cw``::
     over the others     a = 1 - eps - eps f      b = z_loss      c = eps (1 + f)    with f = p_y / (m - p_y)
 
 In the first line the kernel has ``p cw`` as its prior. Where there is nothing to spread over, ``a = v`` and ``c = 0``.
+Soft labels come times the class weights, so that ``a`` is without ``v``, which is their sum and has a derivative.
 ``h`` is what :class:`seqloss.Smoothing` says where the smoothing is centred, and else 0. A label that is not possible
 has no part in ``m``.
 """
@@ -20,10 +21,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from seqloss.core import objectives
-from seqloss.core.contract import SMALLEST_ACTIVE, Spec, Statistics
+from seqloss.core.contract import Spec, Statistics
 from seqloss.core.protocol import Array, Backend
+from seqloss.losses import classes
 from seqloss.losses.beside import NOTHING_BESIDE, Beside
-from seqloss.losses.kernels import TokenKernel
+from seqloss.losses.kernels import LabelKernel, TokenKernel
 
 
 class Objective(NamedTuple):
@@ -62,13 +64,24 @@ class Given(NamedTuple):
 
     logits: Array
     targets: Array
+    """Integers, or soft labels that have been multiplied by the class weights."""
     active: Array | None
     """What a kernel may leave out is False. The loss is 0 there."""
     class_weights: Array | None = None
     """[classes], in the dtype of the kernel; so is the prior."""
     prior: Array | None = None
     units: Array | None = None
-    """The class weight of each label."""
+    """The class weight of each label; None without class weights."""
+    mass: Array | None = None
+    """What the soft labels of a token add up to. Where it is NaN the token has no loss."""
+
+
+class Pulled(NamedTuple):
+    """Gradients by the arrays of the loss of a token; those of soft labels are None if they are not asked for."""
+
+    logits: Array
+    labels: Array | None
+    units: Array | None
 
 
 class _Coefficients(NamedTuple):
@@ -83,8 +96,12 @@ class _Coefficients(NamedTuple):
 class TokenLoss(NamedTuple):
     """The loss of each token as a function of :class:`Given`, forward and backward."""
 
-    kernel: TokenKernel
+    kernel: TokenKernel | LabelKernel
     objective: Objective
+
+    @property
+    def is_soft(self) -> bool:
+        return isinstance(self.kernel, LabelKernel)
 
     @property
     def backend(self) -> Backend:
@@ -99,8 +116,8 @@ class TokenLoss(NamedTuple):
 
         def mass(prior: Array | None) -> Array:
             kernel = self._of_mass()
-            constant = self.backend.stop_gradient(given.logits)
-            outputs = kernel.composed(constant, given.targets, given.active, prior)
+            constant = Given(self.backend.stop_gradient(given.logits), *given[1:])
+            outputs = kernel.composed(*self._arrays_of(constant, prior))
             return self.backend.stop_gradient(kernel.statistics(outputs).mass)
 
         statistics = self.kernel.statistics(outputs)
@@ -113,17 +130,18 @@ class TokenLoss(NamedTuple):
             return statistics.nll, (statistics, ())
 
         def mass(prior: Array | None) -> Array:
-            _, statistics = self._of_mass().forward(given.logits, given.targets, given.active, prior)
+            _, statistics = self._of_mass().forward(*self._arrays_of(given, prior))
             return statistics.mass
 
         masses = self._masses(given, mass)
         return self._losses(given, statistics, self._coefficients(given, statistics, masses)), (statistics, masses)
 
-    def pullback(self, given: Given, residuals: Any, to_losses: Array) -> Array:
-        """d/dlogits of the sum of the losses, each times its cotangent."""
+    def pullback(self, given: Given, residuals: Any, to_losses: Array) -> Pulled:
+        """The gradients of the sum of the losses, each times its cotangent."""
         statistics, masses = Statistics(*residuals[0]), residuals[1]
         if self._is_nll(given):
-            return self.kernel.pullback(self._arrays(given), statistics, (to_losses,))[0]
+            to_logits, to_labels, *_ = self.kernel.pullback(self._arrays(given), statistics, (to_losses,))
+            return Pulled(to_logits, to_labels, None)
         coefficients = self._coefficients(given, statistics, masses)
         spec = self.kernel.spec
         cotangents = [to_losses if coefficients.nll is None else to_losses * coefficients.nll]
@@ -131,12 +149,15 @@ class TokenLoss(NamedTuple):
             cotangents.append(to_losses * (2 * coefficients.lse * self._finite_lse(statistics)))
         if spec.unl:
             cotangents += [to_losses * coefficients.unl, None]
-        to_logits, *_ = self.kernel.pullback(self._arrays(given), statistics, cotangents)
-        return to_logits
+        to_logits, to_labels, *_ = self.kernel.pullback(self._arrays(given), statistics, cotangents)
+        to_units = None
+        if self.is_soft and spec.lse and given.units is not None:
+            to_units = to_losses * (self.objective.z_loss * self._finite_lse(statistics) ** 2)
+        return Pulled(to_logits, to_labels, to_units)
 
     def _is_nll(self, given: Given) -> bool:
         """Whether the loss is nll and nothing else."""
-        return self.objective == PLAIN and given.units is None
+        return self.objective == PLAIN and (given.units is None or self.is_soft)
 
     def _arrays(self, given: Given) -> tuple[Any, ...]:
         """Those of the kernel."""
@@ -147,11 +168,17 @@ class TokenLoss(NamedTuple):
             else:  # selected, because the class weight of an excluded class may be anything
                 is_excluded = self.backend.equal(prior, 0.0)
                 prior = self.backend.where(is_excluded, 0.0, prior * given.class_weights)
-        return given.logits, given.targets, given.active, prior
+        return self._arrays_of(given, prior)
 
-    def _of_mass(self) -> TokenKernel:
+    def _arrays_of(self, given: Given, prior: Array | None) -> tuple[Any, ...]:
+        """Those of a kernel with this prior."""
+        mass = (given.mass,) if self.is_soft else ()
+        return given.logits, given.targets, *mass, given.active, prior
+
+    def _of_mass(self) -> TokenKernel | LabelKernel:
         """The kernel for the masses of other priors. A compiler leaves out what else it computes."""
-        return TokenKernel(self.backend, Spec(self.kernel.spec.dtype, unl=True, softcap=self.objective.softcap))
+        spec = Spec(self.kernel.spec.dtype, unl=True, softcap=self.objective.softcap)
+        return LabelKernel(self.backend, spec, False) if self.is_soft else TokenKernel(self.backend, spec)
 
     def _masses(self, given: Given, mass: Callable[[Array | None], Array]) -> tuple[Array, ...]:
         """What else is added up over the possible classes, if anything: the prior, or for the entropy its logarithm."""
@@ -167,18 +194,18 @@ class TokenLoss(NamedTuple):
         if objective.z_loss > 0:
             penalty = objective.z_loss if units is None else units * objective.z_loss
         if objective.eps == 0:
-            return _Coefficients(units, penalty)
+            return _Coefficients(None if self.is_soft else units, penalty)
         if objective.off_target or objective.centred:
             kept, spread, entropy = self._of_others(given, statistics, masses)
             return _Coefficients(kept, penalty, spread, entropy)
-        mass = self._counted(given, masses[0] if masses else statistics.mass)
+        mass = self._constant(given, masses[0] if masses else statistics.mass)
         is_empty = self.backend.equal(mass, 0.0)
         ones = self._ones(mass)
         kept = self.backend.where(is_empty, ones, 1 - objective.eps)
         if units is None:
             return _Coefficients(kept, penalty, objective.eps * ones)
-        weighted = self._counted(given, statistics.mass) / self.backend.where(is_empty, 1.0, mass)
-        return _Coefficients(kept * units, penalty, objective.eps * weighted)
+        weighted = self._constant(given, statistics.mass) / self.backend.where(is_empty, 1.0, mass)
+        return _Coefficients(kept if self.is_soft else kept * units, penalty, objective.eps * weighted)
 
     def _of_others(
         self, given: Given, statistics: Statistics, masses: tuple[Array, ...]
@@ -188,7 +215,7 @@ class TokenLoss(NamedTuple):
         Class weights there are none.
         """
         backend, eps = self.backend, self.objective.eps
-        mass, own = self._counted(given, statistics.mass), None
+        mass, own = self._constant(given, statistics.mass), None
         ones = self._ones(mass)
         if self.objective.off_target:
             own = ones if given.prior is None else self._of_labels(given.prior, given)
@@ -202,7 +229,7 @@ class TokenLoss(NamedTuple):
             if given.prior is None:
                 mean_log = -backend.log(whole)
             else:
-                logs = self._counted(given, masses[0])
+                logs = self._constant(given, masses[0])
                 logs = logs if own is None else logs - self._times_log(own)
                 mean_log = logs / whole - backend.log(whole)
             entropy = -(mean_log + math.log(eps)) * eps - (1 - eps) * math.log(1 - eps)
@@ -214,7 +241,7 @@ class TokenLoss(NamedTuple):
     def _losses(self, given: Given, statistics: Statistics, coefficients: _Coefficients) -> Array:
         backend, losses = self.backend, statistics.nll
         if coefficients.nll is not None:
-            if given.units is not None:  # 0 times infinity is 0
+            if given.units is not None and not self.is_soft:  # 0 times infinity is 0
                 losses = backend.where(backend.equal(given.units, 0.0), 0.0, losses)
             losses = losses * coefficients.nll
         if coefficients.lse is not None:
@@ -231,10 +258,13 @@ class TokenLoss(NamedTuple):
         """lse, but 0 where it is not finite: nll is NaN there, and 0 times the slope of the square would be too."""
         return self.backend.where(self.backend.isfinite(statistics.lse), statistics.lse, 0.0)
 
-    def _counted(self, given: Given, mass: Array) -> Array:
-        """A mass with a number at tokens that are left out, where it may be anything."""
-        mass = self.backend.stop_gradient(mass)
-        return mass if given.active is None else self.backend.where(given.active, mass, 1.0)
+    def _constant(self, given: Given, mass: Array) -> Array:
+        """A mass, which has no derivative."""
+        return self._counted(given, self.backend.stop_gradient(mass))
+
+    def _counted(self, given: Given, x: Array) -> Array:
+        """The same with a number at tokens that are left out, where it may be anything."""
+        return x if given.active is None else self.backend.where(given.active, x, 1.0)
 
     def _ones(self, mass: Array) -> Array:
         return self.backend.nan_unless(mass >= 0, self.backend.ones_like(mass, dtype=self.kernel.spec.dtype))
@@ -243,29 +273,4 @@ class TokenLoss(NamedTuple):
         return x * self.backend.log(self.backend.where(self.backend.equal(x, 0.0), 1.0, x))
 
     def _of_labels(self, x: Array, given: Given) -> Array:
-        return of_labels(self.backend, x, given.logits, given.targets)
-
-
-def of_labels(backend: Backend, x: Array, logits: Array, targets: Array) -> Array:
-    """What each label has of ``x`` [classes]: 1 where it is no class, lest a 0 hide that its loss is NaN."""
-    index, legal = backend.indices(logits, targets)
-    return backend.where(legal, backend.take(x, index), 1.0)
-
-
-def numbers_of_classes(backend: Backend, x: Array, dtype: str, wide: str) -> Array:
-    """Class weights or a prior in the dtype of a kernel: cast as weights are, and NaN where they are negative."""
-    x = backend.astype(backend.stop_gradient(x), dtype)
-    x = backend.where(abs(x) < SMALLEST_ACTIVE, 0.0, x)
-    return backend.astype(backend.nan_unless(~(x < 0), x), wide)
-
-
-def without_classes(backend: Backend, prior: Array | None, logits: Array, exclude: tuple[int, ...], dtype: str) -> Any:
-    """A prior with 0 at excluded classes; None stands for ones."""
-    if len(exclude) == 0:
-        return prior
-    numbers = backend.arange(backend.sizes(logits)[-1], like=logits)
-    is_excluded = backend.equal(numbers, exclude[0])
-    for i in exclude[1:]:
-        is_excluded = is_excluded | backend.equal(numbers, i)
-    ones = backend.ones_like(is_excluded, dtype=dtype) if prior is None else prior
-    return backend.where(is_excluded, 0.0, ones)
+        return classes.of_labels(self.backend, x, given.logits, given.targets)

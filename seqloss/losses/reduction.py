@@ -61,6 +61,14 @@ class Sums(NamedTuple):
     denominator: Any
 
 
+class Pulled(NamedTuple):
+    """Gradients by what a loss is made of; None for those that are not asked for, or are 0."""
+
+    losses: Array
+    weights: Array | None
+    units: Array | None
+
+
 class Reduced(NamedTuple):
     """A loss, with what its pullback divides by: 1 in place of 0, and where that was 0.
 
@@ -241,8 +249,9 @@ def pullback(
     cotangent: Array,
     wrt_weights: bool,
     has_normalizer: bool = False,
-) -> tuple[Array, Array | None]:
-    """d/dlosses, and d/dweights if it is wanted, for a cotangent of the shape of the loss."""
+    wrt_units: bool = False,
+) -> Pulled:
+    """The gradients that are wanted, for a cotangent of the shape of the loss."""
     loss = reduced.loss
     if reduced.divisor is not None:
         cotangent = backend.where(reduced.empty, 0.0, cotangent / reduced.divisor)
@@ -254,18 +263,22 @@ def pullback(
     if reduced.sequences is not None:
         each = reduced.sequences
         spread = cotangent * backend.ones_like(each.loss, dtype=backend.dtype(each.loss))
-        return pullback(backend, Plan(plan.axis, plan.denominator), losses, weights, each, spread, wrt_weights)
+        each_plan = Plan(plan.axis, plan.denominator)
+        return pullback(backend, each_plan, losses, weights, each, spread, wrt_weights, wrt_units=wrt_units)
     if len(plan.axis) == 1:
         cotangent, loss = (backend.expand_dims(x, axis=plan.axis[0]) for x in (cotangent, loss))
     if weights.values is None:
         to_losses = cotangent * backend.ones_like(losses, dtype=backend.dtype(losses))
-        return to_losses if weights.active is None else backend.where(weights.active, to_losses, 0.0), None
-    to_losses = cotangent * weights.values
-    if not wrt_weights:
-        return to_losses, None
-    # The weights move their own sum, but neither a count nor a normalizer.
-    if not plan.axis or plan.denominator != WEIGHTS or has_normalizer:
-        return to_losses, cotangent * losses
-    if weights.units is not None:
-        loss = loss * without_masked_nan(backend, weights.units, weights.active)
-    return to_losses, cotangent * (losses - loss)
+        to_losses = to_losses if weights.active is None else backend.where(weights.active, to_losses, 0.0)
+    else:
+        to_losses = cotangent * weights.values
+    # Weights and units move a sum of weights, but neither a count nor a normalizer.
+    moves = bool(plan.axis) and plan.denominator == WEIGHTS and not has_normalizer
+    to_weights = to_units = None
+    if wrt_units and moves:
+        to_units = backend.where(backend.equal(to_losses, 0.0), 0.0, -loss * to_losses)
+    if wrt_weights and weights.values is not None:
+        if moves and weights.units is not None:
+            loss = loss * without_masked_nan(backend, weights.units, weights.active)
+        to_weights = cotangent * (losses - loss if moves else losses)
+    return Pulled(to_losses, to_weights, to_units)

@@ -5,7 +5,7 @@ For the logits ``x`` of a token behind their cap, its label or soft labels ``y``
     u_j  = prior_j / sum_A prior      on A, 0 elsewhere; u = y where that sum is 0
     A    = the possible classes but those excluded, and, off target, but the label
     Q_j  = (1 - eps) y_j + eps u_j
-    v    = sum_j y_j cw_j
+    v    = sum_j y_j cw_j, or 1 without class weights
     loss = sum_j Q_j cw_j (L - x_j) - h + v z_loss L**2          with L = log sum_j exp(x_j), and 0 times infinity 0
 
 ``h``, the entropy of what is smoothed, is taken off where the smoothing is centred; it is 0 where nothing is smoothed::
@@ -61,7 +61,10 @@ def tokens(logits: Array, labels: Array, objective: Objective) -> Losses:
     u, is_empty = _uniform(x, y, objective)
     q = (1 - eps) * y + eps * u
     soft = oracle.soft_tokens(x, q * cw)
-    units = (y * cw).sum(-1)
+    # What weight 0 removes although its label is none counts as one.
+    is_weighted = objective.class_weights is not None
+    units = np.where(known, (y * cw).sum(-1), 1) if is_weighted else np.ones(known.shape, WIDE)
+    dunits = np.broadcast_to(cw if is_weighted else 0 * cw, x.shape)
     with np.errstate(all="ignore"):
         highest = x.max(-1, keepdims=True)
         e = np.exp(x - highest)
@@ -74,20 +77,20 @@ def tokens(logits: Array, labels: Array, objective: Objective) -> Losses:
         dlogits = (soft.dlogits + to_lse[..., None] * p) * slope
         # Of what is smoothed the labels have their part; where there is nothing to smooth with, all of it.
         part = np.where(is_empty[..., None], 1, 1 - eps)
-        dlabels = part * cw * soft.dlabels + cw * (WIDE(objective.z_loss) * lse**2)[..., None]
+        dlabels = part * cw * soft.dlabels + dunits * (WIDE(objective.z_loss) * lse**2)[..., None]
         scale = soft.nll_scale + abs(entropy) + abs(penalty)
         dlogits_scale = (soft.dlogits_scale + abs(to_lse)[..., None] * p) * slope
     good = known & np.isfinite(highest[..., 0])
-    loss, scale, units = (np.where(good, a, np.nan) for a in (loss, scale, units))
+    loss, scale = (np.where(good, a, np.nan) for a in (loss, scale))
     dlogits, dlogits_scale, dlabels = (np.where(good[..., None], a, np.nan) for a in (dlogits, dlogits_scale, dlabels))
-    return Losses(loss, units, dlogits, dlabels, np.broadcast_to(cw, x.shape), scale, dlogits_scale)
+    return Losses(loss, units, dlogits, dlabels, dunits, scale, dlogits_scale)
 
 
 def _distribution(labels: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Labels as [..., classes], and where they are any."""
     labels = np.asarray(labels)
     if labels.dtype.kind == "f":
-        return labels.astype(WIDE), ~np.isnan(labels).any(-1)
+        return labels.astype(WIDE), (labels >= 0).all(-1)
     known = (labels >= 0) & (labels < shape[-1])
     return (np.arange(shape[-1]) == labels[..., None]).astype(WIDE), known
 
@@ -120,9 +123,12 @@ class Averaged(NamedTuple):
     loss: Array
     dlogits: Array
     dweights: Array
+    dtargets: Array
+    """The gradient of soft labels."""
     loss_scale: Array
     dlogits_scale: Array
     dweights_scale: Array
+    dtargets_scale: Array
 
 
 def averaged(
@@ -134,7 +140,7 @@ def averaged(
     normalizer: float | None = None,
     cotangent: Array | float = 1.0,
 ) -> Averaged:
-    """Token losses [batch, time] reduced, for integer labels.
+    """Token losses [batch, time] reduced.
 
     Parameters
     ----------
@@ -185,4 +191,17 @@ def averaged(
     sizes = np.where((g * w == 0)[..., None], 0, abs(g * w)[..., None] * of.dlogits_scale)
     dweights = np.where(kept, g * moved, 0) * np.ones(w.shape)
     largest = abs(g) * (scales + abs(own) * units) * np.ones(w.shape)
-    return Averaged(loss, dlogits, dweights, scale, sizes, largest)
+    dtargets, dtargets_scale = _by_labels(of, g * w, own if is_mean else 0 * own)
+    return Averaged(loss, dlogits, dweights, dtargets, scale, sizes, largest, dtargets_scale)
+
+
+def _by_labels(of: Losses, shares: Array, moved: Array) -> tuple[Array, Array]:
+    """The gradient of soft labels, and its scale, for shares [batch, time] of the tokens in the loss.
+
+    ``moved`` is what a mean falls by for each unit that is added to its denominator.
+    """
+    shares, moved = shares[..., None], (moved * np.ones(shares.shape))[..., None]
+    with np.errstate(all="ignore"):
+        gradient = shares * (of.dlabels - moved * of.dunits)
+        scale = abs(shares) * (abs(of.dlabels) + abs(moved) * of.dunits)
+    return np.where(shares == 0, 0, gradient), np.where(shares == 0, 0, scale)

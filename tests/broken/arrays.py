@@ -49,9 +49,16 @@ FAULTS = {
     "equal is identity": {"equal": lambda x, y: np.full(np.broadcast(x, y).shape, x is y)},
     "equal nan": {"equal": lambda x, y: np.isclose(x, y, 0, 0, equal_nan=True)},
     "isfinite is not isnan": {"isfinite": lambda x: ~np.isnan(x)},
-    "sum keeps the axes": {"sum": lambda x, *, axis: np.sum(x, axis=axis, keepdims=True)},
-    "sum over one axis": {"sum": lambda x, *, axis: np.sum(x, axis=axis[0])},
-    "sum widens": {"sum": lambda x, *, axis: np.sum(x, axis=axis, dtype="float64")},
+    "sum keeps the axes": {"sum": lambda x, *, axis, dtype=None: np.sum(x, axis=axis, dtype=dtype, keepdims=True)},
+    "sum over one axis": {"sum": lambda x, *, axis, dtype=None: np.sum(x, axis=axis[0], dtype=dtype)},
+    "sum widens": {"sum": lambda x, *, axis, dtype=None: np.sum(x, axis=axis, dtype="float64")},
+    "sum never widens": {"sum": lambda x, *, axis, dtype=None: np.sum(x, axis=axis)},
+    "sum widens afterwards": {
+        "sum": lambda x, *, axis, dtype=None: (got := np.sum(x, axis=axis)).astype(dtype or got.dtype)
+    },
+    "min keeps the axes": {"min": lambda x, *, axis: np.min(x, axis=axis, keepdims=True)},
+    "min over one axis": {"min": lambda x, *, axis: np.min(x, axis=axis[0])},
+    "min leaves out NaN": {"min": lambda x, *, axis: np.fmin.reduce(x, axis=axis)},
     "count_nonzero counts in half": {
         "count_nonzero": lambda x, *, axis: np.sum(x, axis=axis, dtype="float16").astype(np.int64)
     },

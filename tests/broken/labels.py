@@ -231,6 +231,14 @@ FAULTS = {
             lambda d, g, z, y, m, spec: (d * (1 + 2.0**-22)).astype(d.dtype) if spec.dtype != d.dtype else d
         )
     },
+    "label_pullback leaves the gradient of labels wide": {
+        "label_pullback": soft_pullback_with(to_labels=lambda e, g, z, y, m, spec: e.astype(spec.dtype))
+    },
+    "label_pullback rounds the gradient of labels twice": {
+        "label_pullback": soft_pullback_with(
+            to_labels=lambda e, g, z, y, m, spec: (e * (1 + 2.0**-22)).astype(e.dtype) if spec.dtype != e.dtype else e
+        )
+    },
     "sigmoid_nll as TensorFlow": {"sigmoid_nll": sigmoid_with(nll=sigmoid_of_tensorflow)},
     "sigmoid_nll without pos_weight": {"sigmoid_nll": lambda x, y, q: right.sigmoid_nll(x, y, None)},
     "sigmoid_nll with pos_weight on both": {"sigmoid_nll": sigmoid_with(nll=lambda x, y, q, got: got * q)},

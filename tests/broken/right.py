@@ -59,8 +59,12 @@ def isfinite(x):
     return np.isfinite(x)
 
 
-def sum(x, *, axis):
-    return np.sum(x, axis=axis)
+def sum(x, *, axis, dtype=None):
+    return np.sum(x, axis=axis, dtype=dtype)
+
+
+def min(x, *, axis):
+    return np.min(x, axis=axis)
 
 
 def count_nonzero(x, *, axis):

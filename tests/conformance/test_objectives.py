@@ -29,6 +29,7 @@ FACTORS = {
     "reduction": ["mean", "sum", "none", "per_sequence", "sequence_mean", "sum_both", "sum_time"],
     "normalizer": [None, "number", "array"],
     "weights": ["floats", "none", "bools"],
+    "targets": ["ids", "soft"],
     "exact": [False, True],
     "arrays": ["arguments", "closed over"],
 }
@@ -41,6 +42,11 @@ FLAGS = {
 def is_legal(row):
     has_formula = not (row["class_weights"] and "off_target" in SMOOTHINGS[row["smoothing"]])
     has_formula &= not (row["class_weights"] and "centred" in SMOOTHINGS[row["smoothing"]])
+    if row["targets"] == "soft":
+        has_formula &= (
+            "off_target" not in SMOOTHINGS[row["smoothing"]] and "centred" not in SMOOTHINGS[row["smoothing"]]
+        )
+        has_formula &= row["out"] in ("none", "lengths")
     is_scalar = row["reduction"] not in ("none", "per_sequence", "sum_time")
     return has_formula and (is_scalar or row["normalizer"] is None)
 
@@ -109,6 +115,9 @@ class Batch:
             weights[0, 2] = 0
             weights[~self.kept] = np.nan
         self.weights = {"none": None, "bools": weights > 0.9, "floats": weights}[row["weights"]]
+        if row["targets"] == "soft":
+            self.targets = _soft(rng, self.targets, self.kept)
+            self.targets[weights == 0] = -1
         self.class_weights = np.array([1, 2, 0.5, 0, 1.5, 1, 3], "float32") if row["class_weights"] else None
         smoothing = SMOOTHINGS[row["smoothing"]]
         self.prior = rng.uniform(0.5, 2, CLASSES).astype("float32") if smoothing.get("prior") else None
@@ -123,6 +132,11 @@ class Batch:
             row["z_loss"],
             row["softcap"],
         )
+
+    def differentiable(self):
+        """The arrays of the call that have gradients: their places and names."""
+        soft, floats = self.row["targets"] == "soft", self.row["weights"] == "floats"
+        return {0: "logits", **({1: "targets"} if soft else {}), **({2: "weights"} if floats else {})}
 
     def options(self):
         """The static options of the call."""
@@ -163,26 +177,32 @@ class Batch:
             of, weights, self.kept, self.objective, self.row["reduction"], self.normalizer, cotangent
         )
 
-    def check(self, driver, loss, dlogits, dweights, cotangent):
+    def check(self, driver, loss, gradients, cotangent):
         """Dtype, shape, NaN places and exact zeros before values; then the distance in ULP."""
         expected = self.expected(1.0 if cotangent is None else cotangent)
         bound, slope_bound = tolerances.capped_bound(
             np.where(self.kept[..., None], self.logits, 0), self.row["softcap"]
         )
         worst = max(bound.max(), tolerances.TIGHT_ULPS)
-        for got, true, scale, most in (
-            (loss, expected.loss, expected.loss_scale, worst),
-            (dlogits, expected.dlogits, expected.dlogits_scale, np.maximum(slope_bound, worst)),
-            (dweights, expected.dweights, expected.dweights_scale, worst),
-        ):
-            if got is None:
-                continue
+        found = {"loss": loss, **gradients}
+        assert gradients.keys() <= {"dlogits", "dweights", "dtargets"}
+        for name, got in found.items():
+            true, scale = getattr(expected, name), getattr(expected, f"{name}_scale")
+            most = np.maximum(slope_bound, worst) if name == "dlogits" else worst
             true, scale = np.asarray(true), np.asarray(scale)
             suite.matches(driver, got, true.astype(WIDE), scale, "float32", driver.device(got))
             result = driver.to_numpy(got)
             if self.row["exact"]:
                 most, scale = tolerances.EXACT_ULPS, scale * 2.0**-26
             assert tolerances.excess(result, true, "float32", most, scale).max(initial=0) <= 1
+
+
+def _soft(rng, targets, kept):
+    """Soft targets of any mass, of which some are one-hot, and NaN where a token is out."""
+    soft = rng.uniform(0, 1, (BATCH, TIME, CLASSES)) * rng.integers(0, 2, (BATCH, TIME, CLASSES))
+    soft[:, 1] = np.eye(CLASSES)[targets[:, 1] % CLASSES]
+    soft[~kept] = np.nan
+    return soft.astype("float32")
 
 
 def upstream(batch):
@@ -194,7 +214,7 @@ def test_against_the_definition(name, mode, row):
     driver, batch = frameworks.load(name), Batch(row)
     with driver.precision("float32"), np.errstate(all="ignore"):
         main, others = batch.arrays(driver)
-        has_weights = row["weights"] == "floats"
+        wrt = batch.differentiable()
         names = list(others) if row["arrays"] == "arguments" else []
         constants = {key: x for key, x in others.items() if key not in names}
         present = [x for x in main if x is not None]
@@ -204,15 +224,15 @@ def test_against_the_definition(name, mode, row):
             given = dict(zip(names, more, strict=True))
             return batch.call(seqloss.sequence_loss, main, {**constants, **given})
 
-        run = driver.MODES[mode](loss, (0, 2) if has_weights else (0,))
+        run = driver.MODES[mode](loss, tuple(wrt))
         cotangent = upstream(batch)
         g = None if cotangent is None else driver.array(cotangent)
         value, gradients = run([*present, *(others[key] for key in names)], g)
-        dlogits, dweights = (*(gradients or (None,)), None)[:2]
+        found = dict(zip([f"d{name}" for name in wrt.values()], gradients, strict=True)) if gradients else {}
         if row["exact"] and mode in driver.CAN.forgetful:
             # Autograd's own gradients of the operations, which are rounded as it likes.
-            dlogits = dweights = None
-        batch.check(driver, value, dlogits, dweights, cotangent)
+            found = {}
+        batch.check(driver, value, found, cotangent)
 
 
 def test_explicit_gradients(name, mode, row):
@@ -220,7 +240,7 @@ def test_explicit_gradients(name, mode, row):
     with driver.precision("float32"), np.errstate(all="ignore"):
         main, others = batch.arrays(driver)
         present = [x for x in main if x is not None]
-        wrt = ("logits", "weights") if row["weights"] == "floats" else ("logits",)
+        wrt = tuple(batch.differentiable().values())
 
         def both(*arrays):
             main, more = arrays[: len(present)], dict(zip(others, arrays[len(present) :], strict=True))
@@ -229,4 +249,4 @@ def test_explicit_gradients(name, mode, row):
 
         cotangent = upstream(batch)
         value, gradients = driver.EXPLICIT[mode](both)(*present, *others.values())
-        batch.check(driver, value, *(*gradients, None)[:2], cotangent)
+        batch.check(driver, value, dict(zip([f"d{name}" for name in wrt], gradients, strict=True)), cotangent)

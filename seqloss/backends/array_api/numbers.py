@@ -32,9 +32,14 @@ def uncapped(gradient: Array, logits: Array, spec: Spec) -> Array:
     if spec.softcap is not None:
         e = xp.exp(-2.0 * xp.abs(ops.astype(logits, spec.dtype)) / spec.softcap)
         gradient = gradient * (4.0 * e / ((1.0 + e) * (1.0 + e)))
-    if spec.dtype == "float64" and ops.dtype(logits) != "float64":
-        gradient = ops.where(xp.abs(gradient) < SMALLEST_ACTIVE, 0.0, gradient)
-    return ops.astype(gradient, ops.dtype(logits))
+    return narrowed(gradient, ops.dtype(logits))
+
+
+def narrowed(gradient: Array, dtype: str) -> Array:
+    """A gradient in the dtype of an argument, rounded once."""
+    if ops.dtype(gradient) == "float64" != dtype:
+        gradient = ops.where(ops.namespace(gradient).abs(gradient) < SMALLEST_ACTIVE, 0.0, gradient)
+    return ops.astype(gradient, dtype)
 
 
 def total(terms: Array) -> Array:

@@ -104,8 +104,13 @@ def isfinite(x: Array) -> Array:
     return namespace(x).isfinite(x)
 
 
-def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
-    return namespace(x).sum(x, axis=axis, dtype=x.dtype)
+def sum(x: Array, *, axis: tuple[int, ...], dtype: str | None = None) -> Array:
+    xp = namespace(x)
+    return xp.sum(x, axis=axis, dtype=x.dtype if dtype is None else getattr(xp, dtype))
+
+
+def min(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return namespace(x).min(x, axis=axis)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

@@ -7,7 +7,7 @@ from seqloss.core.protocol import Array
 
 
 def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
-    z = numbers.capped(logits, spec)
+    z, labels = numbers.capped(logits, spec), ops.astype(labels, spec.dtype)
     xp = ops.namespace(z)
     m = numbers.highest(z)
     rest = numbers.total(ops.where(_first(z), 0.0, xp.exp(z - m)))
@@ -42,10 +42,11 @@ def label_pullback(
     gradient = numbers.sum_of(None if a is None else a * mass, b, c) * p
     at_highest = 0.0 * p if both is None else both / (1.0 + rest)
     if a is not None:
-        gradient = gradient - a * labels
-        against = (mass - labels) - mass * (rest / (1.0 + rest))
-        around_1 = 2.0 * xp.abs(labels) > xp.abs(mass)
-        at_highest = at_highest + a * ops.where(around_1, against, mass / (1.0 + rest) - labels)
+        y = ops.astype(labels, spec.dtype)
+        gradient = gradient - a * y
+        against = (mass - y) - mass * (rest / (1.0 + rest))
+        around_1 = 2.0 * xp.abs(y) > xp.abs(mass)
+        at_highest = at_highest + a * ops.where(around_1, against, mass / (1.0 + rest) - y)
     gradient = ops.where(_first(z), at_highest, gradient)
     if c is not None:
         gradient = gradient - c * share
@@ -54,7 +55,8 @@ def label_pullback(
         return to_logits, None
     if a is None:
         return to_logits, zeros_like(labels)
-    return to_logits, ops.where(used & (a != 0.0), a * ((m - z) + xp.log1p(rest)), 0.0)
+    to_labels = ops.where(used & (a != 0.0), a * ((m - z) + xp.log1p(rest)), 0.0)
+    return to_logits, numbers.narrowed(to_labels, ops.dtype(labels))
 
 
 def _first(z: Array) -> Array:

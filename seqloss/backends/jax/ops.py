@@ -92,8 +92,12 @@ def isfinite(x: Array) -> Array:
     return jnp.isfinite(x)
 
 
-def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
-    return jnp.sum(x, axis=axis)
+def sum(x: Array, *, axis: tuple[int, ...], dtype: str | None = None) -> Array:
+    return jnp.sum(x, axis=axis, dtype=dtype)
+
+
+def min(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return jnp.min(x, axis=axis)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

@@ -22,7 +22,7 @@ from seqloss.core.protocol import Array
 
 @partial(jax.jit, static_argnums=4)
 def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
-    x = logits.astype(spec.dtype)
+    x, labels = logits.astype(spec.dtype), labels.astype(spec.dtype)
     if active is not None:
         x, labels = (jnp.where(active[..., None], a, 0) for a in (x, labels))
     highest = _highest(x)
@@ -57,7 +57,7 @@ def label_pullback(
     spec: Spec,
     wrt_labels: bool,
 ) -> tuple[Array, Array | None]:
-    x, (highest, rest) = logits.astype(spec.dtype), statistics.saved
+    x, y, (highest, rest) = logits.astype(spec.dtype), labels.astype(spec.dtype), statistics.saved
     (to_nll, to_lse, to_unl), replaced = used(cotangents, highest + rest, active)
     x = jnp.where(replaced[..., None], 0, x)
     highest, rest = (jnp.where(replaced, 0, number) for number in (highest, rest))
@@ -68,10 +68,10 @@ def label_pullback(
     if to_nll is not None:
         g = to_nll[..., None]
         # What is not finite must not meet a cotangent of 0; what is finite counts in d/dcotangent.
-        labels, mass = (jnp.where((c == 0) & ~jnp.isfinite(a), 0, a) for c, a in ((g, labels), (to_nll, mass)))
-        slope = g * _difference(e, labels, mass[..., None], rest[..., None], highest_here)
+        y, mass = (jnp.where((c == 0) & ~jnp.isfinite(a), 0, a) for c, a in ((g, y), (to_nll, mass)))
+        slope = g * _difference(e, y, mass[..., None], rest[..., None], highest_here)
         if wrt_labels:
-            to_labels = g * (_distances(z, shift, g == 0) + jnp.log1p(rest)[..., None])
+            to_labels = narrowed(g * (_distances(z, shift, g == 0) + jnp.log1p(rest)[..., None]), labels.dtype)
     share = None
     if to_unl is not None:
         to_unl, share = distribution.coefficient(to_unl, jnp.where(replaced, 1, statistics.mass))

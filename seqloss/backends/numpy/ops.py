@@ -107,8 +107,12 @@ def isfinite(x: Array) -> Array:
     return np.isfinite(x)
 
 
-def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
-    return np.add.reduce(x, axis=axis)
+def sum(x: Array, *, axis: tuple[int, ...], dtype: str | None = None) -> Array:
+    return np.add.reduce(x, axis=axis, dtype=dtype)
+
+
+def min(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return np.minimum.reduce(x, axis=axis)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

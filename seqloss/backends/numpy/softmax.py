@@ -6,7 +6,7 @@ Both go through the rows in blocks and threads, as the kernels of ``cross_entrop
 import numpy as np
 
 from seqloss.backends.numpy.blocks import Block, for_blocks
-from seqloss.backends.numpy.numbers import rows_of, sum_of_others, total, zeros
+from seqloss.backends.numpy.numbers import rows_of, sum_of_others, total, zero_if_faint, zeros
 from seqloss.backends.numpy.rows import Entries, Flow, Sums, plus, pulled_back, times
 from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.protocol import Array
@@ -57,7 +57,7 @@ def label_pullback(
     if flow.used is None:
         return np.zeros_like(logits), np.zeros_like(labels) if wrt_labels else None
     to_labels = zeros(y.shape, y.dtype) if wrt_labels and flow.to_nll is not None else None
-    own = y[np.arange(len(y)), index]
+    own = y[np.arange(len(y)), index].astype(spec.dtype, copy=False)
     left = np.where(2 * abs(own) > abs(mass), (mass - own) - mass * (rest / whole), mass / whole - own)
     entry = plus(times(flow.to_nll, left), times(flow.to_powers, 1 / whole))
     scale = plus(times(flow.to_nll, mass), flow.to_powers) / whole
@@ -68,6 +68,8 @@ def label_pullback(
         if to_labels is not None:
             np.subtract(log[rows][:, None], below, out=room)
             room *= to_nll
+            if room.dtype != to_labels.dtype:
+                zero_if_faint(room)
             to_labels[rows] = room
         return np.multiply(to_nll, block.turned(y[rows]), out=room)
 

@@ -109,8 +109,12 @@ def isfinite(x: Array) -> Array:
     return tf.math.is_finite(x)
 
 
-def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
-    return tf.reduce_sum(x, axis)
+def sum(x: Array, *, axis: tuple[int, ...], dtype: str | None = None) -> Array:
+    return tf.reduce_sum(x if dtype is None else tf.cast(x, dtype), axis)
+
+
+def min(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return tf.reduce_min(x, axis)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

@@ -17,7 +17,8 @@ from seqloss.core.protocol import Array
 
 def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
     compiled = is_compiled()
-    y, z = as_rows(labels), capped(tf.cast(as_rows(logits), spec.dtype), spec.softcap, compiled)
+    y, z = (tf.cast(as_rows(x), spec.dtype) for x in (labels, logits))
+    z = capped(z, spec.softcap, compiled)
     # A row without statistics is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
     good = tf.math.is_finite(tf.reduce_max(z, -1))
     counts = None if active is None else tf.reshape(active, [-1])
@@ -70,7 +71,7 @@ def label_pullback(
     e = exp_of_difference(z, pivot[:, None], compiled) / whole[:, None]
     parts, at_highest = [], []
     if a is not None:
-        y, mass = as_rows(labels), tf.reshape(mass, [-1])
+        y, mass = tf.cast(as_rows(labels), spec.dtype), tf.reshape(mass, [-1])
         y = tf.where(idle[:, None] & ~tf.math.is_finite(y), tf.zeros_like(y), y)
         mass = tf.where(idle & ~tf.math.is_finite(mass), tf.zeros_like(mass), mass)
         parts.append(a[:, None] * (mass[:, None] * e - y))
@@ -98,7 +99,7 @@ def _to_labels(a: Array | None, z: Array, pivot: Array, others: Array, labels: A
     a, pivot = a[:, None], pivot[:, None]
     # A class that cannot happen has an infinite cost, which a cotangent of 0 must remove as well.
     possible = tf.where(tf.equal(a, 0) & tf.math.is_inf(z), pivot, z)
-    return like(a * ((pivot - possible) + tf.math.log1p(others)[:, None]), labels)
+    return like(rounded(a * ((pivot - possible) + tf.math.log1p(others)[:, None]), labels.dtype), labels)
 
 
 def _as_tokens(x: Array, logits: Array) -> Array:

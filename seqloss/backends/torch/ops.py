@@ -154,8 +154,12 @@ def isfinite(x: Array) -> Array:
     return torch.isfinite(x)
 
 
-def sum(x: Array, *, axis: tuple[int, ...]) -> Array:
-    return x.sum(axis)
+def sum(x: Array, *, axis: tuple[int, ...], dtype: str | None = None) -> Array:
+    return x.sum(axis, dtype=None if dtype is None else getattr(torch, dtype))
+
+
+def min(x: Array, *, axis: tuple[int, ...]) -> Array:
+    return x.amin(axis)
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:

@@ -24,7 +24,7 @@ from seqloss.core.protocol import Array
 
 
 def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
-    x = widened(logits, spec.dtype)
+    x, labels = widened(logits, spec.dtype), widened(labels, spec.dtype)
     bad = ~torch.isfinite(x.detach().amax(-1))
     mass = distribution.mass(x, prior) if spec.unl else None
     # A row without a loss is NaN or 0 in the end.
@@ -75,11 +75,11 @@ def label_pullback(
     gradient = None
     if a is not None:
         a, mass = a.unsqueeze(-1), mass.unsqueeze(-1)
-        labels, mass = (torch.where((a == 0) & ~torch.isfinite(w), 0.0, w) for w in (labels, mass))
-        own, whole = labels.gather(-1, index), 1 + rest
+        y, mass = (torch.where((a == 0) & ~torch.isfinite(w), 0.0, w) for w in (widened(labels, spec.dtype), mass))
+        own, whole = y.gather(-1, index), 1 + rest
         against = (mass - own) - mass * (rest / whole)
         at_highest = torch.where(2 * own.abs() > mass.abs(), against, mass * (1 / whole) - own)
-        gradient = a * torch.where(is_target(z, index.squeeze(-1)), at_highest, mass * p - labels)
+        gradient = a * torch.where(is_target(z, index.squeeze(-1)), at_highest, mass * p - y)
     others = _of_others(cotangents, z, p, prior, statistics.mass)
     if others is not None:
         gradient = others if gradient is None else gradient + others
@@ -88,7 +88,7 @@ def label_pullback(
         return to_logits, torch.zeros_like(labels) if wrt_labels else None
     # A class that cannot happen has an infinite cost, which 0 must remove as well.
     possible = torch.where((a == 0) & is_infinite(highest - z), highest, z)
-    return to_logits, a * ((highest - possible) + torch.log1p(rest))
+    return to_logits, narrowed(a * ((highest - possible) + torch.log1p(rest)), labels.dtype)
 
 
 def _of_others(cotangents: Cotangents, z: Array, p: Array, prior: Array | None, mass: Array | None) -> Array | None:

@@ -71,7 +71,7 @@ def rounded(x: Array, dtype: str) -> Array:
     with np.errstate(all="ignore"):
         exponent = np.floor(np.log2(np.maximum(abs(x), precision.smallest_normal)))
         unit = np.exp2(exponent) * precision.epsilon
-        return np.where(np.isnan(x), np.nan, np.rint(x / unit) * unit).astype("float64")
+        return np.where(np.isfinite(x), np.rint(x / unit) * unit, x).astype("float64")
 
 
 # --- comparisons -----------------------------------------------------------------------------------------------------

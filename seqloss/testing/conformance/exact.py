@@ -62,9 +62,14 @@ def _rounded_gradients(backend: Backend, soft: bool) -> Iterator[str]:
         with backend.scope(None):
             outputs, residuals = explicit.forward(*arrays)
             upstream = [backend.asarray(g) for g in wanted[: len(outputs)]]
-            gradient = explicit.pullback(arrays, residuals, upstream)[0]
-        rows, _ = oracle_statistics.pulled(_exact(z, y, op, prior), *wanted)
+            gradient, to_labels, _ = explicit.pullback(arrays, residuals, upstream)
+        exact = _exact(z, y, op, prior)
+        rows, _ = oracle_statistics.pulled(exact, *wanted)
         dtype = backend.dtype(arrays[0])
+        if soft:
+            yield from form(backend, f"{what} the gradient of the labels", to_labels, z.shape, "float32")
+            to_each = wanted[0][:, None] * exact.dlabels
+            yield from _equal(backend, f"{what} the gradient of the labels", to_labels, to_each, "float32")
         yield from form(backend, f"{what} the gradient", gradient, z.shape, dtype)
         yield from _equal(backend, f"{what} the gradient", gradient, rows, dtype)
 

@@ -66,7 +66,7 @@ class ExactTokens(NamedTuple):
     def forward(self, logits: Array, labels: Array, prior: Array | None) -> tuple[tuple[Array, ...], Any]:
         wide = self._wide(prior)
         if self.soft:
-            statistics = self.backend.label_statistics(logits, self._wide(labels), None, wide, self.spec)
+            statistics = self.backend.label_statistics(logits, labels, None, wide, self.spec)
         else:
             statistics = self.backend.token_statistics(logits, labels, None, wide, self.spec)
         outputs = (out for x in statistics[:3] if x is not None for out in self._out(x))
@@ -81,12 +81,9 @@ class ExactTokens(NamedTuple):
         if not self.soft:
             kernel = self.backend.token_pullback
             return kernel(upstream, logits, labels, None, wide, statistics, self.spec), None, None
-        y = self._wide(labels)
-        mass = self.backend.sum(y, axis=(len(self.backend.shape(y) or ()) - 1,))
-        to_logits, to_labels = self.backend.label_pullback(
-            upstream, logits, y, mass, None, wide, statistics, self.spec, True
-        )
-        return to_logits, self.backend.astype(to_labels, self.backend.dtype(labels)), None
+        mass = self.backend.sum(labels, axis=(-1,), dtype="float64")
+        pulled = self.backend.label_pullback(upstream, logits, labels, mass, None, wide, statistics, self.spec, True)
+        return *pulled, None
 
     def _wide(self, x: Array | None) -> Any:
         return None if x is None else self.backend.astype(x, "float64")

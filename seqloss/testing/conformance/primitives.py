@@ -15,6 +15,7 @@ from seqloss.testing.conformance.comparing import (
     Check,
     densified,
     different,
+    float_dtypes,
     form,
     half_dtypes,
     values,
@@ -110,6 +111,17 @@ def _sum(backend: Backend) -> Iterator[str]:
         yield from different(backend, f"over {axis}", got, FINITE.sum(axis))
     got = backend.sum(backend.asarray(FINITE[:0]), axis=(0,))
     yield from different(backend, "of nothing", got, np.zeros(3, np.float32))
+    if "float64" in float_dtypes(backend):
+        x = np.array([[1, 2.0**-30, 2.0**-31]], "float32")
+        got = backend.sum(backend.asarray(x), axis=(-1,), dtype="float64")
+        yield from different(backend, "in float64", got, x.sum(-1, dtype="float64"))
+
+
+def _min(backend: Backend) -> Iterator[str]:
+    for axis in ((0,), (-1,), (0, 1)):
+        for what, x in (("of numbers", FINITE), ("of NaN and infinities", FLOATS)):
+            got = backend.min(backend.asarray(x), axis=axis)
+            yield from different(backend, f"{what} over {axis}", got, np.min(x, axis))
 
 
 def _count_nonzero(backend: Backend) -> Iterator[str]:
@@ -267,6 +279,7 @@ CHECKS: dict[str, Check] = {
     "equal": _equal,
     "isfinite": _isfinite,
     "sum": _sum,
+    "min": _min,
     "count_nonzero": _count_nonzero,
     "all": _all,
     "surely_all": _surely_all,

@@ -1,0 +1,189 @@
+"""The loss of a batch of sequences as an operation: the losses of tokens, and their reduction."""
+
+from typing import Any, NamedTuple
+
+from seqloss.core.protocol import Array, Arrays, Backend
+from seqloss.losses import classes, reduction
+from seqloss.losses.kernels import rounded
+from seqloss.losses.objective import Given, TokenLoss
+
+
+class Wanted(NamedTuple):
+    """The arguments beside the logits whose gradients the pullback computes."""
+
+    weights: bool
+    targets: bool
+
+
+class SequenceResiduals(NamedTuple):
+    """What the pullback of a sequence loss needs beside the arguments: numbers per token."""
+
+    tokens: Any
+    given: Given
+    """The arrays of the token loss that are not among the arguments."""
+    losses: Array
+    weights: reduction.Weights
+    reduced: reduction.Reduced
+
+
+class SequenceLossOp(NamedTuple):
+    """The loss of logits, targets and what :class:`SequenceArguments` has beside: a token loss and a reduction."""
+
+    tokens: TokenLoss
+    plan: reduction.Plan
+    exclude: tuple[int, ...]
+    """Classes that no label is smoothed with."""
+    dtype: str
+    """That of the loss, to which weights are cast."""
+    constant_weights: bool
+    """Whether nobody asks for the gradient of the weights, so that the kernel may skip inactive tokens."""
+    wanted: Wanted
+    exact: bool
+    """Whether all is computed in float64 and rounded once."""
+
+    @property
+    def backend(self) -> Backend:
+        return self.tokens.backend
+
+    @property
+    def opaque(self) -> bool:
+        return self.exact
+
+    def on(self, backend: Backend) -> "SequenceLossOp":
+        options = self.plan, self.exclude, self.dtype, self.constant_weights, self.wanted, self.exact
+        return SequenceLossOp(self.tokens.on(backend), *options)
+
+    def composed(self, *arrays: Array | None) -> tuple[Array]:
+        counted = self._counted(*arrays)
+        losses = self._without_excused(self.tokens.composed(counted.tokens), counted)
+        return (reduction.forward(self.backend, self.plan, losses, counted.weights, counted.normalizer).loss,)
+
+    def forward(self, *arrays: Array | None) -> tuple[tuple[Array], SequenceResiduals]:
+        backend, counted = self.backend, self._counted(*arrays)
+        losses, tokens = self.tokens.forward(counted.tokens)
+        losses = self._without_excused(losses, counted)
+        reduced = reduction.forward(backend, self.plan, losses, counted.weights, counted.normalizer)
+        loss = rounded(backend, reduced.loss) if self.exact else reduced.loss
+        # Without what the arrays have: the labels too, unless others were put in their place. Soft ones are as large
+        # as the logits, and made anew.
+        labels = None if counted.free is None or self.tokens.is_soft else counted.tokens.targets
+        given = Given(None, labels, *counted.tokens[2:])
+        return (loss,), SequenceResiduals(tokens, given, losses, counted.weights, reduced)
+
+    def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
+        """The gradients of the logits, of soft targets and of the weights, in their dtypes."""
+        backend = self.backend
+        tokens, given, losses, weights, reduced = residuals
+        weights, cotangent = reduction.Weights(*weights), backend.astype(cotangents[0], self.tokens.kernel.spec.dtype)
+        labels = arrays[1] if given[1] is None else given[1]
+        if self.tokens.is_soft and given[3] is not None:
+            labels = classes.times(backend, labels, given[3])
+        given = Given(arrays[0], labels, *given[2:])
+        pulled = reduction.pullback(
+            backend,
+            self.plan,
+            losses,
+            weights,
+            reduction.Reduced.of(reduced),
+            cotangent,
+            self.wanted.weights,
+            arrays[6] is not None,
+            self.wanted.targets and weights.units is not None,
+        )
+        of_tokens = self.tokens.pullback(given, tokens, pulled.losses)
+        to_weights, to_targets = pulled.weights, of_tokens.labels
+        if to_weights is not None:
+            # What the kernel may leave out although the weights have a gradient: all that is out.
+            to_weights = reduction.without_removed(backend, to_weights, given.active)
+            to_weights = self._in_dtype_of(arrays[2], to_weights)
+        if to_targets is not None and given.class_weights is not None:
+            to_targets = self._through_class_weights(given, weights.active, to_targets, pulled.units, of_tokens.units)
+            to_targets = self._in_dtype_of(arrays[1], to_targets)
+        return of_tokens.logits, to_targets, to_weights, *(None,) * (len(arrays) - 3)
+
+    def _through_class_weights(
+        self, given: Given, active: Array | None, to_labels: Array, *to_units: Array | None
+    ) -> Array:
+        """The gradient of soft labels from that of their products with the class weights, and of the sums of these."""
+        backend = self.backend
+        for x in to_units:
+            if x is not None:
+                to_labels = to_labels + backend.expand_dims(x, axis=-1)
+        to_targets = classes.times(backend, to_labels, given.class_weights)
+        # Selected, because a class weight may be NaN.
+        return to_targets if active is None else backend.where(backend.expand_dims(active, axis=-1), to_targets, 0.0)
+
+    def _in_dtype_of(self, x: Array, gradient: Array) -> Array:
+        gradient = rounded(self.backend, gradient) if self.exact else gradient
+        return self.backend.astype(gradient, self.backend.dtype(x))
+
+    def _counted(
+        self,
+        logits: Array,
+        targets: Array,
+        weights: Array | None,
+        kept: Array | None = None,
+        class_weights: Array | None = None,
+        prior: Array | None = None,
+        normalizer: Array | None = None,
+    ) -> "_Counted":
+        """The arrays of the token loss and of the reduction, from those of the call."""
+        backend, wide = self.backend, self.tokens.kernel.spec.dtype
+        class_weights, prior = classes.weights_and_prior(
+            backend, logits, class_weights, prior, self.exclude, self.dtype, wide
+        )
+        units = mass = is_known = None
+        if self.tokens.is_soft:
+            is_known = ~(backend.min(backend.stop_gradient(targets), axis=(-1,)) < 0)
+            targets = targets if class_weights is None else classes.times(backend, targets, class_weights)
+            mass = backend.nan_unless(is_known, backend.sum(targets, axis=(-1,), dtype=wide))
+        if class_weights is not None:
+            if mass is None:
+                units = classes.of_labels(backend, class_weights, logits, targets)
+            else:  # 1 where there is none, as for a label that is no class
+                units = backend.where(backend.equal(mass, mass), mass, 1.0)
+            if self.tokens.objective.eps == 0:
+                has_weight = ~backend.equal(units, 0.0)
+                kept = has_weight if kept is None else kept & has_weight
+        values, active, _ = reduction.token_weights(backend, weights, self.dtype, self.constant_weights, kept)
+        if self.exact and values is not None:
+            values = backend.astype(values, wide)
+        normalizer = reduction.normalizer(backend, normalizer, wide)
+        # A kernel that leaves out puts 0 where a token does not count. Otherwise that is done behind it.
+        free, skipped = None, active
+        if not self.constant_weights and active is not None:
+            skipped = kept
+            if is_known is None:
+                targets, free = excused(backend, logits, targets, active)
+            else:
+                free = ~(is_known | active)
+        tokens = Given(logits, targets, skipped, class_weights, prior, units, mass)
+        return _Counted(tokens, reduction.Weights(values, active, units), normalizer, free)
+
+    def _without_excused(self, losses: Array, counted: "_Counted") -> Array:
+        if counted.free is None:
+            return losses
+        return without_excused(self.backend, losses, counted.weights.active, counted.free)
+
+
+class _Counted(NamedTuple):
+    """What a sequence loss makes of its arrays."""
+
+    tokens: Given
+    weights: reduction.Weights
+    normalizer: Array | None
+    free: Array | None
+    """Where a label need not be a class; None if the kernel leaves these out."""
+
+
+def excused(backend: Backend, logits: Array, targets: Array, active: Array) -> tuple[Array, Array]:
+    """Labels with a class in place of those that need not be one, and where these are.
+
+    The kernel would make NaN of them, which must be taken out again; and people look for NaN in their programs.
+    """
+    index, legal = backend.indices(logits, targets)
+    return backend.where(legal | ~active, index, -1), ~(legal | active)
+
+
+def without_excused(backend: Backend, nll: Array, active: Array, free: Array) -> Array:
+    return backend.where(free, 0.0, reduction.without_masked_nan(backend, nll, active))
