@@ -51,8 +51,10 @@ def sequence_loss(
     logits : array of shape [batch, time, classes]
         Unnormalised log probabilities, bfloat16, float16, float32 or float64; at least one class. Their framework is
         that of the call and of the result.
-    targets : array of shape [batch, time]
-        Class ids of any signed or unsigned integer dtype, in [0, classes) where the weight is not 0.
+    targets : array of shape [batch, time] or [batch, time, classes]
+        Class ids of any signed or unsigned integer dtype, in [0, classes) where the weight is not 0. Or *soft targets*,
+        a float for each class, not negative, of any sum: the loss of a token is then
+        ``sum_j targets[b, t, j] * (log(sum_k exp(logits[b, t, k])) - logits[b, t, j])``.
     weights : array of shape [batch, time], optional
         The weight of each token, of any float, integer or bool dtype; any sign. A weight that is smaller in magnitude
         than ``2**-126`` after the cast to the dtype of the loss is 0. None stands for all ones.
@@ -83,8 +85,8 @@ def sequence_loss(
         the other classes alone, with a prior, without some classes, less its entropy.
     class_weights : array of shape [classes], optional
         What each class counts, of any float, integer or bool dtype, not negative. It multiplies the loss class by
-        class, and that of its label counts in the denominator of averages. A label whose class has 0 is out unless
-        there is smoothing. It has no gradient.
+        class, and that of its label counts in the denominator of averages (of soft targets the sum of the products). A
+        label whose class has 0 is out unless there is smoothing. It has no gradient.
     z_loss : float, default 0
         ``z_loss * logsumexp(logits)**2`` is added to the loss of each token, times the class weight of its label.
     softcap : float, optional
@@ -97,7 +99,7 @@ def sequence_loss(
     check_labels : bool, optional
         Whether labels are read to be checked. None: if targets and weights can be read without waiting for an
         accelerator. True: always, at the price of waiting. False: never. Without effect if there is a
-        ``softmax_loss_function``.
+        ``softmax_loss_function``. Soft targets, which are many, are read only if it is True.
     exact : bool, default False
         Compute in float64 and round each result once. The loss and its gradients are then the same bits in every
         framework, eager or compiled; see the notes.
@@ -114,17 +116,17 @@ def sequence_loss(
         If an argument has the wrong rank or size (nothing is broadcast), if there are no classes, or if the
         ``softmax_loss_function`` returns another shape than [batch * time].
     DTypeError
-        If logits are not floats, targets and lengths not integers, or weights not numbers; if logits are float64 in
-        exact mode.
+        If logits are not floats, targets [batch, time] and lengths not integers, or weights not numbers; if logits are
+        float64 in exact mode.
     ArgumentTypeError
         If a flag is not a bool, an option that must be a Python number is none, or an argument is no dense array.
     OptionError
         If a flag that averages and one that sums are both True, if exact or an option of the loss of a token comes with
-        a ``softmax_loss_function``, if a number is out of its range, or if class weights come with a smoothing that has
-        no formula for them. If values can be read without waiting: if a length, a class weight, a prior or a normalizer
+        a ``softmax_loss_function``, if a number is out of its range, if class weights come with a smoothing that has
+        no formula for them, or soft targets with an option that needs class ids. If values can be read without waiting: if a length, a class weight, a prior or a normalizer
         is negative, a length beyond time, or a prior 0 everywhere.
     LabelError
-        If labels are read and a token of non-zero weight has one outside [0, classes).
+        If labels are read and a token of non-zero weight has one outside [0, classes), or a soft one that is negative.
     UnreadableError
         If ``check_labels=True`` and there are no values to read.
     MixedBackendsError
@@ -171,8 +173,8 @@ def sequence_loss(
     The flags that sum need both average flags set to False, which are True by default; ``reduction`` needs all four as
     they are by default. Where a denominator is 0 the loss is 0.
 
-    Gradients flow to logits and weights, through numerators and denominators, and never to targets. They have the
-    dtype of the argument. Where a denominator is 0 they are 0. At a token of weight 0 the row of the logits is exactly
+    Gradients flow to logits, weights and soft targets, through numerators and denominators. They have the dtype of the
+    argument. Where a denominator is 0 they are 0. At a token of weight 0 the row of the logits is exactly
     0, and the gradient to the weight is that of the formula, with a loss that is not finite counted as 0.
     Forward-mode differentiation with respect to the logits is refused by PyTorch and JAX.
 
@@ -183,7 +185,8 @@ def sequence_loss(
     cancels. float64 logits and a ``softmax_loss_function`` are refused, and so are second derivatives.
 
     Under tracing all checks of structure run and raise the same errors. Labels without values are not checked: a token
-    of non-zero weight with a label outside [0, classes) has a loss of NaN and a NaN row in the gradient. Sizes that are
+    of non-zero weight with a label outside [0, classes), or a negative soft one, has a loss of NaN and a NaN row in the
+    gradient. Sizes that are
     unknown in a TensorFlow graph are compared when it runs: an assertion fails, or, where the compiler drops
     assertions, the result is NaN.
 
@@ -217,6 +220,12 @@ def sequence_loss(
     ... )
     >>> print(f"{loss:.4f}")
     0.2753
+
+    Probabilities of another model in place of class ids:
+
+    >>> teacher = np.array([[[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]], [[0.5, 0.3, 0.2]] * 3])
+    >>> print(f"{seqloss.sequence_loss(logits, teacher, weights):.4f}")
+    0.8740
     """
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     plan = _plan(flags, reduction, normalizer)
@@ -285,8 +294,8 @@ def sequence_loss_and_grad(
     ----------
     logits : array of shape [batch, time, classes]
         As in :func:`sequence_loss`.
-    targets : array of shape [batch, time]
-        As in :func:`sequence_loss`.
+    targets : array of shape [batch, time] or [batch, time, classes]
+        As in :func:`sequence_loss`. A gradient with respect to them needs soft ones.
     weights : array of shape [batch, time], optional
         As in :func:`sequence_loss`. A gradient with respect to them needs floats.
     average_across_timesteps : bool, default True
@@ -324,7 +333,7 @@ def sequence_loss_and_grad(
     cotangent : array of exactly the shape of the loss, optional
         What each entry of the loss is multiplied by before they are added up and differentiated: the gradient that
         arrives from above. Any float or integer dtype; cast to that of the loss. None stands for ones.
-    wrt : {"logits", "weights"} or a tuple of them, default "logits"
+    wrt : {"logits", "weights", "targets"} or a tuple of them, default "logits"
         The arguments to differentiate.
 
     Returns
@@ -333,8 +342,8 @@ def sequence_loss_and_grad(
         What :func:`sequence_loss` returns, in nats.
     gradient : array or tuple of arrays
         The gradient, of the shape and dtype of the argument; for a tuple ``wrt`` a tuple in the same order. If the
-        weights are a host value (a NumPy array or a list) beside logits of another framework, their gradient has the
-        dtype of the loss.
+        weights or soft targets are a host value (a NumPy array or a list) beside logits of another framework, their
+        gradient has the dtype of the loss.
 
     Raises
     ------
@@ -343,7 +352,8 @@ def sequence_loss_and_grad(
     ArgumentTypeError
         If ``wrt`` names weights that were not given.
     DTypeError
-        If ``wrt`` names weights that are integers or bools, or if ``cotangent`` is neither float nor integer.
+        If ``wrt`` names weights that are integers or bools or targets that are class ids, or if ``cotangent`` is neither
+        float nor integer.
     ShapeError
         If ``cotangent`` has another shape than the loss.
     BackendError

@@ -57,6 +57,10 @@ def test_one_hot_targets_raise(framework):
     logits, _, weights = batch(framework)
     with pytest.raises(seqloss.ShapeError, match="argmax"):
         seqloss.sequence_loss(logits, framework.array(np.eye(5, dtype="int64")[TARGETS]), weights)
+    one_hot = framework.array(np.eye(5, dtype="float32")[TARGETS])
+    loss = framework.to_numpy(seqloss.sequence_loss(logits, one_hot, weights))
+    expected = framework.to_numpy(seqloss.sequence_loss(*batch(framework)))
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
 def test_no_classes_is_a_shape_error(framework):

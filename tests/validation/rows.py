@@ -6,6 +6,7 @@ from rows_of_legacy import LEGACY
 from rows_of_objectives import OBJECTIVES
 from rows_of_options import CUSTOM, GRADIENTS, OPTIONS
 from rows_of_sampling import SAMPLING
+from rows_of_soft_targets import SOFT_TARGETS
 from rows_of_values import BACKENDS, LABELS, MASKS, TOKENS
 
 ROWS = (
@@ -24,4 +25,5 @@ ROWS = (
     *WITH_LOGITS,
     *WEIGHTED,
     *OBJECTIVES,
+    *SOFT_TARGETS,
 )

@@ -5,12 +5,12 @@ from row import (
     CLASS_SECOND,
     EXACT,
     FLOATS,
+    IDS_OR_SOFT,
     IN_A_GRAPH,
     KINDS,
     LENGTHS,
     LOGITS,
     NO_CLASSES,
-    NO_IDS,
     TARGETS,
     TARGETS_SIZE,
     WEIGHTS,
@@ -63,21 +63,16 @@ SHAPES = [
     loss(
         "targets_one_hot",
         ShapeError,
-        f"{TARGETS_RANK} [2, 3, 5]; one-hot targets become labels by argmax over their last axis",
+        f"{TARGETS_RANK} [2, 3, 5]; one-hot targets become labels by argmax over their last axis; "
+        "as soft targets they are floats",
         targets=np.eye(5, dtype="int32")[TARGETS],
     ),
     loss(
         "targets_one_hot_bool",
         ShapeError,
-        f"{TARGETS_RANK} [2, 3, 5]; one-hot targets become labels by argmax over their last axis",
+        f"{TARGETS_RANK} [2, 3, 5]; one-hot targets become labels by argmax over their last axis; "
+        "as soft targets they are floats",
         targets=np.eye(5, dtype="bool")[TARGETS],
-    ),
-    loss(
-        "targets_soft",
-        ShapeError,
-        f"{TARGETS_RANK} [2, 3, 5]; probabilities go to seqloss.softmax_cross_entropy, "
-        "or with the same arguments to seqloss.compat.tfa.seq2seq.sequence_loss",
-        targets=LOGITS,
     ),
     loss(
         "targets_with_an_axis_of_1",
@@ -212,13 +207,13 @@ DTYPES = [
     loss(
         "targets_float32",
         DTypeError,
-        f"targets must be integer class labels, got float32; {NO_IDS}",
+        f"targets must be integer class labels, got float32; {IDS_OR_SOFT}",
         targets=TARGETS.astype("float32"),
     ),
     loss(
         "targets_complex64",
         DTypeError,
-        f"targets must be integer class labels, got complex64; {NO_IDS}",
+        f"targets must be integer class labels, got complex64; {IDS_OR_SOFT}",
         targets=TARGETS.astype("complex64"),
     ),
     loss(

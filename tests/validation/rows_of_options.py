@@ -204,10 +204,10 @@ GRADIENTS = [
         gradient(
             f"wrt_{wrt!r}",
             OptionError,
-            f"wrt must be 'logits', 'weights' or a tuple of both, got {wrt!r}",
+            f"wrt must be 'logits', 'weights', 'targets' or a tuple of them, got {wrt!r}",
             wrt=Raw(wrt),
         )
-        for wrt in ("targets", "", (), ("logits", "logits"), ("logits", "targets"), None, 0, {"logits"}, ("logits", 0))
+        for wrt in ("labels", "", (), ("logits", "logits"), ("logits", "labels"), None, 0, {"logits"}, ("logits", 0))
     ),
     gradient(
         "wrt_absent_weights",
