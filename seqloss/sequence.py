@@ -123,8 +123,8 @@ def sequence_loss(
     OptionError
         If a flag that averages and one that sums are both True, if exact or an option of the loss of a token comes with
         a ``softmax_loss_function``, if a number is out of its range, if class weights come with a smoothing that has
-        no formula for them, or soft targets with an option that needs class ids. If values can be read without waiting: if a length, a class weight, a prior or a normalizer
-        is negative, a length beyond time, or a prior 0 everywhere.
+        no formula for them, or soft targets with an option that needs class ids. If values can be read without waiting:
+        if a length, a class weight, a prior or a normalizer is negative, a length beyond time, or a prior 0 everywhere.
     LabelError
         If labels are read and a token of non-zero weight has one outside [0, classes), or a soft one that is negative.
     UnreadableError
@@ -352,8 +352,8 @@ def sequence_loss_and_grad(
     ArgumentTypeError
         If ``wrt`` names weights that were not given.
     DTypeError
-        If ``wrt`` names weights that are integers or bools or targets that are class ids, or if ``cotangent`` is neither
-        float nor integer.
+        If ``wrt`` names weights that are integers or bools or targets that are class ids, or if ``cotangent`` is
+        neither float nor integer.
     ShapeError
         If ``cotangent`` has another shape than the loss.
     BackendError

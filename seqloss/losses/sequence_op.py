@@ -136,12 +136,14 @@ class SequenceLossOp(NamedTuple):
         if self.tokens.is_soft:
             is_known = ~(backend.min(backend.stop_gradient(targets), axis=(-1,)) < 0)
             targets = targets if class_weights is None else classes.times(backend, targets, class_weights)
-            mass = backend.nan_unless(is_known, backend.sum(targets, axis=(-1,), dtype=wide))
+            mass = backend.sum(targets, axis=(-1,), dtype=wide)
+            is_known &= backend.isfinite(backend.stop_gradient(mass))
+            mass = backend.nan_unless(is_known, mass)
         if class_weights is not None:
             if mass is None:
                 units = classes.of_labels(backend, class_weights, logits, targets)
             else:  # 1 where there is none, as for a label that is no class
-                units = backend.where(backend.equal(mass, mass), mass, 1.0)
+                units = backend.where(is_known, mass, 1.0)
             if self.tokens.objective.eps == 0:
                 has_weight = ~backend.equal(units, 0.0)
                 kept = has_weight if kept is None else kept & has_weight
