@@ -23,6 +23,7 @@ from seqloss.legacy import sequence_loss_by_example
 from seqloss.masks import sequence_mask
 from seqloss.sampling import nce_loss, sampled_softmax_loss
 from seqloss.sequence import sequence_loss, sequence_loss_and_grad
+from seqloss.shift import next_token
 from seqloss.tokens import token_loss
 from seqloss.weighted import (
     Reduction,
@@ -55,6 +56,7 @@ __all__ = [
     "UnreadableError",
     "compute_weighted_loss",
     "nce_loss",
+    "next_token",
     "register_backend",
     "sampled_softmax_loss",
     "sequence_loss",

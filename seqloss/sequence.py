@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import objectives, options
+from seqloss.core import objectives, options, packed
 from seqloss.core.call import Call
 from seqloss.core.objectives import Mean
 from seqloss.core.protocol import Array
 from seqloss.core.smoothing import Smoothing
-from seqloss.losses import arguments, custom, ops
+from seqloss.losses import arguments, counting, custom, ops, packing
 from seqloss.losses import reduction as reductions
 from seqloss.losses.beside import Beside
 from seqloss.losses.objective import Objective, objective_of
@@ -27,6 +27,7 @@ def sequence_loss(
     *,
     ignore_index: int | tuple[int, ...] | None = None,
     lengths: Array | None = None,
+    cu_seqlens: Array | None = None,
     label_smoothing: float | Smoothing = 0.0,
     class_weights: Array | None = None,
     z_loss: float = 0.0,
@@ -228,7 +229,7 @@ def sequence_loss(
     0.8740
     """
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    plan = _plan(flags, reduction, normalizer)
+    plan, is_packed = _plan(flags, reduction, normalizer, cu_seqlens), cu_seqlens is not None
     check_labels = options.loss_options(softmax_loss_function, name, check_labels)
     exact = options.exact(exact, softmax_loss_function)
     objective, more = _objective(softmax_loss_function, label_smoothing, class_weights, z_loss, softcap)
@@ -245,14 +246,16 @@ def sequence_loss(
             exact=exact,
             more=more,
             needs_ids=objectives.needing_ids(not is_builtin, objective.off_target, objective.centred, ignored),
+            cu_seqlens=cu_seqlens,
         )
         if softmax_loss_function is None:
             loss = ops.sequence_loss(given, plan, objective, exact)
         else:
             token_weights = given.token_weights()
             losses = custom.token_losses(given, given.logits, token_weights.active, softmax_loss_function)
-            loss = reductions.forward(call.backend, plan, losses, token_weights, given.wide_normalizer()).loss
-        return call.guard(loss)
+            normalizer = given.wide_normalizer()
+            loss = reductions.forward(call.backend, plan, losses, token_weights, normalizer, given.members(plan)).loss
+        return call.guard(packing.lowered(call.backend, loss) if is_packed and not plan.axis else loss)
 
 
 def sequence_loss_and_grad(
@@ -268,6 +271,7 @@ def sequence_loss_and_grad(
     *,
     ignore_index: int | tuple[int, ...] | None = None,
     lengths: Array | None = None,
+    cu_seqlens: Array | None = None,
     label_smoothing: float | Smoothing = 0.0,
     class_weights: Array | None = None,
     z_loss: float = 0.0,
@@ -398,7 +402,7 @@ def sequence_loss_and_grad(
     [[ 0.     -0.2231]]
     """
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    plan = _plan(flags, reduction, normalizer)
+    plan, is_packed = _plan(flags, reduction, normalizer, cu_seqlens), cu_seqlens is not None
     check_labels = options.loss_options(softmax_loss_function, name, check_labels)
     exact = options.exact(exact, softmax_loss_function)
     objective, more = _objective(softmax_loss_function, label_smoothing, class_weights, z_loss, softcap)
@@ -418,42 +422,56 @@ def sequence_loss_and_grad(
             wrt=names,
             more=more,
             needs_ids=objectives.needing_ids(not is_builtin, objective.off_target, objective.centred, ignored),
+            cu_seqlens=cu_seqlens,
         )
         if softmax_loss_function is None:
             arrays = given.arrays
             wanted = ops.Wanted("weights" in names, "targets" in names)
             op = backend.explicit(ops.sequence_loss_op(given, plan, objective, exact, wanted), arrays)
             (loss,), residuals = op.forward(*arrays)
-            upstream = arguments.cotangent(given, cotangent, loss)
+            upstream = arguments.cotangent(given, cotangent, loss, is_packed and not plan.axis)
             to_logits, to_targets, to_weights, *_ = op.pullback(arrays, residuals, (upstream,))
         else:
             token_weights = given.token_weights()
             losses, pull = custom.differentiated(given, token_weights.active, softmax_loss_function)
-            reduced = reductions.forward(backend, plan, losses, token_weights, given.wide_normalizer())
+            members = given.members(plan)
+            reduced = reductions.forward(backend, plan, losses, token_weights, given.wide_normalizer(), members)
             loss = reduced.loss
-            upstream = arguments.cotangent(given, cotangent, loss)
+            upstream = arguments.cotangent(given, cotangent, loss, is_packed and not plan.axis)
             to_losses, to_weights, _ = reductions.pullback(
-                backend, plan, losses, token_weights, reduced, upstream, "weights" in names, normalizer is not None
+                backend,
+                plan,
+                losses,
+                token_weights,
+                reduced,
+                upstream,
+                "weights" in names,
+                normalizer is not None,
+                members=members,
             )
             to_logits, to_targets = pull(to_losses), None
             if to_weights is not None:
-                to_weights = reductions.without_removed(backend, to_weights, given.kept)
-        # Detached: the arguments are already, but a custom loss may have parameters of its own.
-        gradients = {"logits": call.guard(backend.stop_gradient(to_logits))}
+                to_weights = counting.without_removed(backend, to_weights, given.kept)
+        gradients = {"logits": to_logits}
         if "weights" in names:
-            to_weights = backend.astype(to_weights, given.weights_dtype)
-            gradients["weights"] = call.guard(backend.stop_gradient(to_weights))
+            gradients["weights"] = backend.astype(to_weights, given.weights_dtype)
         if "targets" in names:
-            to_targets = backend.astype(to_targets, given.targets_dtype)
-            gradients["targets"] = call.guard(backend.stop_gradient(to_targets))
+            gradients["targets"] = backend.astype(to_targets, given.targets_dtype)
+        if is_packed:
+            gradients = {name: packing.lowered(backend, x) for name, x in gradients.items()}
+            loss = loss if plan.axis else packing.lowered(backend, loss)
+        # Detached: the arguments are already, but a custom loss may have parameters of its own.
+        gradients = {name: call.guard(backend.stop_gradient(x)) for name, x in gradients.items()}
         loss = call.guard(backend.stop_gradient(loss))
     return loss, gradients[wrt] if isinstance(wrt, str) else tuple(gradients[name] for name in names)
 
 
-def _plan(flags: tuple[Any, ...], reduction: Any, normalizer: Any) -> reductions.Plan:
+def _plan(flags: tuple[Any, ...], reduction: Any, normalizer: Any, cu_seqlens: Any) -> reductions.Plan:
     name = None if reduction is None else objectives.reduction(reduction, options.bools(*flags))
     plan = reductions.plan(*options.flags(*flags)) if name is None else reductions.of_name(name)
     objectives.normalizer(normalizer is not None, plan.is_scalar)
+    if cu_seqlens is not None and plan.axis == (0,):
+        packed.no_loss_of_timesteps()
     return plan
 
 

@@ -4,7 +4,7 @@ from seqloss.core import options
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
 from seqloss.core.smoothing import Smoothing
-from seqloss.losses import arguments, ops
+from seqloss.losses import ops, token_arguments
 from seqloss.losses.objective import objective_of
 
 
@@ -110,6 +110,6 @@ def token_loss(
     exact = options.exact(exact)
     objective, more = objective_of(label_smoothing, class_weights, z_loss, softcap)
     call = Call("logits", logits)
-    given = arguments.tokens(call, targets, active, exact, more)
+    given = token_arguments.tokens(call, targets, active, exact, more)
     with call.backend.scope(None):
         return call.guard(ops.token_objective(given, objective, exact))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import dtypes, options, shapes
+from seqloss.core import dtypes, open_sizes, options, shapes
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
 
@@ -176,7 +176,7 @@ def _masked(logits: Array, weights: Array, mask: Array) -> Array:
         shapes.sequence_weights(argument.shape, call.main.shape, argument.dtype)
     dtype = given.dtype if given.dtype in dtypes.FLOATS else dtypes.compute_dtype(call.main.dtype)
     arrays = call.place(kept, "bool", rank=2), call.place(given, dtype, rank=2)
-    keep, values = call.compare_same(*arrays, shapes.SIZES_DIFFER)
+    keep, values = call.compare_same(*arrays, open_sizes.SIZES_DIFFER)
     return call.guard(call.backend.where(keep, values, 0.0))
 
 

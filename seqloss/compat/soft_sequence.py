@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import dtypes, options, shapes
+from seqloss.core import dtypes, open_sizes, options, shapes
 from seqloss.core.argument import Argument
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
-from seqloss.losses import cross_entropies, custom, reduction
+from seqloss.losses import counting, cross_entropies, custom, reduction
 
 
 def sequence_loss(
@@ -33,21 +33,21 @@ def sequence_loss(
             losses = cross_entropies.soft(call, targets, broadcasts=False, tf_gradient=True)
         else:
             losses = _custom(call, targets, token_weights.active, function)
-        losses = reduction.without_masked_nan(call.backend, losses, token_weights.active)
+        losses = counting.without_masked_nan(call.backend, losses, token_weights.active)
         return call.guard(reduction.forward(call.backend, plan, losses, token_weights).loss)
 
 
-def _token_weights(call: Call, value: Any) -> reduction.Weights:
+def _token_weights(call: Call, value: Any) -> counting.Weights:
     if value is None:
-        return reduction.ONES
+        return counting.ONES
     z, weights = call.main, call.beside("weights", value)
     is_open = shapes.sequence_weights(weights.shape, z.shape, weights.dtype)
     dtypes.weights_dtype(weights.dtype)
     dtype = dtypes.compute_dtype(z.dtype)
     values = call.place(weights, dtype, rank=2)
     if is_open:
-        _, values = call.compare([z.value, values], shapes.SIZES_DIFFER)
-    return reduction.token_weights(call.backend, values, dtype, call.is_constant(weights, values))
+        _, values = call.compare([z.value, values], open_sizes.SIZES_DIFFER)
+    return counting.token_weights(call.backend, values, dtype, call.is_constant(weights, values))
 
 
 def _custom(call: Call, targets: Argument, active: Array | None, function: Callable[..., Any]) -> Array:
@@ -57,5 +57,5 @@ def _custom(call: Call, targets: Argument, active: Array | None, function: Calla
     logits = call.place(call.main, rank=3)
     labels = call.place(targets, dtypes.compute_dtype(call.main.dtype), rank=3)
     if shapes.is_open(call.main.shape, targets.shape):
-        logits, labels = call.compare_same(logits, labels, shapes.SOFT_SIZES_DIFFER)
+        logits, labels = call.compare_same(logits, labels, open_sizes.SOFT_SIZES_DIFFER)
     return custom.of_batch(call.backend, function, labels, logits, active)

@@ -28,8 +28,12 @@ def exact_logits(dtype: str) -> None:
 
 
 def lengths_dtype(dtype: str) -> None:
+    integers("lengths", dtype)
+
+
+def integers(name: str, dtype: str) -> None:
     if dtype not in INTEGERS:
-        raise DTypeError(f"lengths must be integers, got {dtype}; cast them to an integer dtype")
+        raise DTypeError(f"{name} must be integers, got {dtype}; cast them to an integer dtype")
 
 
 def normalizer_dtype(dtype: str) -> None:

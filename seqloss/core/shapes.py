@@ -12,34 +12,6 @@ from seqloss.core import hints
 from seqloss.core.errors import ShapeError
 
 Shape = tuple[int | None, ...] | None
-SIZES_DIFFER = (
-    "targets and weights must have the [batch, time] of logits, but their sizes differ when the graph runs; "
-    "see that all three come from the same padded batch"
-)
-SOFT_TARGETS_DIFFER = (
-    "soft targets must have the shape of logits, and weights its [batch, time], but their sizes differ when the graph "
-    "runs; see that all three come from the same padded batch"
-)
-TOKEN_SIZES_DIFFER = (
-    "targets and active must have the shape of logits without the class axis, but their sizes differ when the graph "
-    "runs; see that all come from the same padded batch"
-)
-LABEL_SIZES_DIFFER = (
-    "labels must have the shape of logits without the class axis, but their sizes differ when the graph runs; "
-    "see that both come from the same padded batch"
-)
-SOFT_SIZES_DIFFER = "the labels must have the shape of logits, but their sizes differ when the graph runs"
-POS_WEIGHT_SIZES_DIFFER = (
-    "pos_weight must have the sizes of the last axes of logits, or 1, but its sizes differ when the graph runs; "
-    "where the rank of logits is unknown, it must be a scalar or have that rank"
-)
-WEIGHT_SIZES_DIFFER = (
-    "weights must be a scalar, or have the rank of the losses and each of their sizes or 1, but their sizes differ "
-    "when the graph runs"
-)
-LENGTHS_DIFFER = "lengths must have one entry for each sequence of logits, but their sizes differ when the graph runs"
-CLASSES_DIFFER = "there must be one number for each class of logits, but their sizes differ when the graph runs"
-COTANGENT_SIZES_DIFFER = "cotangent must have the shape of the loss, but its size differs when the graph runs"
 
 
 def text(shape: Shape) -> str:
@@ -101,6 +73,12 @@ def sequence_targets(targets: Shape, logits: Shape, dtype: str) -> bool:
         mend = hints.sequence_targets(targets, logits or (None, None, None), dtype)
         raise ShapeError(f"targets must have the shape [batch, time] = {text(expected)}, got {text(targets)}; {mend}")
     return _pair("targets", targets, expected, logits)
+
+
+def token_ids(targets: Shape) -> None:
+    if targets is not None and len(targets) != 2:
+        mend = "packed ones need cu_seqlens" if len(targets) == 1 else "class ids have no axis of classes"
+        raise ShapeError(f"targets must have the shape [batch, time], got {text(targets)}; {mend}")
 
 
 def soft_targets(targets: Shape, logits: Shape) -> bool:
@@ -171,10 +149,6 @@ def token_argument(name: str, got: Shape, logits: Shape, dtype: str | None = Non
             f"{hints.tokens(name, got, logits, dtype)}"
         )
     return is_open(got, expected)
-
-
-def custom_sizes_differ(form: str) -> str:
-    return f"softmax_loss_function must return one loss per token, {form}, but its size differs"
 
 
 def custom_loss(got: Shape, tokens: int | None, form: str) -> bool:

@@ -1,4 +1,4 @@
-"""From the arguments of a sequence loss or a token loss to arrays of one backend that have passed every check.
+"""From the arguments of a sequence loss to arrays of one backend that have passed every check.
 
 What is decided here is the same for each backend: which checks run and in which order, when labels are read, where
 host values go, and what happens to sizes that are unknown while tracing.
@@ -6,11 +6,11 @@ host values go, and what happens to sizes that are unknown while tracing.
 
 from typing import Any, NamedTuple
 
-from seqloss.core import dispatch, dtypes, labels, objectives, shapes
+from seqloss.core import dispatch, dtypes, labels, objectives, open_sizes, packed, shapes
 from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
 from seqloss.core.protocol import Array, Backend
-from seqloss.losses import beside, reduction
+from seqloss.losses import beside, counting, packing, reduction
 from seqloss.losses.beside import NOTHING_BESIDE, Beside
 
 
@@ -39,6 +39,8 @@ class SequenceArguments(NamedTuple):
     constant_targets: bool = True
     targets_dtype: str = ""
     """The dtype of a gradient to soft targets, as for weights."""
+    offsets: Array | None = None
+    """Where each sequence of packed input begins, which is a batch of one sequence else."""
 
     @property
     def backend(self) -> Backend:
@@ -46,30 +48,17 @@ class SequenceArguments(NamedTuple):
 
     @property
     def arrays(self) -> tuple[Array | None, ...]:
-        more = (self.kept, self.class_weights, self.prior, self.normalizer)
+        more = (self.kept, self.class_weights, self.prior, self.normalizer, self.offsets)
         return self.logits, self.targets, self.weights, *more
 
     def wide_normalizer(self) -> Array | None:
         return reduction.normalizer(self.backend, self.normalizer, self.dtype)
 
-    def token_weights(self) -> reduction.Weights:
-        return reduction.token_weights(self.backend, self.weights, self.dtype, self.constant_weights, self.kept)
+    def members(self, plan: reduction.Plan) -> Array | None:
+        return packing.members(self.backend, plan, self.offsets, self.logits)
 
-
-class TokenArguments(NamedTuple):
-    """The arrays of a token loss, checked and placed in one backend."""
-
-    call: Call
-    logits: Array
-    targets: Array
-    active: Array | None
-    class_weights: Array | None = None
-    prior: Array | None = None
-    exclude: tuple[int, ...] = ()
-
-    @property
-    def backend(self) -> Backend:
-        return self.call.backend
+    def token_weights(self) -> counting.Weights:
+        return counting.token_weights(self.backend, self.weights, self.dtype, self.constant_weights, self.kept)
 
 
 def sequence(
@@ -83,8 +72,11 @@ def sequence(
     wrt: tuple[str, ...] | None = None,
     more: Beside = NOTHING_BESIDE,
     needs_ids: str | None = None,
+    cu_seqlens: Any = None,
 ) -> SequenceArguments:
     """Check and place the arrays of a sequence loss, whose logits are the main argument of the call.
+
+    Packed input becomes a batch of one sequence, [1, tokens, classes]; the loss and its gradients have that axis more.
 
     Parameters
     ----------
@@ -96,11 +88,12 @@ def sequence(
     needs_ids : str or None
         An option of the call that goes with integer targets alone.
     """
-    backend, z = call.backend, call.main
+    backend, z, is_packed = call.backend, call.main, cu_seqlens is not None
     y = call.beside("targets", targets)
     w = None if weights is None else call.beside("weights", weights)
-    is_soft = y.dtype in dtypes.FLOATS and (y.shape is None or len(y.shape) == 3)
-    is_open = _check_sequence(z, y, w, wrt, is_soft)
+    rank = 1 if is_packed else 2
+    is_soft = y.dtype in dtypes.FLOATS and (y.shape is None or len(y.shape) == rank + 1)
+    is_open = _check(z, y, w, wrt, is_soft, is_packed)
     if is_soft and needs_ids is not None:
         objectives.beside_soft_targets(needs_ids)
     if exact:
@@ -108,20 +101,23 @@ def sequence(
     dtype = dtypes.compute_dtype(z.dtype)
     weights_dtype = dtype if w is None or w.is_host else w.dtype
     targets_dtype = dtype if y.is_host else y.dtype
+    offsets = packing.check(call, cu_seqlens, more.lengths is not None) if is_packed else None
     checked, given_targets = beside.check(call, more), y
     if is_soft:
         labels.check_soft(y, w, check_labels, dtype, checked.out)
     elif labels_are_classes:
         y = call.checked_labels(y, w, check_labels, dtype=dtype, out=checked.out, mend=labels.IGNORE)
-    placed = [call.place(z, rank=3), call.place(y, dtype, rank=3) if is_soft else call.place(y, rank=2)]
+    placed = [call.place(z, rank=rank + 1)]
+    placed.append(call.place(y, dtype, rank=rank + 1) if is_soft else call.place(y, rank=rank))
     if w is not None:
         # Host values are cast on the host, where float64 has not become float32 yet.
-        placed.append(call.place(w, dtype if w.is_host else None, rank=2))
-    others = beside.place(call, checked, placed[0], given_targets)
+        placed.append(call.place(w, dtype if w.is_host else None, rank=rank))
+    others = beside.place(call, checked, placed[0], given_targets, rank)
     if wrt is not None:
         placed = [backend.stop_gradient(x) for x in placed]
     if is_open:
-        placed = call.compare(placed, shapes.SOFT_TARGETS_DIFFER if is_soft else shapes.SIZES_DIFFER)
+        message = open_sizes.SOFT_TARGETS_DIFFER if is_soft else open_sizes.SIZES_DIFFER
+        placed = call.compare(placed, open_sizes.PACKED_SIZES_DIFFER if is_packed else message)
     constant_targets = True
     if is_soft:
         constant_targets = call.is_constant(y, placed[1]) if wrt is None else "targets" not in wrt
@@ -129,10 +125,17 @@ def sequence(
     if w is not None:
         values = placed[2]
         constant = call.is_constant(w, values) if wrt is None else "weights" not in wrt
-    if others.in_time is not None:
-        values = backend.ones_like(others.kept, dtype=dtype) if values is None else backend.astype(values, dtype)
-        values = backend.nan_unless(others.in_time, values)
-    class_weights, prior, kept, _, normalizer = others
+    class_weights, prior, kept, known, normalizer = others
+    starts = None
+    if offsets is not None:
+        starts, known = packing.place(call, offsets, placed[0])
+        placed[0], placed[1], values, kept = packing.lifted(backend, placed[0], placed[1], values, kept)
+    if known is not None:
+        # What is out would not be seen to be NaN.
+        kept = None if kept is None else kept | ~known
+        like = kept if kept is not None else backend.min(placed[0], axis=(-1,))
+        values = backend.ones_like(like, dtype=dtype) if values is None else backend.astype(values, dtype)
+        values = backend.nan_unless(known, values)
     return SequenceArguments(
         call,
         placed[0],
@@ -149,19 +152,19 @@ def sequence(
         is_soft,
         constant_targets,
         targets_dtype,
+        starts,
     )
 
 
-def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None, is_soft: bool) -> bool:
+def _check(
+    z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None, is_soft: bool, is_packed: bool
+) -> bool:
     """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
-    shape = z.shape
     see_order(z, y)
-    shapes.sequence_logits(shape)
-    is_open = shapes.soft_targets(y.shape, shape) if is_soft else shapes.sequence_targets(y.shape, shape, y.dtype)
+    is_open = _check_packed(z, y, w, is_soft) if is_packed else _check_padded(z, y, w, is_soft)
     if w is not None:
-        is_open |= shapes.sequence_weights(w.shape, shape, w.dtype)
         dtypes.weights_dtype(w.dtype)
-    shapes.classes(shape)
+    shapes.classes(z.shape)
     dtypes.float_dtype("logits", z.dtype)
     if not is_soft:
         dtypes.targets_dtype(y.dtype, mend=dtypes.SOFT)
@@ -172,33 +175,27 @@ def _check_sequence(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str
     return is_open
 
 
-def tokens(call: Call, targets: Any, active: Any, exact: bool, more: Beside = NOTHING_BESIDE) -> TokenArguments:
-    """Check and place the arrays of a token loss."""
-    z = call.main
-    y = call.beside("targets", targets)
-    mask = None if active is None else call.beside("active", active)
-    see_order(z, y)
-    shapes.token_logits(z.shape)
-    is_open = shapes.token_argument("targets", y.shape, z.shape, y.dtype)
-    if mask is not None:
-        is_open |= shapes.token_argument("active", mask.shape, z.shape)
-        dtypes.bool_dtype("active", mask.dtype)
-    shapes.classes(z.shape)
-    dtypes.float_dtype("logits", z.dtype)
-    dtypes.targets_dtype(y.dtype)
-    if exact:
-        dtypes.exact_logits(z.dtype)
-    checked = beside.check(call, more)
-    y = call.checked_labels(y, mask, None, "active")
-    arrays = [call.place(argument) for argument in (z, y, mask) if argument is not None]
-    arrays = call.compare(arrays, shapes.TOKEN_SIZES_DIFFER) if is_open else arrays
-    class_weights, prior = beside.of_classes(call, checked, arrays[0])
-    placed_mask = None if mask is None else arrays[2]
-    return TokenArguments(call, arrays[0], arrays[1], placed_mask, class_weights, prior, more.exclude)
+def _check_padded(z: Argument, y: Argument, w: Argument | None, is_soft: bool) -> bool:
+    shape = z.shape
+    shapes.sequence_logits(shape)
+    is_open = shapes.soft_targets(y.shape, shape) if is_soft else shapes.sequence_targets(y.shape, shape, y.dtype)
+    return is_open if w is None else shapes.sequence_weights(w.shape, shape, w.dtype) or is_open
 
 
-def cotangent(given: SequenceArguments, value: Any, loss: Array) -> Array:
-    """The cotangent of the loss in its dtype: ones, or the caller's array of exactly its shape."""
+def _check_packed(z: Argument, y: Argument, w: Argument | None, is_soft: bool) -> bool:
+    packed.logits(z.shape)
+    is_open = packed.soft_targets(y.shape, z.shape) if is_soft else packed.tokens("targets", y.shape, z.shape)
+    return is_open if w is None else packed.tokens("weights", w.shape, z.shape) or is_open
+
+
+def cotangent(given: SequenceArguments, value: Any, loss: Array, of_tokens: bool = False) -> Array:
+    """The cotangent of the loss in its dtype: ones, or the caller's array of exactly its shape.
+
+    Where packed tokens keep their losses, ``of_tokens``, that is without the axis of the batch of one.
+    """
+    if of_tokens and value is not None:
+        upstream = cotangent(given, value, packing.lowered(given.backend, loss))
+        return packing.lifted(given.backend, upstream)[0]
     backend = given.backend
     dtype = backend.dtype(loss)
     if value is None:
@@ -212,5 +209,5 @@ def cotangent(given: SequenceArguments, value: Any, loss: Array) -> Array:
         return array
     rank = len(backend.sizes(loss))
     array = backend.with_rank(array, rank) if upstream.shape is None else array
-    sizes_match, (_, array) = backend.sizes_agree([loss, array], shapes.COTANGENT_SIZES_DIFFER)
+    sizes_match, (_, array) = backend.sizes_agree([loss, array], open_sizes.COTANGENT_SIZES_DIFFER)
     return backend.nan_unless(sizes_match, array)

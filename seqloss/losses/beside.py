@@ -7,7 +7,7 @@ the loss, an impossible length of the tokens of its sequence.
 
 from typing import Any, NamedTuple
 
-from seqloss.core import dtypes, labels, objectives, options, shapes
+from seqloss.core import dtypes, labels, objectives, open_sizes, options, shapes
 from seqloss.core.argument import Argument
 from seqloss.core.call import Call
 from seqloss.core.errors import OptionError
@@ -73,7 +73,7 @@ def check(call: Call, beside: Beside) -> Checked:
     if beside.is_empty:
         return NOTHING_CHECKED
     shape = call.main.shape
-    lengths = None if beside.lengths is None else _lengths(call, beside.lengths)
+    lengths = None if beside.lengths is None else lengths_of(call, beside.lengths)
     class_weights = _of_classes(call, "class_weights", beside.class_weights)
     prior = _of_classes(call, "Smoothing.prior", beside.prior)
     if prior is not None and labels.is_readable(prior):
@@ -96,7 +96,8 @@ def _of_classes(call: Call, name: str, value: Any) -> Argument | None:
     return argument
 
 
-def _lengths(call: Call, value: Any) -> Argument:
+def lengths_of(call: Call, value: Any) -> Argument:
+    """Lengths of sequences beside a main argument [batch, time, ...]."""
     argument, shape = call.beside("lengths", value), call.main.shape
     shapes.lengths(argument.shape, None if shape is None else shape[0])
     dtypes.lengths_dtype(argument.dtype)
@@ -120,7 +121,7 @@ def _normalizer(call: Call, value: Any) -> Argument | float:
     return argument
 
 
-def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Placed:
+def place(call: Call, checked: Checked, logits: Array, targets: Argument, rank: int = 2) -> Placed:
     """The arrays; ``targets`` are those of the caller."""
     if checked is NOTHING_CHECKED:
         return NOTHING_PLACED
@@ -131,12 +132,12 @@ def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Pla
         normalizer = call.place(normalizer, rank=0)
     elif normalizer is not None:
         normalizer = _number(backend, normalizer, logits)
-    kept = _not_ignored(call, targets, ignored)
+    kept = _not_ignored(call, targets, ignored, rank)
     if lengths is None:
         return Placed(class_weights, prior, kept, None, normalizer)
     counts = call.place(lengths, rank=1)
     if shapes.is_open(call.main.shape, lengths.shape):
-        logits, counts = call.compare([logits, counts], shapes.LENGTHS_DIFFER)
+        logits, counts = call.compare([logits, counts], open_sizes.LENGTHS_DIFFER)
     within = below(backend, counts, backend.sizes(logits)[1], logits)
     in_time = None
     if call.main.shape is None or call.main.shape[1] is None or not labels.is_readable(lengths):
@@ -144,8 +145,6 @@ def place(call: Call, checked: Checked, logits: Array, targets: Argument) -> Pla
         found = backend.astype(backend.count_nonzero(within, axis=(1,)), backend.dtype(counts))
         in_time = backend.expand_dims(found == counts, axis=-1)
     kept = within if kept is None else within & kept
-    if in_time is not None:  # what is out would not be seen to be NaN
-        kept = kept | ~in_time
     return Placed(class_weights, prior, kept, in_time, normalizer)
 
 
@@ -156,7 +155,7 @@ def of_classes(call: Call, checked: Checked, logits: Array) -> tuple[Array | Non
         x = None if argument is None else call.place(argument, rank=1)
         if argument is not None and shapes.is_open(call.main.shape and call.main.shape[-1:], argument.shape):
             classes = backend.arange(backend.sizes(logits)[-1], like=logits)
-            _, x = call.compare([classes, x], shapes.CLASSES_DIFFER)
+            _, x = call.compare([classes, x], open_sizes.CLASSES_DIFFER)
         placed.append(x)
     return placed[0], placed[1]
 
@@ -173,7 +172,7 @@ def _number(backend: Backend, value: float, like: Array) -> Array:
     return backend.astype(zero, dtypes.compute_dtype(backend.dtype(like))) + float(value)
 
 
-def _not_ignored(call: Call, targets: Argument, ignored: tuple[int, ...]) -> Array | None:
+def _not_ignored(call: Call, targets: Argument, ignored: tuple[int, ...], rank: int) -> Array | None:
     """Where labels are none of these, of which some may be no number of their dtype."""
     facts, kept = targets.facts, None
     with facts.scope(None):
@@ -183,17 +182,20 @@ def _not_ignored(call: Call, targets: Argument, ignored: tuple[int, ...]) -> Arr
                 kept = differs if kept is None else kept & differs
     if kept is None:
         return None
-    return call.place(Argument("targets", kept, facts, targets.shape, "bool", targets.is_host), rank=2)
+    return call.place(Argument("targets", kept, facts, targets.shape, "bool", targets.is_host), rank=rank)
 
 
 def below(backend: Backend, counts: Array, stop: Any, like: Array) -> Array:
     """[..., stop]: which of the positions 0, 1, … are below each count."""
-    positions, dtype = backend.arange(stop, like=like), backend.dtype(counts)
-    # The wider of the two dtypes, so that no count is wrapped.
-    if backend.dtype(positions) == "int32" and dtype in ("uint32", "int64", "uint64"):
-        positions = backend.astype(positions, dtype)
-    else:
-        counts = backend.astype(counts, backend.dtype(positions))
+    positions, counts = in_one_dtype(backend, backend.arange(stop, like=like), counts)
     for _ in backend.shape(counts) or ():
         positions = backend.expand_dims(positions, axis=0)
     return positions < backend.expand_dims(counts, axis=-1)
+
+
+def in_one_dtype(backend: Backend, positions: Array, counts: Array) -> tuple[Array, Array]:
+    """Numbers of :meth:`Backend.arange` and integers of any dtype in the wider of both, so that none is wrapped."""
+    dtype = backend.dtype(counts)
+    if backend.dtype(positions) == "int32" and dtype in ("uint32", "int64", "uint64"):
+        return backend.astype(positions, dtype), counts
+    return positions, backend.astype(counts, backend.dtype(positions))

@@ -15,7 +15,7 @@ multiplied by the sum of the labels), ``stop_labels`` (no gradient to labels), a
 
 from typing import Any
 
-from seqloss.core import dtypes, shapes
+from seqloss.core import dtypes, open_sizes, shapes
 from seqloss.core import labels as label_policy
 from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
@@ -56,7 +56,7 @@ def _checked(call: Call, labels: Argument, weights: Argument | float | None) -> 
         mask = weights if isinstance(weights, Argument) else None
         placed = call.place_labels(labels, classes, NO_MASK if weights is None else ZERO, mask)
     if is_open:
-        logits, placed = call.compare([logits, placed], shapes.LABEL_SIZES_DIFFER)
+        logits, placed = call.compare([logits, placed], open_sizes.LABEL_SIZES_DIFFER)
     return logits, placed
 
 
@@ -94,9 +94,9 @@ def soft(
     shapes.classes(z.shape, axis)
     logits, y = z.value, _numbers(call, labels)
     if broadcasts and (is_open or labels.shape != z.shape):
-        y = call.broadcast(y, logits, shapes.SOFT_SIZES_DIFFER)
+        y = call.broadcast(y, logits, open_sizes.SOFT_SIZES_DIFFER)
     elif is_open:
-        logits, y = call.compare_same(logits, y, shapes.SOFT_SIZES_DIFFER)
+        logits, y = call.compare_same(logits, y, open_sizes.SOFT_SIZES_DIFFER)
     if stop_labels:
         y = backend.stop_gradient(y)
     if axis != -1:
@@ -121,7 +121,7 @@ def sigmoid(
     is_open = shapes.equal_shape(labels.name, labels.shape, "logits", z.shape)
     logits, y = z.value, _numbers(call, labels)
     if is_open:
-        logits, y = call.compare_same(logits, y, shapes.SOFT_SIZES_DIFFER)
+        logits, y = call.compare_same(logits, y, open_sizes.SOFT_SIZES_DIFFER)
     if smoothing > 0:
         y = y * (1 - smoothing) + smoothing / 2
     if isinstance(pos_weight, Argument):
@@ -161,4 +161,4 @@ def _pos_weight(call: Call, pos_weight: Argument, logits: Array) -> Array:
     q = call.place(pos_weight, dtypes.compute_dtype(call.main.dtype))
     if shape is not None and pos_weight.shape is not None and pos_weight.shape:
         q = call.backend.reshape(q, (1,) * (len(shape) - len(pos_weight.shape)) + call.backend.sizes(q))
-    return call.broadcast(q, logits, shapes.POS_WEIGHT_SIZES_DIFFER)
+    return call.broadcast(q, logits, open_sizes.POS_WEIGHT_SIZES_DIFFER)

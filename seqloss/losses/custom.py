@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import dtypes, shapes
+from seqloss.core import dtypes, open_sizes, shapes
 from seqloss.core.errors import ArgumentTypeError, BackendError
 from seqloss.core.protocol import Array, Backend
-from seqloss.losses import reduction
+from seqloss.losses import counting
 from seqloss.losses.arguments import SequenceArguments
 
 
 def token_losses(call: SequenceArguments, logits: Array, active: Array | None, function: Callable[..., Any]) -> Array:
     """The losses of a call, [batch, time], with 0 for what weight 0 must remove."""
     losses = of_batch(call.backend, function, call.targets, logits, active)
-    return reduction.without_masked_nan(call.backend, losses, active)
+    return counting.without_masked_nan(call.backend, losses, active)
 
 
 def of_batch(
@@ -53,7 +53,7 @@ def of_rows(
     if is_open:
         # Leading sizes alone are compared, so the rows must have no other.
         rows = backend.all(backend.isfinite(logits), axis=-1)
-        sizes_match, (_, losses) = backend.sizes_agree([rows, losses], shapes.custom_sizes_differ(form))
+        sizes_match, (_, losses) = backend.sizes_agree([rows, losses], open_sizes.custom_sizes_differ(form))
         losses = backend.nan_unless(sizes_match, losses)
     return backend.astype(losses, dtypes.compute_dtype(backend.dtype(logits)))
 

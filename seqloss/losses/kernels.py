@@ -76,11 +76,11 @@ class LabelKernel(NamedTuple):
     def forward(
         self, logits: Array, labels: Array, mass: Array, active: Array | None, prior: Array | None
     ) -> tuple[tuple[Array, ...], Statistics]:
-        nll, *others = self.backend.label_statistics(logits, labels, active, prior, self.spec)
+        found = self.backend.label_statistics(logits, labels, active, prior, self.spec)
         # What has no mass has no loss; what is left out has one of 0, whatever its mass.
         is_known = self.backend.equal(mass, mass)
-        nll = self.backend.nan_unless(is_known if active is None else is_known | ~active, nll)
-        statistics = Statistics(nll, *others)
+        nll = self.backend.nan_unless(is_known if active is None else is_known | ~active, found.nll)
+        statistics = Statistics(nll, found.lse, found.unl, found.mass, found.saved)
         return _outputs(statistics), statistics
 
     def pullback(

@@ -9,11 +9,12 @@ from seqloss.core import dtypes
 from seqloss.core.contract import Spec
 from seqloss.core.protocol import Array, Backend, LossOp
 from seqloss.losses import reduction
-from seqloss.losses.arguments import SequenceArguments, TokenArguments
+from seqloss.losses.arguments import SequenceArguments
 from seqloss.losses.kernels import LabelKernel, SigmoidKernel, TokenKernel
 from seqloss.losses.objective import PLAIN, Objective, TokenLoss
 from seqloss.losses.sequence_op import SequenceLossOp, excused, without_excused
 from seqloss.losses.sequence_op import Wanted as Wanted
+from seqloss.losses.token_arguments import TokenArguments
 from seqloss.losses.token_op import TokenLossOp
 
 

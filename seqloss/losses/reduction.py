@@ -12,7 +12,8 @@ none at all. A denominator of 0 gives 0, and zero gradients.
 
 from typing import Any, NamedTuple
 
-from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Backend
+from seqloss.core.protocol import Array, Backend
+from seqloss.losses.counting import Weights, without_masked_nan
 
 WEIGHTS, ACTIVE, ELEMENTS, NOTHING = "weights", "active", "elements", "nothing"
 """Denominators: the sum of the weights, the number of those that are not 0, the number of losses, and 1."""
@@ -36,22 +37,6 @@ class Plan(NamedTuple):
     @property
     def is_scalar(self) -> bool:
         return self.of_sequences or self.axis == (0, 1)
-
-
-class Weights(NamedTuple):
-    """The weights of tokens in the compute dtype: exactly 0 where a token is inactive.
-
-    ``values`` None are all ones where a token is active; ``active`` is None if every token is known to count. In a mean
-    each token counts ``units`` times its weight, and once where they are None.
-    """
-
-    values: Array | None
-    active: Array | None
-    units: Array | None = None
-
-
-ONES = Weights(None, None)
-"""The weights of a call without weights."""
 
 
 class Sums(NamedTuple):
@@ -108,47 +93,12 @@ def of_name(name: str) -> Plan:
     }[name]
 
 
-def token_weights(
-    backend: Backend, weights: Array | None, dtype: str, constant: bool, kept: Array | None = None
-) -> Weights:
-    """Weights of any dtype as :class:`Weights` in the compute dtype. A NaN weight is active: the result must show it.
-
-    ``constant`` says that nobody will ask for the gradient of the weights. Where ``kept`` is False a token is out,
-    whatever its weight, and nothing flows to that.
-    """
-    if kept is not None and backend.surely_all(kept):
-        kept = None
-    if weights is None:
-        return ONES if kept is None else Weights(None, kept)
-    values = backend.astype(weights, dtype)
-    if kept is not None:
-        values = backend.where(kept, values, 0.0)
-    inactive = abs(values) < SMALLEST_ACTIVE
-    active = ~inactive
-    if backend.surely_all(active):
-        return Weights(values, None)
-    if constant:
-        return Weights(backend.where(inactive, 0.0, values), active)
-    # Straight-through: a flushed weight is 0, yet the loss keeps the derivative that it has at weight 0.
-    return Weights(values - backend.stop_gradient(backend.where(inactive, values, 0.0)), active)
-
-
 def normalizer(backend: Backend, x: Array | None, dtype: str) -> Array | None:
     """A normalizer in the dtype of the losses: a constant, and NaN if it is negative."""
     if x is None:
         return None
     x = backend.astype(backend.stop_gradient(x), dtype)
     return backend.nan_unless(~(x < 0), x)
-
-
-def without_masked_nan(backend: Backend, nll: Array, active: Array | None) -> Array:
-    """Token losses with 0 for what weight 0 must remove: only what is not finite, so that d/dw stays right there."""
-    return nll if active is None else backend.where(active | backend.isfinite(nll), nll, 0.0)
-
-
-def without_removed(backend: Backend, to_weights: Array, kept: Array | None) -> Array:
-    """The gradient of weights with 0 for tokens that are out whatever their weight."""
-    return to_weights if kept is None else backend.where(kept, to_weights, 0.0)
 
 
 def sums(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Sums:
@@ -198,11 +148,20 @@ def _elements(backend: Backend, x: Array, axis: tuple[int, ...]) -> Any:
     return backend.where(backend.equal(count, 0), 1.0, backend.astype(count, backend.dtype(x)))
 
 
-def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights, normalizer: Array | None = None) -> Reduced:
+def forward(
+    backend: Backend,
+    plan: Plan,
+    losses: Array,
+    weights: Weights,
+    normalizer: Array | None = None,
+    members: Array | None = None,
+) -> Reduced:
     """Reduce token losses, whatever of them weight 0 must remove being 0 already.
 
-    A ``normalizer`` takes the place of the last denominator.
+    A ``normalizer`` takes the place of the last denominator. Losses of packed sequences are [1, tokens]; where these
+    are averaged along time, ``members`` [batch, tokens] says which tokens each of them has.
     """
+    losses, weights = _apart(backend, losses, weights, members)
     if weights.values is None and weights.active is not None:
         losses = backend.where(weights.active, losses, 0.0)
     if not plan.axis:
@@ -216,6 +175,15 @@ def forward(backend: Backend, plan: Plan, losses: Array, weights: Weights, norma
         return Reduced(mean(backend, parts), None, None)
     is_wide = plan.denominator != ACTIVE and not (weights.values is None and weights.units is None)
     return _divided(backend, parts.numerator, parts.denominator, is_wide)
+
+
+def _apart(backend: Backend, losses: Array, weights: Weights, members: Array | None) -> tuple[Array, Weights]:
+    """Each sequence of packed ones in a row of its own, with a token that is not active where others have theirs."""
+    if members is None:
+        return losses, weights
+    values, active, units = weights
+    losses, values, units = (None if x is None else backend.where(members, x, 0.0) for x in (losses, values, units))
+    return losses, Weights(values, members if active is None else members & active, units)
 
 
 def _divided(backend: Backend, numerator: Any, denominator: Any, is_wide: bool = False) -> Reduced:
@@ -250,8 +218,15 @@ def pullback(
     wrt_weights: bool,
     has_normalizer: bool = False,
     wrt_units: bool = False,
+    members: Array | None = None,
 ) -> Pulled:
     """The gradients that are wanted, for a cotangent of the shape of the loss."""
+    if members is not None:
+        apart = _apart(backend, losses, weights, members)
+        pulled = pullback(backend, plan, *apart, reduced, cotangent, wrt_weights, has_normalizer, wrt_units)
+        # Of each token one entry at most is not 0.
+        inside = [None if x is None else backend.where(members, x, 0.0) for x in pulled]
+        return Pulled(*(x if x is None else backend.expand_dims(backend.sum(x, axis=(0,)), axis=0) for x in inside))
     loss = reduced.loss
     if reduced.divisor is not None:
         cotangent = backend.where(reduced.empty, 0.0, cotangent / reduced.divisor)

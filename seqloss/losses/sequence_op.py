@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from seqloss.core.protocol import Array, Arrays, Backend
-from seqloss.losses import classes, reduction
+from seqloss.losses import classes, counting, packing, reduction
 from seqloss.losses.kernels import rounded
 from seqloss.losses.objective import Given, TokenLoss
 
@@ -22,7 +22,7 @@ class SequenceResiduals(NamedTuple):
     given: Given
     """The arrays of the token loss that are not among the arguments."""
     losses: Array
-    weights: reduction.Weights
+    weights: counting.Weights
     reduced: reduction.Reduced
 
 
@@ -56,13 +56,13 @@ class SequenceLossOp(NamedTuple):
     def composed(self, *arrays: Array | None) -> tuple[Array]:
         counted = self._counted(*arrays)
         losses = self._without_excused(self.tokens.composed(counted.tokens), counted)
-        return (reduction.forward(self.backend, self.plan, losses, counted.weights, counted.normalizer).loss,)
+        return (self._reduced(losses, counted).loss,)
 
     def forward(self, *arrays: Array | None) -> tuple[tuple[Array], SequenceResiduals]:
         backend, counted = self.backend, self._counted(*arrays)
         losses, tokens = self.tokens.forward(counted.tokens)
         losses = self._without_excused(losses, counted)
-        reduced = reduction.forward(backend, self.plan, losses, counted.weights, counted.normalizer)
+        reduced = self._reduced(losses, counted)
         loss = rounded(backend, reduced.loss) if self.exact else reduced.loss
         # Without what the arrays have: the labels too, unless others were put in their place. Soft ones are as large
         # as the logits, and made anew.
@@ -74,7 +74,7 @@ class SequenceLossOp(NamedTuple):
         """The gradients of the logits, of soft targets and of the weights, in their dtypes."""
         backend = self.backend
         tokens, given, losses, weights, reduced = residuals
-        weights, cotangent = reduction.Weights(*weights), backend.astype(cotangents[0], self.tokens.kernel.spec.dtype)
+        weights, cotangent = counting.Weights(*weights), backend.astype(cotangents[0], self.tokens.kernel.spec.dtype)
         labels = arrays[1] if given[1] is None else given[1]
         if self.tokens.is_soft and given[3] is not None:
             labels = classes.times(backend, labels, given[3])
@@ -89,12 +89,13 @@ class SequenceLossOp(NamedTuple):
             self.wanted.weights,
             arrays[6] is not None,
             self.wanted.targets and weights.units is not None,
+            packing.members(backend, self.plan, arrays[7], arrays[0]),
         )
         of_tokens = self.tokens.pullback(given, tokens, pulled.losses)
         to_weights, to_targets = pulled.weights, of_tokens.labels
         if to_weights is not None:
             # What the kernel may leave out although the weights have a gradient: all that is out.
-            to_weights = reduction.without_removed(backend, to_weights, given.active)
+            to_weights = counting.without_removed(backend, to_weights, given.active)
             to_weights = self._in_dtype_of(arrays[2], to_weights)
         if to_targets is not None and given.class_weights is not None:
             to_targets = self._through_class_weights(given, weights.active, to_targets, pulled.units, of_tokens.units)
@@ -126,6 +127,7 @@ class SequenceLossOp(NamedTuple):
         class_weights: Array | None = None,
         prior: Array | None = None,
         normalizer: Array | None = None,
+        offsets: Array | None = None,
     ) -> "_Counted":
         """The arrays of the token loss and of the reduction, from those of the call."""
         backend, wide = self.backend, self.tokens.kernel.spec.dtype
@@ -147,7 +149,7 @@ class SequenceLossOp(NamedTuple):
             if self.tokens.objective.eps == 0:
                 has_weight = ~backend.equal(units, 0.0)
                 kept = has_weight if kept is None else kept & has_weight
-        values, active, _ = reduction.token_weights(backend, weights, self.dtype, self.constant_weights, kept)
+        values, active, _ = counting.token_weights(backend, weights, self.dtype, self.constant_weights, kept)
         if self.exact and values is not None:
             values = backend.astype(values, wide)
         normalizer = reduction.normalizer(backend, normalizer, wide)
@@ -160,7 +162,11 @@ class SequenceLossOp(NamedTuple):
             else:
                 free = ~(is_known | active)
         tokens = Given(logits, targets, skipped, class_weights, prior, units, mass)
-        return _Counted(tokens, reduction.Weights(values, active, units), normalizer, free)
+        members = packing.members(backend, self.plan, offsets, logits)
+        return _Counted(tokens, counting.Weights(values, active, units), normalizer, free, members)
+
+    def _reduced(self, losses: Array, counted: "_Counted") -> reduction.Reduced:
+        return reduction.forward(self.backend, self.plan, losses, counted.weights, counted.normalizer, counted.members)
 
     def _without_excused(self, losses: Array, counted: "_Counted") -> Array:
         if counted.free is None:
@@ -172,10 +178,12 @@ class _Counted(NamedTuple):
     """What a sequence loss makes of its arrays."""
 
     tokens: Given
-    weights: reduction.Weights
+    weights: counting.Weights
     normalizer: Array | None
     free: Array | None
     """Where a label need not be a class; None if the kernel leaves these out."""
+    members: Array | None
+    """Which tokens are in which of packed sequences."""
 
 
 def excused(backend: Backend, logits: Array, targets: Array, active: Array) -> tuple[Array, Array]:
@@ -188,4 +196,4 @@ def excused(backend: Backend, logits: Array, targets: Array, active: Array) -> t
 
 
 def without_excused(backend: Backend, nll: Array, active: Array, free: Array) -> Array:
-    return backend.where(free, 0.0, reduction.without_masked_nan(backend, nll, active))
+    return backend.where(free, 0.0, counting.without_masked_nan(backend, nll, active))

@@ -14,7 +14,7 @@ from seqloss.core.argument import Argument
 from seqloss.core.call import Call, see_order
 from seqloss.core.errors import ArgumentTypeError, DTypeError, ShapeError
 from seqloss.core.protocol import Array
-from seqloss.losses import custom, ops, reduction
+from seqloss.losses import counting, custom, ops
 
 LARGE = 2**18
 """So many logits in one step (1 MiB of float32) take longer in the kernel than the call of the kernel does."""
@@ -86,7 +86,7 @@ def steps(logits: Any, targets: Any, weights: Any, *, labels_are_classes: bool) 
         constant = constant and call.is_constant(w, value)
     batch = call.backend.sizes(rows[0])[0]
     stacked = call.backend.reshape(call.backend.concat(values, axis=0), (len(rows), batch))
-    of_tokens = reduction.token_weights(call.backend, stacked, dtypes.compute_dtype(first.dtype), constant)
+    of_tokens = counting.token_weights(call.backend, stacked, dtypes.compute_dtype(first.dtype), constant)
     return Steps(call, rows, labels, of_tokens.values, of_tokens.active, constant)
 
 
@@ -151,7 +151,7 @@ def token_losses(steps: Steps, function: Callable[..., Any] | None) -> Array:
         ]
     losses = parts[0] if len(parts) == 1 else backend.concat(parts, axis=0)
     losses = backend.reshape(losses, backend.sizes(steps.weights))
-    return reduction.without_masked_nan(backend, losses, active)
+    return counting.without_masked_nan(backend, losses, active)
 
 
 def _step(active: Array | None, step: int) -> Array | None:

@@ -7,11 +7,11 @@ Weights are a scalar, or of the rank of the losses with each of their sizes or 1
 
 from typing import Any
 
-from seqloss.core import dtypes, options, shapes
+from seqloss.core import dtypes, open_sizes, options, shapes
 from seqloss.core.argument import Argument
 from seqloss.core.call import Call
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array
-from seqloss.losses import reduction
+from seqloss.losses import counting, reduction
 
 
 def argument(call: Call, name: str, value: Any) -> Argument | float:
@@ -49,7 +49,7 @@ def _without_last(argument: Argument, long: shapes.Shape) -> Argument:
     return argument.shaped(shape[:-1])
 
 
-def token_weights(call: Call, like: Array, weights: Argument | float) -> tuple[reduction.Weights, bool]:
+def token_weights(call: Call, like: Array, weights: Argument | float) -> tuple[counting.Weights, bool]:
     """Weights in the shape of ``like``; and whether nobody asks for their gradient."""
     if isinstance(weights, float):
         return _one_number(call, like, weights), True
@@ -57,9 +57,9 @@ def token_weights(call: Call, like: Array, weights: Argument | float) -> tuple[r
     values = call.place(weights, dtype)
     constant = call.is_constant(weights, values)
     # Small ones first, before they are spread, because there are fewer of them then.
-    small = reduction.token_weights(call.backend, values, dtype, constant)
-    spread = (None if x is None else call.broadcast(x, like, shapes.WEIGHT_SIZES_DIFFER) for x in small)
-    return reduction.Weights(*spread), constant
+    small = counting.token_weights(call.backend, values, dtype, constant)
+    spread = (None if x is None else call.broadcast(x, like, open_sizes.WEIGHT_SIZES_DIFFER) for x in small)
+    return counting.Weights(*spread), constant
 
 
 def reduced(call: Call, losses: Array, weights: Argument | float, key: str) -> Array:
@@ -67,25 +67,25 @@ def reduced(call: Call, losses: Array, weights: Argument | float, key: str) -> A
     return reduced_with(call, losses, token_weights(call, losses, weights)[0], key)
 
 
-def reduced_with(call: Call, losses: Array, weights: reduction.Weights, key: str) -> Array:
+def reduced_with(call: Call, losses: Array, weights: counting.Weights, key: str) -> Array:
     """The same with weights from :func:`token_weights`."""
     backend = call.backend
-    losses = reduction.without_masked_nan(backend, losses, weights.active)
+    losses = counting.without_masked_nan(backend, losses, weights.active)
     if key == "none":
         return reduction.forward(backend, reduction.Plan((), reduction.NOTHING), losses, weights).loss
     axes = tuple(range(len(backend.shape(losses) or ())))
     if not axes:  # a single loss, or an unknown rank
         axes = (0,)
         losses, *flat = (None if x is None else backend.reshape(x, (-1,)) for x in (losses, *weights))
-        weights = reduction.Weights(*flat)
+        weights = counting.Weights(*flat)
     return reduction.forward(backend, reduction.Plan(axes, reduction.DENOMINATORS[key]), losses, weights).loss
 
 
-def _one_number(call: Call, like: Array, weight: float) -> reduction.Weights:
+def _one_number(call: Call, like: Array, weight: float) -> counting.Weights:
     """One number for all losses."""
     if weight == 1.0:
-        return reduction.ONES
+        return counting.ONES
     ones = call.backend.ones_like(like, dtype=dtypes.compute_dtype(call.main.dtype))
     if abs(weight) < SMALLEST_ACTIVE:
-        return reduction.Weights(ones * 0.0, ~call.backend.ones_like(like, dtype="bool"))
-    return reduction.Weights(ones * weight, None)
+        return counting.Weights(ones * 0.0, ~call.backend.ones_like(like, dtype="bool"))
+    return counting.Weights(ones * weight, None)

@@ -1,0 +1,82 @@
+"""Checks of packed input: the sequences of a batch one after the other, and the offsets at which each begins.
+
+As in :mod:`seqloss.core.shapes`, what is said of a size that is unknown while tracing is left open.
+"""
+
+from typing import Any
+
+from seqloss.core import dtypes, hints
+from seqloss.core.errors import OptionError, ShapeError
+from seqloss.core.shapes import Shape, is_open, text
+
+
+def logits(got: Shape) -> None:
+    if got is not None and len(got) != 2:
+        mend = "a padded batch goes without cu_seqlens" if len(got) == 3 else "flatten all axes but the last"
+        raise ShapeError(f"logits beside cu_seqlens must have the shape [tokens, classes], got {text(got)}; {mend}")
+
+
+def token_ids(got: Shape) -> None:
+    if got is not None and len(got) != 1:
+        raise ShapeError(
+            f"targets beside cu_seqlens must have the shape [tokens], got {text(got)}; "
+            "a padded batch goes without cu_seqlens"
+        )
+
+
+def tokens(name: str, got: Shape, logits: Shape) -> bool:
+    """Targets or weights. Whether the comparison is left open."""
+    expected = (None,) if logits is None else logits[:1]
+    if got is not None and not (len(got) == 1 and hints.agree(got, expected)):
+        raise ShapeError(
+            f"{name} beside cu_seqlens must have the shape [tokens] = {text(expected)} of logits, got {text(got)}; "
+            f"{hints.EVERY_SIZE}"
+        )
+    return is_open(got, expected)
+
+
+def soft_targets(got: Shape, logits: Shape) -> bool:
+    """Whether the comparison is left open."""
+    if got is None or logits is None:
+        return True
+    if not hints.agree(got, logits):
+        raise ShapeError(
+            f"soft targets beside cu_seqlens must have the shape [tokens, classes] = {text(logits)} of logits, "
+            f"got {text(got)}; {hints.EVERY_SIZE}"
+        )
+    return is_open(got, logits)
+
+
+def offsets(got: Shape, dtype: str) -> None:
+    if got is not None and (len(got) != 1 or got[0] == 0):
+        raise ShapeError(
+            f"cu_seqlens must have the shape [batch + 1], got {text(got)}; "
+            "it holds where each sequence begins, and last the number of tokens"
+        )
+    dtypes.integers("cu_seqlens", dtype)
+
+
+def are_offsets(values: Any, tokens: int | None) -> None:
+    """Raise OptionError unless values, a NumPy array, can be the offsets of so many tokens."""
+    wrong = None
+    falls = (values[1:] < values[:-1]).nonzero()[0]
+    if values[0] != 0:
+        wrong = f"cu_seqlens must begin with 0, got {int(values[0])}"
+    elif len(falls):
+        i = int(falls[0])
+        wrong = f"cu_seqlens must not fall, but [{i}] is {int(values[i])} and [{i + 1}] is {int(values[i + 1])}"
+    elif tokens is not None and values[-1] != tokens:
+        wrong = f"cu_seqlens must end with the number of tokens, {tokens}, got {int(values[-1])}"
+    if wrong is not None:
+        raise OptionError(f"{wrong}; for a padded buffer add one more sequence, whose tokens have weight 0")
+
+
+def beside_lengths() -> None:
+    raise OptionError("lengths cannot be had with cu_seqlens, which say how long each sequence is; leave one out")
+
+
+def no_loss_of_timesteps() -> None:
+    raise OptionError(
+        "packed sequences have no common timesteps, but the flags keep the time axis alone; "
+        "average across timesteps as well, or pass a padded batch"
+    )

@@ -1,0 +1,62 @@
+"""Packed input: a batch whose sequences come one after the other, [tokens, classes], without padding.
+
+It is computed as a batch of one sequence. Only what is averaged along time looks at where sequences begin.
+"""
+
+from typing import Any
+
+from seqloss.core import labels, packed
+from seqloss.core.argument import Argument
+from seqloss.core.call import Call
+from seqloss.core.protocol import Array, Backend
+from seqloss.losses import beside
+from seqloss.losses.reduction import Plan
+
+
+def check(call: Call, cu_seqlens: Any, has_lengths: bool) -> Argument:
+    """The offsets, as far as they can be read."""
+    argument, shape = call.beside("cu_seqlens", cu_seqlens), call.main.shape
+    packed.offsets(argument.shape, argument.dtype)
+    if has_lengths:
+        packed.beside_lengths()
+    if labels.is_readable(argument):
+        packed.are_offsets(argument.facts.to_numpy(argument.value), None if shape is None else shape[0])
+    return argument
+
+
+def place(call: Call, offsets: Argument, logits: Array) -> tuple[Array, Array | None]:
+    """The offsets as an array, and whether they can be those of the logits, [1, 1]; None if they are known to."""
+    backend, shape = call.backend, call.main.shape
+    starts = call.place(offsets, rank=1)
+    if shape is not None and shape[0] is not None and labels.is_readable(offsets):
+        return starts, None
+    sequences, first = _sequences(backend, starts), backend.arange(1, like=starts)
+    tokens, batch = (first + backend.sizes(x)[0] for x in (logits, starts))
+    tokens, counts = beside.in_one_dtype(backend, tokens, starts)
+    falls = backend.take(counts, sequences + 1) < backend.take(counts, sequences)
+    ends = backend.equal(backend.take(counts, first), 0) & backend.equal(backend.take(counts, batch - 1), tokens)
+    return starts, backend.expand_dims(ends & backend.equal(backend.count_nonzero(falls, axis=(0,)), 0), axis=0)
+
+
+def lifted(backend: Backend, *arrays: Array | None) -> list[Any]:
+    """The same as a batch of one sequence."""
+    return [None if x is None else backend.expand_dims(x, axis=0) for x in arrays]
+
+
+def lowered(backend: Backend, x: Array) -> Array:
+    """The same without that axis."""
+    return backend.reshape(x, backend.sizes(x)[1:])
+
+
+def members(backend: Backend, plan: Plan, starts: Array | None, logits: Array) -> Array | None:
+    """[batch, tokens]: which tokens are in which sequence, if these are packed and averaged along time."""
+    if starts is None or plan.axis != (1,):
+        return None
+    sequences = _sequences(backend, starts)
+    is_before = beside.below(backend, starts, backend.sizes(logits)[1], logits)
+    return backend.take(is_before, sequences + 1) & ~backend.take(is_before, sequences)
+
+
+def _sequences(backend: Backend, starts: Array) -> Array:
+    """The numbers of the sequences."""
+    return backend.arange(backend.sizes(starts)[0] - 1, like=starts)

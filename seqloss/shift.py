@@ -1,0 +1,156 @@
+"""The target of each position of a language model: the token behind it."""
+
+from seqloss.core import dtypes, labels, objectives, open_sizes, packed, shapes
+from seqloss.core.argument import Argument
+from seqloss.core.call import Call
+from seqloss.core.protocol import Array
+from seqloss.losses import beside, packing
+
+
+def next_token(
+    targets: Array,
+    weights: Array | None = None,
+    *,
+    lengths: Array | None = None,
+    segment_ids: Array | None = None,
+    cu_seqlens: Array | None = None,
+    ignore_index: int | tuple[int, ...] | None = None,
+) -> tuple[Array, Array]:
+    """Targets and weights of a language model, which at each position predicts the token behind it.
+
+    Position t gets the target and the weight of position t + 1, and weight 0 where there is none in the same sequence::
+
+        next_targets[b, t] = targets[b, t + 1]
+        next_weights[b, t] = weights[b, t + 1] if both positions are of one sequence, else 0
+
+    So the logits of all positions go to :func:`sequence_loss` as they are, without the copy that ``logits[:, :-1]``
+    is.
+
+    Parameters
+    ----------
+    targets : array of shape [batch, time]
+        The ids of the tokens, of any integer dtype; of the shape [tokens] beside ``cu_seqlens``.
+    weights : array of the shape of targets, optional
+        The weight of each token, of any float, integer or bool dtype. None stands for True everywhere.
+    lengths : array of shape [batch], optional
+        How many tokens each sequence has, before the shift: of n tokens n - 1 are predicted.
+    segment_ids : array of the shape of targets, optional
+        Integers that are equal within a sequence, where several are in one row. No token is predicted across a change
+        of them. They mark boundaries only: 0 is an id as others are.
+    cu_seqlens : array of shape [batch + 1], optional
+        Where each of packed sequences begins, and last the number of tokens. No token is predicted across these.
+    ignore_index : int or tuple of int, optional
+        Labels that get weight 0 as targets.
+
+    Returns
+    -------
+    targets : array of the shape and dtype of targets
+        The token behind each position; 0 at the last one of a row.
+    weights : array of the shape of targets
+        In the dtype of the weights; bool without them.
+
+    Raises
+    ------
+    ShapeError
+        If an argument has the wrong rank or size.
+    DTypeError
+        If targets, lengths, segment_ids or cu_seqlens are not integers, or weights not numbers.
+    OptionError
+        If lengths come with cu_seqlens. If values can be read without waiting: if a length is negative or beyond time,
+        or cu_seqlens are no offsets of the tokens.
+    MixedBackendsError
+        If the arrays are of several frameworks. NumPy arrays, lists and numbers go with any framework.
+    DeviceError
+        If PyTorch tensors are on several devices.
+
+    See Also
+    --------
+    sequence_loss : The loss, which takes what is returned here.
+
+    Notes
+    -----
+    The weights may be differentiated. Under tracing lengths and offsets that are wrong are not noticed here: where
+    sequences end is then as they say. (:func:`sequence_loss` makes NaN of wrong offsets that it is given itself.)
+
+    Examples
+    --------
+    Two sentences in one row, of which the second ends before the row does:
+
+    >>> import seqloss
+    >>> targets, weights = seqloss.next_token(
+    ...     [[5, 6, 7, 8, 9, 0]], segment_ids=[[1, 1, 1, 2, 2, 2]], ignore_index=0
+    ... )
+    >>> print(targets)
+    [[6 7 8 9 0 0]]
+    >>> print(weights.astype(int))
+    [[1 1 0 1 0 0]]
+    """
+    ignored = objectives.ignore_index(ignore_index)
+    call, is_packed = Call("targets", targets), cu_seqlens is not None
+    backend, y = call.backend, call.main
+    if is_packed:
+        packed.token_ids(y.shape)
+    else:
+        shapes.token_ids(y.shape)
+    dtypes.targets_dtype(y.dtype)
+    others = {"weights": weights, "segment_ids": segment_ids}
+    given = {name: call.beside(name, x) for name, x in others.items() if x is not None}
+    is_open = False
+    for name, argument in given.items():
+        is_open |= shapes.equal_shape(name, argument.shape, "targets", y.shape)
+    if "weights" in given:
+        dtypes.weights_dtype(given["weights"].dtype)
+    if "segment_ids" in given:
+        dtypes.integers("segment_ids", given["segment_ids"].dtype)
+    starts = packing.check(call, cu_seqlens, lengths is not None) if is_packed else None
+    counts = None if lengths is None else beside.lengths_of(call, lengths)
+    with backend.scope(None):
+        arrays = [call.place(x, rank=1 if is_packed else 2) for x in (y, *given.values())]
+        if is_open:
+            arrays = call.compare(arrays, open_sizes.SHIFTED_SIZES_DIFFER)
+        if is_packed:
+            arrays = packing.lifted(backend, *arrays)
+        placed = dict(zip(given, arrays[1:], strict=True))
+        shifted, kept = _shifted(call, arrays[0], placed, starts, counts, ignored)
+        if is_packed:
+            shifted, kept = (packing.lowered(backend, x) for x in (shifted, kept))
+        return shifted, kept
+
+
+def _shifted(
+    call: Call,
+    targets: Array,
+    given: dict[str, Array],
+    starts: Argument | None,
+    counts: Argument | None,
+    ignored: tuple[int, ...],
+) -> tuple[Array, Array]:
+    """Targets and weights [batch, time], shifted."""
+    backend = call.backend
+    time = backend.sizes(targets)[1]
+    positions = backend.arange(time, like=targets)
+    has_next = positions + 1 < time
+    following = backend.where(has_next, positions + 1, 0)
+
+    def moved(x: Array) -> Array:
+        return backend.permute_dims(backend.take(backend.permute_dims(x, (1, 0)), following), (1, 0))
+
+    found = moved(targets)
+    kept = backend.ones_like(targets, dtype="bool") & backend.expand_dims(has_next, axis=0)
+    if "segment_ids" in given:
+        kept = kept & backend.equal(moved(given["segment_ids"]), given["segment_ids"])
+    if starts is not None:
+        is_before = beside.below(backend, call.place(starts, rank=1), time, targets)
+        number = backend.expand_dims(backend.count_nonzero(is_before, axis=(0,)), axis=0)
+        kept = kept & backend.equal(moved(number), number)
+    if counts is not None:
+        kept = kept & moved(beside.below(backend, call.place(counts, rank=1), time, targets))
+    for label in ignored:
+        if labels.can_hold(call.main.dtype, label):
+            kept = kept & ~backend.equal(found, label)
+    found = backend.where(backend.expand_dims(has_next, axis=0), found, 0)
+    if "weights" not in given:
+        return found, kept
+    behind = moved(given["weights"])
+    # Not selected, because PyTorch (torch 2.13) makes integers of bools and a number.
+    return found, kept & behind if backend.dtype(behind) == "bool" else backend.where(kept, behind, 0)
