@@ -274,14 +274,14 @@ def step_weights(name: str, got: Shape, batch: int | None) -> None:
     )
 
 
-def lengths(got: Shape, batch: int | None) -> None:
+def lengths(got: Shape, batch: int | None, main: str) -> None:
     """The lengths of a padded batch."""
     if got is None or (len(got) == 1 and hints.agree(got, (batch,))):
         return
     mend = "pass one length for each sequence"
     if len(got) == 2:
         mend = "take the last axis off" if got[1] == 1 else "pass a mask of tokens as weights"
-    raise ShapeError(f"lengths must have the shape [batch] = {text((batch,))} of logits, got {text(got)}; {mend}")
+    raise ShapeError(f"lengths must have the shape [batch] = {text((batch,))} of {main}, got {text(got)}; {mend}")
 
 
 def of_classes(name: str, got: Shape, classes: int | None) -> None:

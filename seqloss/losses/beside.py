@@ -99,7 +99,7 @@ def _of_classes(call: Call, name: str, value: Any) -> Argument | None:
 def lengths_of(call: Call, value: Any) -> Argument:
     """Lengths of sequences beside a main argument [batch, time, ...]."""
     argument, shape = call.beside("lengths", value), call.main.shape
-    shapes.lengths(argument.shape, None if shape is None else shape[0])
+    shapes.lengths(argument.shape, None if shape is None else shape[0], call.main.name)
     dtypes.lengths_dtype(argument.dtype)
     time = None if shape is None else shape[1]
     if time is not None and labels.is_readable(argument):

@@ -22,7 +22,7 @@ for row in ROWS:
     IDS[row["id"]].append(row)
 
 RAISES = """
-logits_rank2 logits_rank4 targets_rank1 targets_rank3_int targets_rank4 targets_onehot_float order_weights_before_flags
+logits_rank2 logits_rank4 targets_rank1 targets_rank3_int targets_rank4 order_weights_before_flags
 flags_at0_ab1_st0_sb1 flags_at0_ab1_st1_sb1 flags_at1_ab0_st0_sb1 flags_at1_ab0_st1_sb0 flags_at1_ab0_st1_sb1
 flags_at1_ab1_st0_sb1 flags_at1_ab1_st1_sb0 flags_at1_ab1_st1_sb1 flags_all_default_plus_sum_over_batch targets_more_T
 logits_int32_weights_f32 custom_swapped_names custom_2d_return_none custom_not_callable custom_false SL_bad_flag_type
@@ -86,6 +86,7 @@ RETURNS = {
         LABELS,
     ),
     "numpy_inputs": "NumPy arrays are arrays",
+    "targets_onehot_float": "floats with an axis of classes are soft targets, which Addons took too",
     "custom_f64_return": "what a custom loss returns is cast to the dtype of the loss",
     "softmax_axis_neg2": "any axis may be counted from the end",
     "sigmoid_dtype_mismatch": "labels of any dtype are cast to the dtype of the loss",

@@ -5,6 +5,7 @@ from rows_of_families import WEIGHTED, WITH_LOGITS
 from rows_of_legacy import LEGACY
 from rows_of_objectives import OBJECTIVES
 from rows_of_options import CUSTOM, GRADIENTS, OPTIONS
+from rows_of_packed import PACKED_INPUT, SHIFTED
 from rows_of_sampling import SAMPLING
 from rows_of_soft_targets import SOFT_TARGETS
 from rows_of_values import BACKENDS, LABELS, MASKS, TOKENS
@@ -26,4 +27,6 @@ ROWS = (
     *WEIGHTED,
     *OBJECTIVES,
     *SOFT_TARGETS,
+    *PACKED_INPUT,
+    *SHIFTED,
 )
