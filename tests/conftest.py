@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import covering
 import pytest
 
 from seqloss.__main__ import main
@@ -103,8 +104,32 @@ def pytest_collection_modifyitems(config, items):
     names = chosen(config)
     if "numpy" not in names:
         of_a_framework = {item: any(name in item.nodeid for name in names) for item in items}
-        config.hook.pytest_deselected(items=[item for item in items if not of_a_framework[item]])
-        items[:] = [item for item in items if of_a_framework[item]]
+        _keep(config, items, of_a_framework)
+    if not config.getoption("--full"):
+        _keep(config, items, _choice(items, names))
+
+
+def _choice(items, names):
+    """Of tests that are marked ``few_where_compiled``, in a framework that compiles eager code too: those in which each
+    value of each parameter is, but for those that the marker names, of which one after the other has its turn. All of
+    them run with NumPy, which runs the same neutral code."""
+    keeps, groups = dict.fromkeys(items, True), {}
+    compiling = [name for name in names if frameworks.load(name).QUICK]
+    for item in items:
+        if compiling == names and item.get_closest_marker("few_where_compiled") and hasattr(item, "callspec"):
+            groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for turn, group in enumerate(groups.values()):
+        # What is a parameter of several tests is one object.
+        free = group[0].get_closest_marker("few_where_compiled").args
+        rows = [{name: id(x) for name, x in item.callspec.params.items() if name not in free} for item in group]
+        chosen = covering.each_value(rows, turn, lambda row: 0)
+        keeps.update((item, any(row is one for one in chosen)) for item, row in zip(group, rows, strict=True))
+    return keeps
+
+
+def _keep(config, items, keeps):
+    config.hook.pytest_deselected(items=[item for item in items if not keeps[item]])
+    items[:] = [item for item in items if keeps[item]]
 
 
 def pytest_ignore_collect(collection_path, config):

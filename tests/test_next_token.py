@@ -6,6 +6,7 @@ import pytest
 import seqloss
 from seqloss.testing import frameworks
 
+pytestmark = pytest.mark.few_where_compiled
 TARGETS = np.array([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
 WEIGHTS = np.array([[1, 0.5, 2, 0, 4], [0.25, 1, 8, 2, 1]], "float32")
 

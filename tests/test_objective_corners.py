@@ -35,20 +35,17 @@ REDUCTIONS = {
     "sum_time": {**NO_AVERAGES, "sum_over_timesteps": True},
     "sum_batch": {**NO_AVERAGES, "sum_over_batch": True},
 }
+pytestmark = pytest.mark.few_where_compiled("each", "name")
 WAYS = ["eager", "explicit"]
 """The derivative of the framework (NumPy has none), or the one that is given back with the loss."""
-# Where eager code is compiled too: these in the first way. tests/conformance has all objectives in each.
-FEW = ["divergence", "all"]
 
 
 def pytest_generate_tests(metafunc):
-    names = metafunc.config.getoption("--backends").split(",")
-    drivers = {name: frameworks.load(name) for name in names}
-    is_quick = all(driver.QUICK is None for driver in drivers.values())
+    drivers = {name: frameworks.load(name) for name in metafunc.config.getoption("--backends").split(",")}
     if "way" in metafunc.fixturenames:
-        metafunc.parametrize("way", WAYS if is_quick else WAYS[:1])
+        metafunc.parametrize("way", WAYS)
     if "each" in metafunc.fixturenames:
-        metafunc.parametrize("each", list(OBJECTIVES) if is_quick else FEW)
+        metafunc.parametrize("each", list(OBJECTIVES))
     if "compiler" in metafunc.fixturenames:
         # Without a compiler, and so with values, there is an error.
         pairs = [(name, compiler) for name, driver in drivers.items() for compiler in ("none", *driver.COMPILERS)]

@@ -7,6 +7,7 @@ from test_objective_corners import CLASSES, OBJECTIVES, options
 import seqloss
 from seqloss.testing import frameworks, tolerances
 
+pytestmark = pytest.mark.few_where_compiled("each", "name")
 LENGTHS = np.array([3, 0, 5, 1])
 BATCH, TIME = len(LENGTHS), 6
 KEPT = np.arange(TIME) < LENGTHS[:, None]

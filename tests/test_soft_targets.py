@@ -9,6 +9,7 @@ from seqloss.testing import oracle_objectives
 from seqloss.testing.oracle import WIDE
 from seqloss.testing.oracle_objectives import Objective
 
+pytestmark = pytest.mark.few_where_compiled("each", "name")
 NEED_NO_LABEL = [name for name, x in OBJECTIVES.items() if not (x.off_target or x.centred)]
 
 
