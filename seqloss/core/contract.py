@@ -134,7 +134,7 @@ class Statistics(NamedTuple):
     unl: Array | None
     mass: Array | None
     """The sum of the prior over the possible classes, beside ``unl``. It has no derivative. Of a token that is not
-    active or has a bad row, it may be anything."""
+    active or has a bad row, it may be any number, but not NaN."""
     saved: tuple[Array, ...]
     """The backend's own numbers per token for its pullback."""
 

@@ -187,6 +187,11 @@ FAULTS = {
     "label_statistics has the mass of the labels": {
         "label_statistics": soft_with(mass=lambda z, y, p, s, got: None if got.mass is None else y.sum(-1))
     },
+    "label_statistics without a mass of bad rows": {
+        "label_statistics": soft_with(
+            mass=lambda z, y, p, s, got: None if got.mass is None else np.where(np.isnan(got.nll), np.nan, got.mass)
+        )
+    },
     "label_statistics without the cap": {
         "label_statistics": soft_given(lambda z, y, a, p, spec: (z, y, a, p, spec._replace(softcap=None)))
     },

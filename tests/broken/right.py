@@ -154,6 +154,7 @@ def _tokens(logits, targets, prior, spec):
 
 
 def _rounded(exact, active, spec):
+    exact = exact._replace(mass=np.where(np.isnan(exact.mass), 0, exact.mass))
     wanted = (True, spec.lse, spec.unl, spec.unl)
     return Statistics(
         *(

@@ -250,6 +250,11 @@ FAULTS = {
     "token_statistics always has unl and mass": {
         "token_statistics": given_other(lambda z, y, active, p, spec: (z, y, active, p, spec._replace(unl=True)))
     },
+    "token_statistics without a mass of bad rows": {
+        "token_statistics": statistics_with(
+            mass=wanted(lambda z, y, p, s, got: np.where(np.isnan(got.nll), np.nan, got.mass))("mass")
+        )
+    },
     "token_statistics never has lse": {
         "token_statistics": given_other(lambda z, y, active, p, spec: (z, y, active, p, spec._replace(lse=False)))
     },

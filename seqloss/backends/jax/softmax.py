@@ -41,7 +41,7 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
     def finished(x: Array | None) -> Array | None:
         return None if x is None else nan_unless(good, x if active is None else jnp.where(active, x, 0))
 
-    nll, lse, unl, mass = (finished(x) for x in (nll, shift + tail if spec.lse else None, unl, mass))
+    nll, lse, unl = (finished(x) for x in (nll, shift + tail if spec.lse else None, unl))
     return Statistics(nll, lse, unl, mass, (highest, nan_unless(good, rest)))
 
 

@@ -34,12 +34,13 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
     if spec.unl:
         mean, mass = distribution.mean_below(z, pivot, prior, compiled)
         unl = tf.where(mass > 0, mean + spread, tf.zeros_like(spread))
-    values = [nll, pivot + spread if spec.lse else None, unl, mass, others]
+    values = [nll, pivot + spread if spec.lse else None, unl, others]
     if counts is not None:
         values = [None if x is None else tf.where(counts, x, tf.zeros_like(x)) for x in values]
         good |= ~counts
     values = [None if x is None else _as_tokens(nan_unless(good, x), logits) for x in values]
-    nll, lse, unl, mass, others = values
+    nll, lse, unl, others = values
+    mass = None if mass is None else _as_tokens(mass, logits)
     return Statistics(nll, lse, unl, mass, (_as_tokens(index, logits), _as_tokens(pivot, logits), others))
 
 

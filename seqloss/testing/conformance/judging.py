@@ -110,9 +110,10 @@ def _settled(backend: Backend, got: Any, expected: Array, exact: Statistics) -> 
 
 
 def _mass(backend: Backend, what: str, got: Any, exact: Statistics, active: Array | None, dtype: str) -> Iterator[str]:
-    """The mass is right where the token has statistics; elsewhere it is nobody's business."""
+    """The mass is right where the token has statistics; elsewhere it is any number."""
     if not backend.owns(got) or backend.shape(got) != exact.mass.shape:
         return
     result = np.asarray(backend.to_numpy(got))
     free = np.isnan(exact.nll) if active is None else np.isnan(exact.nll) | ~active
-    yield from values(backend, what, got, np.where(free, result, exact.mass), np.asarray(4.0), dtype)
+    expected = np.where(free, np.where(np.isnan(result), 0, result), exact.mass)
+    yield from values(backend, what, got, expected, np.asarray(4.0), dtype)
