@@ -51,7 +51,8 @@ def sequence_loss(
     ----------
     logits : array of shape [batch, time, classes]
         Unnormalised log probabilities, bfloat16, float16, float32 or float64; at least one class. Their framework is
-        that of the call and of the result.
+        that of the call and of the result. Beside ``cu_seqlens`` [tokens, classes]; [batch, time] is [tokens] then in
+        all that follows.
     targets : array of shape [batch, time] or [batch, time, classes]
         Class ids of any signed or unsigned integer dtype, in [0, classes) where the weight is not 0. Or *soft targets*,
         a float for each class, not negative, of any sum: the loss of a token is then
@@ -81,6 +82,9 @@ def sequence_loss(
         reaches its logits or its weight. A legal class may be among them.
     lengths : array of shape [batch], optional
         How many tokens each sequence has, of any integer dtype; those behind are out in the same way. None: all.
+    cu_seqlens : array of shape [batch + 1], optional
+        For packed sequences, which come one after the other without padding: where each begins, and last the number
+        of tokens, of any integer dtype. Equal neighbours are an empty sequence.
     label_smoothing : float or Smoothing, default 0
         The part of each label that is spread over the classes, in [0, 1). :class:`Smoothing` has the other forms: over
         the other classes alone, with a prior, without some classes, less its entropy.
@@ -124,8 +128,9 @@ def sequence_loss(
     OptionError
         If a flag that averages and one that sums are both True, if exact or an option of the loss of a token comes with
         a ``softmax_loss_function``, if a number is out of its range, if class weights come with a smoothing that has
-        no formula for them, or soft targets with an option that needs class ids. If values can be read without waiting:
-        if a length, a class weight, a prior or a normalizer is negative, a length beyond time, or a prior 0 everywhere.
+        no formula for them, or soft targets with an option that needs class ids; if packed sequences come with lengths,
+        or with flags that keep the time axis alone. If values can be read without waiting: if a length, a class weight,
+        a prior or a normalizer is negative, a length beyond time, a prior 0 everywhere, or cu_seqlens no offsets.
     LabelError
         If labels are read and a token of non-zero weight has one outside [0, classes), or a soft one that is negative.
     UnreadableError
@@ -140,6 +145,7 @@ def sequence_loss(
     sequence_loss_and_grad : The loss with its gradient, on NumPy arrays too.
     token_loss : The loss of each token, without weights and for any number of axes.
     sequence_mask : Weights from sequence lengths.
+    next_token : Targets and weights of a language model.
 
     Notes
     -----
@@ -172,7 +178,8 @@ def sequence_loss(
     ==================  ===============  ====================================================
 
     The flags that sum need both average flags set to False, which are True by default; ``reduction`` needs all four as
-    they are by default. Where a denominator is 0 the loss is 0.
+    they are by default. Where a denominator is 0 the loss is 0. Losses along time of packed sequences need
+    [batch, tokens] numbers of memory; the other reductions need nothing more.
 
     Gradients flow to logits, weights and soft targets, through numerators and denominators. They have the dtype of the
     argument. Where a denominator is 0 they are 0. At a token of weight 0 the row of the logits is exactly
@@ -317,6 +324,8 @@ def sequence_loss_and_grad(
     ignore_index : int or tuple of int, optional
         As in :func:`sequence_loss`.
     lengths : array of shape [batch], optional
+        As in :func:`sequence_loss`.
+    cu_seqlens : array of shape [batch + 1], optional
         As in :func:`sequence_loss`.
     label_smoothing : float or Smoothing, default 0
         As in :func:`sequence_loss`.

@@ -20,6 +20,7 @@ PUBLIC = {
     "sequence_loss_by_example",
     "token_loss",
     "sequence_mask",
+    "next_token",
     "Smoothing",
     "sparse_softmax_cross_entropy_with_logits",
     "softmax_cross_entropy_with_logits",
@@ -88,7 +89,7 @@ OF_A_TOKEN = "label_smoothing=0.0, class_weights=None, z_loss=0.0, softcap=None,
 SIGNATURE = (
     "(logits, targets, weights=None, average_across_timesteps=True, average_across_batch=True, "
     "sum_over_timesteps=False, sum_over_batch=False, softmax_loss_function=None, name=None, *, ignore_index=None, "
-    f"lengths=None, {OF_A_TOKEN}reduction=None, normalizer=None, check_labels=None, exact=False"
+    f"lengths=None, cu_seqlens=None, {OF_A_TOKEN}reduction=None, normalizer=None, check_labels=None, exact=False"
 )
 
 
@@ -98,6 +99,10 @@ SIGNATURE = (
         (seqloss.sequence_loss, SIGNATURE + ")"),
         (seqloss.sequence_loss_and_grad, SIGNATURE + ", cotangent=None, wrt='logits')"),
         (seqloss.token_loss, f"(logits, targets, *, active=None, {OF_A_TOKEN}exact=False)"),
+        (
+            seqloss.next_token,
+            "(targets, weights=None, *, lengths=None, segment_ids=None, cu_seqlens=None, ignore_index=None)",
+        ),
         (seqloss.sequence_mask, "(lengths, maxlen=None, dtype='bool')"),
         (seqloss.register_backend, "(framework, adapter_module)"),
     ],
@@ -112,9 +117,9 @@ def test_signatures(function, expected):
 # --- the floors of the house: imports only go down ------------------------------------------------------------------
 
 FLOORS = [
-    {"core.errors", "core.hints", "core.smoothing"},
+    {"core.errors", "core.hints", "core.open_sizes", "core.smoothing"},
     {"core.dtypes", "core.options", "core.shapes"},
-    {"core.objectives"},
+    {"core.objectives", "core.packed"},
     {"core.contract"},
     {"core.protocol"},
     {"core.argument"},
@@ -124,13 +129,16 @@ FLOORS = [
     {"backends.array_api", "backends.torch", "backends.tensorflow", "backends.jax"},
     {"core.dispatch"},
     {"core.call"},
-    {"losses.reduction", "losses.kernels", "losses.beside"},
-    {"losses.arguments", "losses.objective"},
-    {"losses.custom", "losses.ops"},
+    {"losses.beside", "losses.classes", "losses.counting", "losses.kernels"},
+    {"losses.reduction"},
+    {"losses.packing"},
+    {"losses.arguments", "losses.objective", "losses.token_arguments"},
+    {"losses.custom", "losses.sequence_op", "losses.token_op"},
+    {"losses.ops"},
     {"losses.weighting", "losses.sampled"},
     {"losses.cross_entropies"},
     {"losses.time_lists"},
-    {"sequence", "tokens", "masks", "samplers", "with_logits"},
+    {"sequence", "shift", "tokens", "masks", "samplers", "with_logits"},
     {"weighted", "legacy", "sampling"},
     {""},
     {"compat"},

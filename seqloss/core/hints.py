@@ -42,8 +42,8 @@ def sequence_logits(got: Sizes) -> str:
         return "the logits of a single token go to seqloss.token_loss"
     if len(got) == 2:
         return (
-            "packed logits [tokens, classes] go to seqloss.token_loss, "
-            "or add a batch axis to all arguments, as in logits[None]"
+            "packed sequences [tokens, classes] need cu_seqlens, where each begins; "
+            "for a single one add a batch axis to all arguments, as in logits[None]"
         )
     if len(got) > 3:
         return "logits with more axes, as those of several codebooks, go to seqloss.token_loss"
@@ -95,8 +95,7 @@ def _vectors(size: Any, logits: Sizes, dtype: str) -> list[str]:
     found = []
     if _may_be(size, batch):
         if dtype.startswith(("int", "uint")):
-            longest = "time" if time is None else f"{time}"
-            found.append(f"for lengths, pass seqloss.sequence_mask(lengths, maxlen={longest})")
+            found.append("for lengths, pass them as lengths=... to seqloss.sequence_loss")
         found.append("for one weight per sequence, repeat weights[:, None] along the time axis")
     if _may_be(size, classes):
         found.append(BY_CLASS.format("weights", "targets"))

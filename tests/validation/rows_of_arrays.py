@@ -43,8 +43,8 @@ SHAPES = [
     loss(
         "logits_packed",
         ShapeError,
-        f"{LOGITS_RANK} [6, 5]; packed logits [tokens, classes] go to seqloss.token_loss, "
-        "or add a batch axis to all arguments, as in logits[None]",
+        f"{LOGITS_RANK} [6, 5]; packed sequences [tokens, classes] need cu_seqlens, where each begins; "
+        "for a single one add a batch axis to all arguments, as in logits[None]",
         logits=LOGITS.reshape(6, 5),
     ),
     loss(
@@ -127,7 +127,7 @@ SHAPES = [
     loss(
         "weights_are_lengths",
         ShapeError,
-        f"{WEIGHTS_RANK} [2]; for lengths, pass seqloss.sequence_mask(lengths, maxlen=3); {PER_SEQUENCE}",
+        f"{WEIGHTS_RANK} [2]; for lengths, pass them as lengths=... to seqloss.sequence_loss; {PER_SEQUENCE}",
         weights=LENGTHS,
     ),
     loss(
