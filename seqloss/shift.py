@@ -16,7 +16,7 @@ def next_token(
     cu_seqlens: Array | None = None,
     ignore_index: int | tuple[int, ...] | None = None,
 ) -> tuple[Array, Array]:
-    """Targets and weights of a language model, which at each position predicts the token behind it.
+    """Shift targets and weights by one, for a language model that at each position predicts the token behind it.
 
     Position t gets the target and the weight of position t + 1, and weight 0 where there is none in the same sequence::
 
