@@ -111,3 +111,17 @@ def test_the_cap_of_gemma(cap):
         lambda z: softmax_cross_entropy(cap * jnp.tanh(z / cap), labels),
         logits,
     )
+
+
+@pytest.mark.parametrize("wrt", [0, 1])
+def test_softmax_cross_entropy_of_probabilities(wrt):
+    """``optax.softmax_cross_entropy``, by the logits and by the labels."""
+    logits, _ = batch()
+    labels = jnp.asarray(np.random.default_rng(1).uniform(size=(3, 5, CLASSES)))
+    arrays = [logits, labels]
+
+    def of(function):
+        return lambda x: function(*(x if i == wrt else array for i, array in enumerate(arrays)))
+
+    agree(of(lambda z, y: seqloss.sequence_loss(z, y, reduction="none")), of(softmax_cross_entropy), arrays[wrt])
+    agree(of(seqloss.sequence_loss), of(lambda z, y: softmax_cross_entropy(z, y).mean()), arrays[wrt])

@@ -32,7 +32,7 @@ def agree(logits, loss, expected):
     assert loss.dtype == expected.dtype == torch.float64
     assert loss.shape == expected.shape
     upstream = torch.linspace(0.5, 2, loss.numel(), dtype=torch.float64).reshape(loss.shape)
-    gradients = [torch.autograd.grad(x, logits, upstream)[0] for x in (loss, expected)]
+    gradients = [torch.autograd.grad(x, logits, upstream, retain_graph=True)[0] for x in (loss, expected)]
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-15)
     assert gradients[1].abs().max() > 1e-3
@@ -178,3 +178,22 @@ def test_the_formulas_differ():
         opennmt_divergence(logits, targets, 0.1) / weights.sum(),
     ]
     assert all(abs(x - y) > 1e-5 for x, y in itertools.combinations(found, 2))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("eps", [0.0, 0.1])
+@pytest.mark.parametrize("has_weight", [False, True])
+def test_cross_entropy_of_probabilities(reduction, eps, has_weight):
+    """With class weights PyTorch's mean divides by the number of tokens, which is a normalizer here."""
+    logits, _ = batch()
+    targets = torch.rand(*SHAPE, CLASSES, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    targets.requires_grad_()
+    weight = CLASS_WEIGHTS if has_weight else None
+    given = {"label_smoothing": eps, "reduction": reduction}
+    expected = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), weight=weight, **given)
+    if has_weight and reduction == "mean":
+        given.update(reduction="sum", normalizer=math.prod(SHAPE))
+    loss = seqloss.sequence_loss(logits, targets, class_weights=weight, **given)
+    loss = loss.flatten() if reduction == "none" else loss
+    agree(logits, loss, expected)
+    agree(targets, loss, expected)
