@@ -58,7 +58,7 @@ def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:
     multiples of a power of 2 are the same, and their sum is an integer, so small that no order of addition rounds it.
     """
     scale = 2.0 ** (52 - max(18, (e.shape[-1] - 1).bit_length()))
-    (coarse, fine), (own, own_fine) = _total_of_parts(e * scale), _parts(without * scale)
+    (coarse, fine), (own, own_fine) = totals(_parts, e * scale), _parts(without * scale)
     return ((coarse - own) + (fine - own_fine)) / scale
 
 
@@ -114,25 +114,39 @@ def _sums(x: Array, *function_and_rows: Any) -> Array:
     return _blocks(x, jnp.sum, jax.lax.add, 0, *function_and_rows)
 
 
-def _total_of_parts(x: Array) -> tuple[Array, Array]:
-    """The sums over the last axis of numbers rounded to integers, and of what is left of them, in one pass."""
-    size = 8 if x.shape[-1] % 8 else _columns(x.shape[-1]) or 8
-    even = x.shape[-1] // size * size
+def totals(
+    terms: Callable[..., tuple[Array, Array]], x: Array, of_classes: Array | None = None, *rows: Array
+) -> tuple[Array, Array]:
+    """The sums over the last axis of both terms, which are functions of ``(x, of_classes, *rows)``, in one pass.
+
+    ``of_classes`` has one number for each entry of that axis, and ``rows`` one for each of the others.
+    """
+    count = x.shape[-1]
+    size = 8 if count % 8 else _columns(count) or 8
+    even = count // size * size
+    row = None if of_classes is None else of_classes.reshape(*(1 for _ in x.shape[:-1]), count)
+
+    def found(at: slice, shape: Callable[[Array], Array], axes: tuple[int, ...]) -> tuple[Array, Array]:
+        numbers = (jnp.expand_dims(a, axes) for a in rows)
+        return terms(shape(x[..., at]), None if row is None else shape(row[..., at]), *numbers)
+
     if even == 0:  # sharded arrays cannot be reshaped to blocks of nothing (jax 0.10.2)
-        coarse, fine = _parts(x)
-        return jnp.sum(coarse, axis=-1), jnp.sum(fine, axis=-1)
-    head, tail = (_parts(x[..., :even]), _parts(x[..., even:]))
+        one, other = found(slice(None), lambda a: a, (-1,))
+        return jnp.sum(one, axis=-1), jnp.sum(other, axis=-1)
+    head = found(slice(even), lambda a: _apart(a, size), (-2, -1))
+    tail = found(slice(even, None), lambda a: a, (-1,))
     zero, axis = np.zeros((), x.dtype), x.ndim - 1
 
     def added(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
         return a[0] + b[0], a[1] + b[1]
 
-    blocks = jax.lax.reduce([_apart(part, size) for part in head], [zero, zero], added, [axis])
-    coarse, fine = (total(block) + jnp.sum(part, axis=-1) for block, part in zip(blocks, tail, strict=True))
-    return coarse, fine
+    blocks = jax.lax.reduce(head, (zero, zero), added, [axis])
+    one, other = (total(block) + jnp.sum(part, axis=-1) for block, part in zip(blocks, tail, strict=True))
+    return one, other
 
 
-def _parts(x: Array) -> tuple[Array, Array]:
+def _parts(x: Array, _: None = None) -> tuple[Array, Array]:
+    """Numbers rounded to integers, and what is left of them."""
     coarse = jnp.rint(x)
     return coarse, x - coarse
 

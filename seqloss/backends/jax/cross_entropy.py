@@ -48,8 +48,8 @@ def token_statistics(
     pivot = jnp.where(t < shift, shift, t)
     unl, mass = None, None
     if spec.unl:
-        mass = distribution.mass(z, prior)
-        unl = jnp.where(mass == 0, 0, distribution.spread(z, pivot, prior, mass, good) + tail)
+        mean, mass = distribution.mean_below(z, pivot, prior, good)
+        unl = jnp.where(mass == 0, 0, mean + tail)
 
     def finished(x: Array | None) -> Array | None:
         return None if x is None else nan_unless(known, x if active is None else jnp.where(active, x, 0))

@@ -8,36 +8,39 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqloss.backends.jax.blocks import total
+from seqloss.backends.jax.blocks import totals
 from seqloss.backends.jax.ops import take
 from seqloss.core.protocol import Array
 
 
-def mass(z: Array, prior: Array | None) -> Array:
-    """The sum of the prior over the possible classes. It has no derivative."""
-    return jax.lax.stop_gradient(total(_possible(z, prior)))
-
-
-def spread(z: Array, highest: Array, prior: Array | None, mass: Array, good: Array) -> Array:
-    """The sum of q_j (highest - z_j), where q is the prior made to add up to 1; 0 where it cannot be.
-
-    Where the row is not good, it is anything, with a derivative of 0.
-    """
-    return _spread(z, highest, prior, jnp.where(good & (mass > 0), 1 / jnp.where(mass > 0, mass, 1), 0))
-
-
 @jax.custom_jvp
-def _spread(z: Array, highest: Array, prior: Array | None, scale: Array) -> Array:
-    # Scaled one by one: logits may be so low that their sum is infinite.
-    distance = (highest[..., None] - jnp.where(z > -jnp.inf, z, highest[..., None])) * scale[..., None]
-    return total(distance if prior is None else distance * _row(prior, z))
+def mean_below(z: Array, highest: Array, prior: Array | None, good: Array) -> tuple[Array, Array]:
+    """The sum of q_j (highest - z_j), where q is the prior made to add up to 1, and the mass, which has no derivative.
+
+    Where the row is not good, both are any number, with a derivative of 0.
+    """
+    # Halves, whose difference does not overflow before 0 has taken away what is impossible. Divided one by one: logits
+    # may be so low that their sum is infinite. By a mass that is not known yet, what is divided by all of the prior.
+    least, whole = jnp.finfo(z.dtype).min, z.shape[-1] if prior is None else jnp.sum(prior)
+    whole = jnp.where(whole > 0, whole, 1)
+
+    def terms(z: Array, prior: Array | None, highest: Array) -> tuple[Array, Array]:
+        part = _possible(z) if prior is None else _possible(z) * prior
+        return part, (highest / 2 - jnp.maximum(z, least) / 2) * part * 2 / whole
+
+    mass, mean = totals(terms, z, prior, highest)
+    mass = jnp.where(good, mass, 0)
+    return jnp.where(mass > 0, mean * (whole / jnp.where(mass > 0, mass, 1)), 0), mass
 
 
-@_spread.defjvp
-def _spread_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    z, _, prior, scale = primals
-    shares = jnp.where(z > -jnp.inf, _possible(z, prior) * scale[..., None], 0)
-    return _spread(*primals), jnp.sum(shares * (tangents[1][..., None] - tangents[0]), axis=-1)
+@mean_below.defjvp
+def _mean_below_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    z, _, prior, good = primals
+    mean, mass = mean_below(*primals)
+    scale = jnp.where(good & (mass > 0), 1 / jnp.where(mass > 0, mass, 1), 0)
+    shares = jnp.where(z > -jnp.inf, _prior_of(z, prior) * scale[..., None], 0)
+    slope = jnp.sum(shares * (tangents[1][..., None] - tangents[0]), axis=-1)
+    return (mean, mass), (slope, jnp.zeros_like(mass))
 
 
 def coefficient(cotangent: Array, mass: Array) -> tuple[Array, Array]:
@@ -49,7 +52,7 @@ def coefficient(cotangent: Array, mass: Array) -> tuple[Array, Array]:
 def part(z: Array, prior: Array | None, coefficient: Array) -> Array:
     """What the prior takes away from the gradient of each class."""
     # Selected, because the prior may be NaN.
-    return jnp.where(coefficient[..., None] == 0, 0, _possible(z, prior) * coefficient[..., None])
+    return jnp.where(coefficient[..., None] == 0, 0, _prior_of(z, prior) * coefficient[..., None])
 
 
 def part_at(t: Array, index: Array, prior: Array | None, coefficient: Array) -> Array:
@@ -58,7 +61,16 @@ def part_at(t: Array, index: Array, prior: Array | None, coefficient: Array) -> 
     return jnp.where((t > -jnp.inf) & (coefficient != 0), own, 0)
 
 
-def _possible(z: Array, prior: Array | None) -> Array:
+def _possible(z: Array) -> Array:
+    """1 where z is finite, 0 where it is -infinity.
+
+    By arithmetic: with a comparison XLA (jax 0.10.2) makes no vectors of the sum of these.
+    """
+    # Times the smallest normal number each finite number is above -4.
+    return jnp.minimum(jnp.maximum(5 + z * jnp.finfo(z.dtype).smallest_normal, 0), 1)
+
+
+def _prior_of(z: Array, prior: Array | None) -> Array:
     """The prior of the possible classes, 0 for the others."""
     return jnp.where(z > -jnp.inf, jnp.ones((), z.dtype) if prior is None else _row(prior, z), 0)
 

@@ -35,8 +35,8 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
     nll = total(labels * (_distances(z, shift, labels == 0) + tail[..., None]))
     unl, mass = None, None
     if spec.unl:
-        mass = distribution.mass(z, prior)
-        unl = jnp.where(mass == 0, 0, distribution.spread(z, shift, prior, mass, good) + tail)
+        mean, mass = distribution.mean_below(z, shift, prior, good)
+        unl = jnp.where(mass == 0, 0, mean + tail)
 
     def finished(x: Array | None) -> Array | None:
         return None if x is None else nan_unless(good, x if active is None else jnp.where(active, x, 0))
