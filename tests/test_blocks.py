@@ -202,6 +202,17 @@ def test_soft_labels_need_their_gradients_and_little_more(two_threads):
     assert 2 * logits.nbytes < allocated(both) < 2 * logits.nbytes + numbers_of_tokens + ROOMS
 
 
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("options", [{}, OF_A_TOKEN["smoothing"]], ids=["plain", "smoothing"])
+def test_soft_targets_need_two_gradients_and_little_more(options, exact, two_threads):
+    """Only class weights, which multiply the targets, make another array of that size."""
+    logits, _, weights = batch((8, 512, 2048), "float32")
+    targets = np.random.default_rng(0).uniform(size=logits.shape).astype("float32")
+    wrt = ("logits", "targets")
+    peak = allocated(lambda: seqloss.sequence_loss_and_grad(logits, targets, weights, exact=exact, wrt=wrt, **options))
+    assert 2 * logits.nbytes < peak < 2.05 * logits.nbytes + 2 * ROOMS
+
+
 @pytest.mark.parametrize("align", [0, 1, 7])
 def test_big_gradients_are_aligned(align):
     """Frameworks that take them over without a copy ask for it."""

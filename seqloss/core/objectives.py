@@ -108,13 +108,11 @@ def beside_function(given: dict[str, bool]) -> None:
 
 def needing_ids(has_function: bool, off_target: bool, centred: bool, ignored: tuple[int, ...]) -> str | None:
     """The first option of a call, if any, that goes with integer targets alone."""
-    options = {
-        "softmax_loss_function": has_function,
-        "Smoothing(off_target=True)": off_target,
-        "Smoothing(centred=True)": centred,
-        "ignore_index": len(ignored) > 0,
-    }
-    return next((name for name, is_given in options.items() if is_given), None)
+    if has_function:
+        return "softmax_loss_function"
+    if off_target or centred:
+        return f"Smoothing({'off_target' if off_target else 'centred'}=True)"
+    return "ignore_index" if len(ignored) > 0 else None
 
 
 def beside_soft_targets(option: str) -> None:

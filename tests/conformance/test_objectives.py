@@ -4,6 +4,8 @@ import covering
 import numpy as np
 import pytest
 import suite
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import seqloss
 from seqloss.testing import frameworks, oracle_objectives, tolerances
@@ -52,6 +54,7 @@ def is_legal(row):
 
 
 ROWS = covering.pairwise(FACTORS, is_legal)
+ANY = {name: st.sampled_from(values) for name, values in FACTORS.items()}
 
 
 def identity(row):
@@ -94,8 +97,8 @@ def pytest_generate_tests(metafunc):
 class Batch:
     """The arrays of a row as NumPy's, and what they mean."""
 
-    def __init__(self, row):
-        rng = np.random.default_rng(5)
+    def __init__(self, row, seed=5):
+        rng = np.random.default_rng(seed)
         self.row = row
         self.logits = rng.normal(0, 3, (BATCH, TIME, CLASSES)).astype("float32")
         self.logits[0, 1, 4] = -np.inf
@@ -238,7 +241,24 @@ def upstream(batch):
 
 
 def test_against_the_definition(name, mode, row):
-    driver, batch = frameworks.load(name), Batch(row)
+    against_the_definition(frameworks.load(name), mode, row)
+
+
+def test_any_options_together(framework):
+    """Of all combinations that are legal, eagerly, with other numbers in each."""
+    examples = 3 if framework.QUICK else 60  # compiled operation by operation each takes a second
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @given(st.fixed_dictionaries(ANY).filter(is_legal), st.integers(0, 999))
+    def agrees(row, seed):
+        against_the_definition(framework, "eager", row, seed)
+        explicit_gradients(framework, "explicit", row, seed)
+
+    agrees()
+
+
+def against_the_definition(driver, mode, row, seed=5):
+    batch = Batch(row, seed)
     with driver.precision("float32"), np.errstate(all="ignore"):
         main, others = batch.arrays(driver)
         wrt = batch.differentiable()
@@ -264,7 +284,11 @@ def test_against_the_definition(name, mode, row):
 
 
 def test_explicit_gradients(name, mode, row):
-    driver, batch = frameworks.load(name), Batch(row)
+    explicit_gradients(frameworks.load(name), mode, row)
+
+
+def explicit_gradients(driver, mode, row, seed=5):
+    batch = Batch(row, seed)
     with driver.precision("float32"), np.errstate(all="ignore"):
         main, others = batch.arrays(driver)
         present = [x for x in main if x is not None]
