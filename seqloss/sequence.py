@@ -84,7 +84,9 @@ def sequence_loss(
         How many tokens each sequence has, of any integer dtype; those behind are out in the same way. None: all.
     cu_seqlens : array of shape [batch + 1], optional
         For packed sequences, which come one after the other without padding: where each begins, and last the number
-        of tokens, of any integer dtype. Equal neighbours are an empty sequence.
+        of tokens, of any integer dtype. Equal neighbours are an empty sequence. Nested tensors of PyTorch (layout
+        ``torch.jagged``) and ``tf.RaggedTensor`` of one ragged axis have their own: all arrays of a call are ragged
+        then, and so are losses of tokens and gradients.
     label_smoothing : float or Smoothing, default 0
         The part of each label that is spread over the classes, in [0, 1). :class:`Smoothing` has the other forms: over
         the other classes alone, with a prior, without some classes, less its entropy.
@@ -236,13 +238,14 @@ def sequence_loss(
     0.8740
     """
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    plan, is_packed = _plan(flags, reduction, normalizer, cu_seqlens), cu_seqlens is not None
+    plan = _plan(flags, reduction, normalizer)
     check_labels = options.loss_options(softmax_loss_function, name, check_labels)
     exact = options.exact(exact, softmax_loss_function)
     objective, more = _objective(softmax_loss_function, label_smoothing, class_weights, z_loss, softcap)
     ignored = objectives.ignore_index(ignore_index)
     more = more.counting(ignored, lengths, normalizer)
-    call, is_builtin = Call("logits", logits), softmax_loss_function is None
+    call, is_builtin = Call("logits", logits, opens=True), softmax_loss_function is None
+    is_packed = _is_packed(call, cu_seqlens, plan)
     with call.backend.scope(name):
         given = arguments.sequence(
             call,
@@ -262,7 +265,10 @@ def sequence_loss(
             losses = custom.token_losses(given, given.logits, token_weights.active, softmax_loss_function)
             normalizer = given.wide_normalizer()
             loss = reductions.forward(call.backend, plan, losses, token_weights, normalizer, given.members(plan)).loss
-        return call.guard(packing.lowered(call.backend, loss) if is_packed and not plan.axis else loss)
+        if is_packed and not plan.axis:
+            loss = packing.lowered(call.backend, loss)
+        loss = call.guard(loss)
+        return loss if given.ragged is None or plan.axis else given.ragged(loss)
 
 
 def sequence_loss_and_grad(
@@ -411,15 +417,15 @@ def sequence_loss_and_grad(
     [[ 0.     -0.2231]]
     """
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    plan, is_packed = _plan(flags, reduction, normalizer, cu_seqlens), cu_seqlens is not None
+    plan = _plan(flags, reduction, normalizer)
     check_labels = options.loss_options(softmax_loss_function, name, check_labels)
     exact = options.exact(exact, softmax_loss_function)
     objective, more = _objective(softmax_loss_function, label_smoothing, class_weights, z_loss, softcap)
     ignored = objectives.ignore_index(ignore_index)
     more = more.counting(ignored, lengths, normalizer)
     names = options.gradient_names(wrt)
-    call, is_builtin = Call("logits", logits), softmax_loss_function is None
-    backend = call.backend
+    call, is_builtin = Call("logits", logits, opens=True), softmax_loss_function is None
+    backend, is_packed = call.backend, _is_packed(call, cu_seqlens, plan)
     with backend.scope(name):
         given = arguments.sequence(
             call,
@@ -472,16 +478,24 @@ def sequence_loss_and_grad(
         # Detached: the arguments are already, but a custom loss may have parameters of its own.
         gradients = {name: call.guard(backend.stop_gradient(x)) for name, x in gradients.items()}
         loss = call.guard(backend.stop_gradient(loss))
+        if given.ragged is not None:
+            gradients = {name: given.ragged(x) for name, x in gradients.items()}
+            loss = loss if plan.axis else given.ragged(loss)
     return loss, gradients[wrt] if isinstance(wrt, str) else tuple(gradients[name] for name in names)
 
 
-def _plan(flags: tuple[Any, ...], reduction: Any, normalizer: Any, cu_seqlens: Any) -> reductions.Plan:
+def _plan(flags: tuple[Any, ...], reduction: Any, normalizer: Any) -> reductions.Plan:
     name = None if reduction is None else objectives.reduction(reduction, options.bools(*flags))
     plan = reductions.plan(*options.flags(*flags)) if name is None else reductions.of_name(name)
     objectives.normalizer(normalizer is not None, plan.is_scalar)
-    if cu_seqlens is not None and plan.axis == (0,):
-        packed.no_loss_of_timesteps()
     return plan
+
+
+def _is_packed(call: Call, cu_seqlens: Any, plan: reductions.Plan) -> bool:
+    is_packed = cu_seqlens is not None or call.main.packed is not None
+    if is_packed and plan.axis == (0,):
+        packed.no_loss_of_timesteps()
+    return is_packed
 
 
 def _objective(

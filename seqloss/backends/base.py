@@ -35,6 +35,10 @@ def dense_form(backend: Backend, x: Array) -> str | None:
     return None
 
 
+def packed_form(backend: Backend, x: Array) -> None:
+    return None
+
+
 def shape(backend: Backend, x: Array) -> Shape:
     return tuple(x.shape)
 
@@ -200,7 +204,7 @@ def indices(backend: Backend, logits: Array, targets: Array) -> tuple[Array, Arr
 ANSWERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        *(dense_form, shape, device, location, needs_grad),
+        *(dense_form, packed_form, shape, device, location, needs_grad),
         *(sizes, nan_unless, surely_all, stop_gradient, wide_sum, quotient),
         *(scope, with_rank, sizes_agree, broadcast_like, vjp),
         *(differentiable, run, explicit, indices),

@@ -12,16 +12,19 @@ from seqloss.core.protocol import Array, Backend
 
 
 class Call:
-    """The main argument decides the framework; the others are arrays of the same one, or host values."""
+    """The main argument decides the framework; the others are arrays of the same one, or host values.
 
-    def __init__(self, name: str, value: Any) -> None:
-        self.main = dispatch.argument(name, value)
+    With ``opens`` an argument may be ragged, and its values are taken.
+    """
+
+    def __init__(self, name: str, value: Any, opens: bool = False) -> None:
+        self.main = dispatch.argument(name, value, opens)
         self.backend: Backend = self.main.facts
         self._sizes_match: Array | None = None
 
-    def beside(self, name: str, value: Any) -> Argument:
+    def beside(self, name: str, value: Any, opens: bool = False) -> Argument:
         """Another argument. Nothing of it has been looked at but its framework, device, shape and dtype."""
-        return dispatch.beside(self.main, name, value)
+        return dispatch.beside(self.main, name, value, opens)
 
     def place(self, argument: Argument, dtype: str | None = None, rank: int | None = None) -> Array:
         """The array of an argument beside the main one, cast first (host values on the host), of a rank if given."""

@@ -123,9 +123,9 @@ def backend_of(x: Any) -> tuple[str, Backend] | None:
     return None
 
 
-def beside(main: Argument, name: str, value: Any) -> Argument:
+def beside(main: Argument, name: str, value: Any, opens: bool = False) -> Argument:
     """An argument that stands beside ``main``: an array of the same framework and device, or a host value."""
-    other = _owned(name, value, main.facts) if main.facts.owns(value) else argument(name, value)
+    other = _owned(name, value, main.facts, opens) if main.facts.owns(value) else argument(name, value)
     if other.facts is not main.facts:
         if not is_host(value):
             here, there = _framework(main), _framework(other)
@@ -151,8 +151,11 @@ def is_host(x: Any) -> bool:
     return "numpy" in sys.modules and load("numpy").owns(x)
 
 
-def argument(name: str, value: Any) -> Argument:
-    """An argument in its own framework; lists and numbers become NumPy arrays."""
+def argument(name: str, value: Any, opens: bool = False) -> Argument:
+    """An argument in its own framework; lists and numbers become NumPy arrays.
+
+    With ``opens`` a ragged array becomes its values, and else is an error.
+    """
     if isinstance(value, (bool, int, float, list, tuple)):
         refuse_packed(name, value)
         return _owned(name, _from_list(name, value), load("numpy"))
@@ -163,7 +166,7 @@ def argument(name: str, value: Any) -> Argument:
             f"{name} is {what}, not an array; pass an array of {', '.join(frameworks())}, or a list of numbers"
             f"{_not_imported()}"
         )
-    return _owned(name, value, found[1])
+    return _owned(name, value, found[1], opens)
 
 
 def _not_imported() -> str:
@@ -186,13 +189,17 @@ def _not_dense(name: str, value: Any, mend: str) -> None:
     )
 
 
-def _owned(name: str, value: Any, backend: Backend) -> Argument:
-    """An array of this backend as an argument, if it is a dense one."""
-    mend = backend.dense_form(value)
+def _owned(name: str, value: Any, backend: Backend, opens: bool = False) -> Argument:
+    """An array of this backend as an argument, if it is a dense one or opens to one."""
+    mend, packed = backend.dense_form(value), None
     if mend is not None:
-        _not_dense(name, value, mend)
+        form = backend.packed_form(value) if opens else None
+        if form is None:
+            _not_dense(name, value, mend)
+        else:
+            value, packed = form[0], form[1:]
     array = backend.asarray(value)
-    return Argument(name, array, backend, backend.shape(array), backend.dtype(array))
+    return Argument(name, array, backend, backend.shape(array), backend.dtype(array), packed=packed)
 
 
 def _framework(argument: Argument) -> str:

@@ -6,7 +6,7 @@ As in :mod:`seqloss.core.shapes`, what is said of a size that is unknown while t
 from typing import Any
 
 from seqloss.core import dtypes, hints
-from seqloss.core.errors import OptionError, ShapeError
+from seqloss.core.errors import ArgumentTypeError, OptionError, ShapeError
 from seqloss.core.shapes import Shape, is_open, text
 
 
@@ -73,6 +73,30 @@ def are_offsets(values: Any, tokens: int | None) -> None:
 
 def beside_lengths() -> None:
     raise OptionError("lengths cannot be had with cu_seqlens, which say how long each sequence is; leave one out")
+
+
+def beside_ragged() -> None:
+    raise OptionError("cu_seqlens cannot be had with ragged logits, which say where sequences begin; leave it out")
+
+
+def same_form(name: str, is_ragged: bool, logits_are_ragged: bool) -> None:
+    if is_ragged != logits_are_ragged:
+        ragged, dense = (name, "logits") if is_ragged else ("logits", name)
+        raise ArgumentTypeError(f"{ragged} are ragged but {dense} are not; pass all of them in one form")
+
+
+def same_offsets(name: str, values: Any, of_logits: Any) -> None:
+    """Raise ShapeError unless both, NumPy arrays, are the same."""
+    if values.shape != of_logits.shape or (values != of_logits).any():
+        raise ShapeError(
+            f"{name} must have the sequences of ragged logits, but the lengths differ: {_lengths(values)} beside "
+            f"{_lengths(of_logits)}; see that all come from the same batch"
+        )
+
+
+def _lengths(offsets: Any) -> str:
+    lengths = (offsets[1:] - offsets[:-1]).tolist()
+    return text((*lengths[:8],)).replace("]", ", ...]" if len(lengths) > 8 else "]")
 
 
 def no_loss_of_timesteps() -> None:

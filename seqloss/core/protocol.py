@@ -63,6 +63,13 @@ class Backend(Protocol):
     def dense_form(self, x: Array, /) -> str | None:
         """None for a dense array; for a masked, sparse, ragged or nested one the call that makes it dense."""
 
+    def packed_form(self, x: Array, /) -> tuple[Array, Array, Callable[[Array], Array]] | None:
+        """Of a ragged or nested array whose sequences lie one after the other in memory: its values [tokens, ...], the
+        offsets at which each sequence begins, and a function that makes an array of that form of other values.
+
+        None if it is none. Asked only of what has a ``dense_form``.
+        """
+
     def shape(self, x: Array, /) -> Shape:
         """The static shape; None for an unknown size, and None alone for an unknown rank."""
 

@@ -41,6 +41,8 @@ class SequenceArguments(NamedTuple):
     """The dtype of a gradient to soft targets, as for weights."""
     offsets: Array | None = None
     """Where each sequence of packed input begins, which is a batch of one sequence else."""
+    ragged: Any = None
+    """What makes a ragged array of values, if the logits are one."""
 
     @property
     def backend(self) -> Backend:
@@ -88,9 +90,10 @@ def sequence(
     needs_ids : str or None
         An option of the call that goes with integer targets alone.
     """
-    backend, z, is_packed = call.backend, call.main, cu_seqlens is not None
-    y = call.beside("targets", targets)
-    w = None if weights is None else call.beside("weights", weights)
+    backend, z = call.backend, call.main
+    is_packed = cu_seqlens is not None or z.packed is not None
+    y = call.beside("targets", targets, opens=True)
+    w = None if weights is None else call.beside("weights", weights, opens=True)
     rank = 1 if is_packed else 2
     is_soft = y.dtype in dtypes.FLOATS and (y.shape is None or len(y.shape) == rank + 1)
     is_open = _check(z, y, w, wrt, is_soft, is_packed)
@@ -101,7 +104,7 @@ def sequence(
     dtype = dtypes.compute_dtype(z.dtype)
     weights_dtype = dtype if w is None or w.is_host else w.dtype
     targets_dtype = dtype if y.is_host else y.dtype
-    offsets = packing.check(call, cu_seqlens, more.lengths is not None) if is_packed else None
+    offsets = packing.check(call, cu_seqlens, more.lengths is not None, y, w) if is_packed else None
     checked, given_targets = beside.check(call, more), y
     if is_soft:
         labels.check_soft(y, w, check_labels, dtype, checked.out)
@@ -128,7 +131,7 @@ def sequence(
     class_weights, prior, kept, known, normalizer = others
     starts = None
     if offsets is not None:
-        starts, known = packing.place(call, offsets, placed[0])
+        starts, known = packing.place(call, offsets, placed[0], y, w)
         placed[0], placed[1], values, kept = packing.lifted(backend, placed[0], placed[1], values, kept)
     if known is not None:
         # What is out would not be seen to be NaN.
@@ -153,6 +156,7 @@ def sequence(
         constant_targets,
         targets_dtype,
         starts,
+        None if z.packed is None else z.packed[1],
     )
 
 
@@ -161,6 +165,9 @@ def _check(
 ) -> bool:
     """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
     see_order(z, y)
+    for argument in (y, w):
+        if argument is not None:
+            packed.same_form(argument.name, argument.packed is not None, z.packed is not None)
     is_open = _check_packed(z, y, w, is_soft) if is_packed else _check_padded(z, y, w, is_soft)
     if w is not None:
         dtypes.weights_dtype(w.dtype)
@@ -200,7 +207,7 @@ def cotangent(given: SequenceArguments, value: Any, loss: Array, of_tokens: bool
     dtype = backend.dtype(loss)
     if value is None:
         return backend.ones_like(loss, dtype=dtype)
-    upstream = dispatch.beside(dispatch.argument("logits", given.logits), "cotangent", value)
+    upstream = dispatch.beside(dispatch.argument("logits", given.logits), "cotangent", value, opens=True)
     is_open = shapes.cotangent(upstream.shape, backend.shape(loss))
     dtypes.cotangent_dtype(upstream.dtype)
     upstream = upstream.holding(upstream.facts.astype(upstream.value, dtype))

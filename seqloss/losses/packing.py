@@ -5,7 +5,7 @@ It is computed as a batch of one sequence. Only what is averaged along time look
 
 from typing import Any
 
-from seqloss.core import labels, packed
+from seqloss.core import labels, open_sizes, packed
 from seqloss.core.argument import Argument
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array, Backend
@@ -13,18 +13,28 @@ from seqloss.losses import beside
 from seqloss.losses.reduction import Plan
 
 
-def check(call: Call, cu_seqlens: Any, has_lengths: bool) -> Argument:
-    """The offsets, as far as they can be read."""
-    argument, shape = call.beside("cu_seqlens", cu_seqlens), call.main.shape
+def check(call: Call, cu_seqlens: Any, has_lengths: bool, *others: Argument | None) -> Argument:
+    """The offsets, as far as they can be read: of ragged logits their own, which ragged ``others`` must have too."""
+    shape = call.main.shape
+    if call.main.packed is not None:
+        if cu_seqlens is not None:
+            packed.beside_ragged()
+        cu_seqlens = call.main.packed[0]
+    argument = call.beside("cu_seqlens", cu_seqlens)
     packed.offsets(argument.shape, argument.dtype)
     if has_lengths:
         packed.beside_lengths()
-    if labels.is_readable(argument):
-        packed.are_offsets(argument.facts.to_numpy(argument.value), None if shape is None else shape[0])
+    if not labels.is_readable(argument):
+        return argument
+    values = argument.facts.to_numpy(argument.value)
+    packed.are_offsets(values, None if shape is None else shape[0])
+    for other in others:
+        if other is not None and other.packed is not None and call.backend.location(other.packed[0]) == "host":
+            packed.same_offsets(other.name, call.backend.to_numpy(other.packed[0]), values)
     return argument
 
 
-def place(call: Call, offsets: Argument, logits: Array) -> tuple[Array, Array | None]:
+def place(call: Call, offsets: Argument, logits: Array, *others: Argument | None) -> tuple[Array, Array | None]:
     """The offsets as an array, and whether they can be those of the logits, [1, 1]; None if they are known to."""
     backend, shape = call.backend, call.main.shape
     starts = call.place(offsets, rank=1)
@@ -35,7 +45,13 @@ def place(call: Call, offsets: Argument, logits: Array) -> tuple[Array, Array | 
     tokens, counts = beside.in_one_dtype(backend, tokens, starts)
     falls = backend.take(counts, sequences + 1) < backend.take(counts, sequences)
     ends = backend.equal(backend.take(counts, first), 0) & backend.equal(backend.take(counts, batch - 1), tokens)
-    return starts, backend.expand_dims(ends & backend.equal(backend.count_nonzero(falls, axis=(0,)), 0), axis=0)
+    is_right = ends & backend.equal(backend.count_nonzero(falls, axis=(0,)), 0)
+    for other in others:
+        if other is not None and other.packed is not None:
+            same, (_, own) = backend.sizes_agree([starts, other.packed[0]], open_sizes.PACKED_SIZES_DIFFER)
+            differs = ~backend.equal(starts, backend.astype(own, backend.dtype(starts)))
+            is_right = is_right & same & backend.equal(backend.count_nonzero(differs, axis=(0,)), 0)
+    return starts, backend.expand_dims(is_right, axis=0)
 
 
 def lifted(backend: Backend, *arrays: Array | None) -> list[Any]:

@@ -16,6 +16,7 @@ def uniform(function, x):
 FAULTS = {
     "owns everything": {"owns": lambda x: True},
     "owns by truth value": {"owns": lambda x: 1 if isinstance(x, np.ndarray) else 0},
+    "packed form of dense arrays": {"packed_form": lambda x: (x, x, lambda values: values)},
     "dense form for dense arrays": {"dense_form": lambda x: "np.asarray({0})"},
     "shape as a list": {"shape": lambda x: list(x.shape)},
     "shape of rank 1 at least": {"shape": lambda x: x.shape or (1,)},

@@ -402,16 +402,22 @@ def test_saved_model(tmp_path):
 
 
 @pytest.mark.parametrize("execution", ["eager", "function"], indirect=True)
-@pytest.mark.parametrize("kind", ["ragged", "sparse"])
 @pytest.mark.parametrize(("argument", "name"), list(enumerate(("logits", "targets", "weights"))))
-def test_tensors_that_are_not_dense_are_refused(execution, kind, argument, name):
-    form, make = {
-        "ragged": (f"a RaggedTensor, not a dense array; pass {name}.to_tensor()", tf.RaggedTensor.from_tensor),
-        "sparse": (f"a SparseTensor, not a dense array; pass tf.sparse.to_dense({name})", tf.sparse.from_dense),
-    }[kind]
+def test_sparse_tensors_are_refused(execution, argument, name):
+    form = f"a SparseTensor, not a dense array; pass tf.sparse.to_dense({name})"
     with pytest.raises(seqloss.ArgumentTypeError) as caught:
-        execution(seqloss.sequence_loss)(*edited(argument, make))
+        execution(seqloss.sequence_loss)(*edited(argument, tf.sparse.from_dense))
     assert f"{name} is {form} and give the tokens that it leaves out weight 0" in str(caught.value)
+
+
+@pytest.mark.parametrize("execution", ["eager", "function"], indirect=True)
+@pytest.mark.parametrize("argument", [0, 1, 2])
+def test_one_ragged_tensor_among_dense_ones_is_refused(execution, argument):
+    name = ("logits", "targets", "weights")[argument]
+    text = f"{name} are ragged but {'logits' if argument else 'targets'} are not; pass all of them in one form"
+    with pytest.raises(seqloss.ArgumentTypeError) as caught:
+        execution(seqloss.sequence_loss)(*edited(argument, tf.RaggedTensor.from_tensor))
+    assert text in str(caught.value)
 
 
 def test_strings_are_refused():

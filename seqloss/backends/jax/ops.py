@@ -21,6 +21,10 @@ def dense_form(x: Array) -> str | None:
     return None if isinstance(x, jax.Array) else "{0}.todense()"
 
 
+def packed_form(x: Array) -> None:
+    return None
+
+
 def shape(x: Array) -> Shape:
     return tuple(x.shape)
 

@@ -29,6 +29,10 @@ def dense_form(x: Array) -> str | None:
     return "np.asarray({0})" if isinstance(x, np.matrix) else None
 
 
+def packed_form(x: Array) -> None:
+    return None
+
+
 def shape(x: Array) -> Shape:
     return x.shape
 

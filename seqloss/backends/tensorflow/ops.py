@@ -29,6 +29,12 @@ def dense_form(x: Array) -> str | None:
     return None
 
 
+def packed_form(x: Array) -> tuple[Array, Array, Callable[[Array], Array]] | None:
+    if not isinstance(x, tf.RaggedTensor) or x.ragged_rank != 1:
+        return None
+    return x.values, x.row_splits, x.with_values
+
+
 def shape(x: Array) -> Shape:
     return None if x.shape.rank is None else tuple(x.shape.as_list())
 

@@ -45,6 +45,14 @@ def dense_form(x: Array) -> str | None:
     return "torch.nested.to_padded_tensor({0}, 0)" if x.layout is torch.jagged else "{0}.to_dense()"
 
 
+def packed_form(x: Array) -> tuple[Array, Array, Callable[[Array], Array]] | None:
+    # A narrowed one has holes between its sequences, and another ragged axis than the second is no time.
+    if not x.is_nested or x.layout is not torch.jagged or x.lengths() is not None or x._ragged_idx != 1:
+        return None
+    offsets = x.offsets()
+    return x.values(), offsets, lambda values: torch.nested.nested_tensor_from_jagged(values, offsets)
+
+
 def shape(x: Array) -> Shape:
     return tuple(x.shape)  # a torch.Size is slow to slice (torch 2.13)
 

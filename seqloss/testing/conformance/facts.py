@@ -24,6 +24,12 @@ def _owns(backend: Backend) -> Iterator[str]:
     yield from (f"is true for a {type(x).__qualname__}" for x in foreign if backend.owns(x) is not False)
 
 
+def _packed_form(backend: Backend) -> Iterator[str]:
+    form = backend.packed_form(backend.asarray(FLOATS))
+    if form is not None:
+        yield f"of a dense array is {form!r}, expected None"
+
+
 def _dense_form(backend: Backend) -> Iterator[str]:
     form = backend.dense_form(backend.asarray(FLOATS))
     if form is not None:
@@ -86,6 +92,7 @@ def _to_numpy(backend: Backend) -> Iterator[str]:
 CHECKS: dict[str, Check] = {
     "owns": _owns,
     "dense_form": _dense_form,
+    "packed_form": _packed_form,
     "shape": _shape,
     "dtype": _dtype,
     "device": _device,
