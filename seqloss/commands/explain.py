@@ -97,7 +97,7 @@ def _report(found: Any, inputs: dict[str, Any]) -> Report:
     from seqloss.testing.explain.result import conclusion
 
     same = found.verdict == "same"
-    rows = [Row(str(cause), (cause.name, cause.side, cause.does), "bad", [_mend(cause)]) for cause in found.causes]
+    rows = [Row(str(cause), (cause.name, cause.side, cause.does), "bad", list(cause.advice)) for cause in found.causes]
     if not rows:
         name = str(found.certainty)
         rows = [Row(name, (name, "-", "-"), "good" if same else "bad")]
@@ -116,7 +116,3 @@ def _report(found: Any, inputs: dict[str, Any]) -> Report:
         found.as_dict(),
         notes,
     )
-
-
-def _mend(cause: Any) -> str:
-    return f"in {cause.side}: {cause.mend}"
