@@ -196,14 +196,18 @@ def test_what_is_something_else_is_not_a_number(other, options):
     assert found.verdict == "explained" and not offered & set(CAUSE.values())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_unrelated_numbers_have_no_explanation_where_all_is_named(dtype):
-    """Who names more has more that fits by accident, and the chance says so."""
-    options = {**OPTIONS, "softcap": 30, "temperature": 0.7, "z_loss": 1e-4}
-    for seed in range(60):
-        mine, theirs = (explained.loss(explained.draw(1000 + 2 * seed + i, dtype)) for i in range(2))
-        found = explain_mismatch(mine, theirs, batch(seed % 10, dtype), **options)
-        assert found.verdict in ("none", "undecided")
+@pytest.mark.parametrize(
+    "below, above, named",
+    [(True, True, None), (False, True, "count of non-zero weights"), (False, False, "weights taken as a mask")],
+)
+def test_class_weights_are_weights(below, above, named):
+    """They are no input: the mask times those of the labels is, and tells where a side has them."""
+    mask = (batch().weights != 0).astype(float)
+    each = mask * np.linspace(0.5, 2, 11)[batch().targets]
+    nll = explained.COSTS["no smoothing"](*batch()[:2])
+    theirs = (nll * (each if above else mask)).sum() / (each if below else mask).sum()
+    given = batch()._replace(weights=each)
+    assert told(explain_mismatch(explained.loss(given), theirs, given)) == ([[named]] if named else [])
 
 
 def test_the_rows_of_micro_batches_leave_nothing_open():

@@ -53,8 +53,8 @@ def explain_mismatch(
     label_smoothing : float, optional
         The eps of label smoothing, in [0, 1).
     softcap : float, optional
-        The cap of ``cap * tanh(logits / cap)``, where a side may have one. Without it 30 and 50 are tried, but only
-        losses in float64 have the digits to show it.
+        The cap of ``cap * tanh(logits / cap)``, where a side may have one. Without it 30 and 50 are tried, but
+        have to fit so closely that float32 losses seldom do.
     temperature : float, optional
         What a side may divide the logits by. Without it 0.5, 0.7, 0.8, 2 and 4 are tried in the same way.
     z_loss : float, optional
