@@ -145,9 +145,9 @@ def situation(
         raise OptionError(f"pad_id is {pad_id!r}; expected the label of padding, a whole number")
     if label_smoothing is not None and not 0 <= label_smoothing < 1:
         raise OptionError(f"label_smoothing is {label_smoothing!r}; expected a number in [0, 1)")
-    for name, value in (("softcap", softcap), ("temperature", temperature), ("z_loss", z_loss)):
-        if value is not None and not 0 < value < np.inf:
-            raise OptionError(f"{name} is {value!r}; expected a number above 0")
+    for name, number in (("softcap", softcap), ("temperature", temperature), ("z_loss", z_loss)):
+        if number is not None and not 0 < number < np.inf:
+            raise OptionError(f"{name} is {number!r}; expected a number above 0")
     pieces = accumulation_steps if micro_batches is None else micro_batches
     sizes = chunks = None
     if isinstance(pieces, Sequence):
@@ -189,7 +189,7 @@ def _named(inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     return found
 
 
-def _statistics(logits: Array, tried: Scalings) -> tuple[Array, ...]:
+def _statistics(logits: Array, tried: Scalings) -> tuple[Array, Array, Array, Array, Array]:
     classes = logits.shape[-1]
     rows = logits.reshape(-1, classes)
     lse, total, twice, mass = (np.empty(len(rows), oracle.WIDE) for _ in range(4))
@@ -208,7 +208,8 @@ def _statistics(logits: Array, tried: Scalings) -> tuple[Array, ...]:
             mass[place] = np.where(block.min(-1) < 0, np.nan, added)
             scaled[place] = statistics(block, tried)
     shape = logits.shape[:2]
-    return tuple(x.reshape(*shape, *x.shape[1:]) for x in (lse, total, twice, mass, scaled))
+    lse, total, twice, mass = (x.reshape(shape) for x in (lse, total, twice, mass))
+    return lse, total, twice, mass, scaled.reshape(*shape, *scaled.shape[1:])
 
 
 def _whole(value: Any) -> bool:

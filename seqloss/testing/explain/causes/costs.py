@@ -54,10 +54,11 @@ def of_scaled(place: int) -> Callable[[Grid, Situation], Scored]:
     """The logits are others."""
 
     def step(grid: Grid, known: Situation) -> Scored:
+        scaling: Any = known.scalings[place]  # not None: tried_at has asked
         lse, total = np.moveaxis(grid.scaled[..., place, :], -1, 0)
         with np.errstate(all="ignore"):
             # The same float64 as that of which lse was made, lest a small difference of large numbers suffers.
-            nll = lse - known.scalings[place].function(_at_label(grid).astype(np.float64))
+            nll = lse - scaling.function(_at_label(grid).astype(np.float64))
         return _scored(grid, nll, total, lse)
 
     return step
