@@ -108,6 +108,14 @@ def gather(x, y):
     return np.take_along_axis(x, y[..., None], -1)[..., 0]
 
 
+def logsumexp(z):
+    return z[..., 0] - log_softmax(z)[..., 0]
+
+
+def of_logits(change):
+    return lambda z, y: -gather(log_softmax(change(z)), y)
+
+
 K = 11
 SPREAD = EPS / (K - 1)
 COSTS = {
@@ -122,6 +130,11 @@ COSTS = {
         -(1 - EPS + EPS / K) * np.log(1 - EPS + EPS / K) - (K - 1) * EPS / K * np.log(EPS / K),
     ),
     "label smoothing eps/(K-2)": cost(1 - EPS, EPS / (K - 2)),
+    "softcap": of_logits(lambda z: z.dtype.type(30) * np.tanh(z / z.dtype.type(30))),
+    "softcap, 50": of_logits(lambda z: z.dtype.type(50) * np.tanh(z / z.dtype.type(50))),
+    "temperature": of_logits(lambda z: z / z.dtype.type(0.5)),
+    **{f"temperature, {by}": of_logits(lambda z, by=by: z / z.dtype.type(by)) for by in (0.7, 0.8, 2, 4)},
+    "z-loss": lambda z, y: -gather(log_softmax(z), y) + z.dtype.type(1e-4) * logsumexp(z) ** 2,
 }
 
 
@@ -155,6 +168,9 @@ SUMS = {
     "weights in the denominator only": lambda n, w: n.sum() / w.sum(),
     "mean of per-sequence means": mean_of_means(range),
     "mean of micro-batch means": mean_of_means(lambda rows: np.array_split(np.arange(rows), ACCUMULATION)),
+    "mean of micro-batch means, the last one smaller": mean_of_means(
+        lambda rows: np.split(np.arange(rows), range(-(-rows // ACCUMULATION), rows, -(-rows // ACCUMULATION)))
+    ),
     "mean of per-rank means": mean_of_means(lambda rows: np.array_split(np.arange(rows), WORLD)),
     "mean of per-rank means, strided": mean_of_means(lambda rows: [np.arange(r, rows, WORLD) for r in range(WORLD)]),
 }
@@ -213,7 +229,10 @@ def singles():
 RARE = (",", "of targets", "of weights", "sum and count", "token losses", "(K-2)")
 """Forms of a mistake that are looked for alone."""
 
-SELDOM = ("half", "ids from 1", "double softmax", "base-10")
+OF_A_NUMBER = ("softcap", "temperature", "z-loss")
+"""Mistakes with a number that the caller may name."""
+
+SELDOM = ("half", "ids from 1", "double softmax", "base-10", *OF_A_NUMBER)
 """Mistakes of which two are not looked for together."""
 
 

@@ -264,6 +264,27 @@ def test_explain_passes_on_what_is_known(numpy_alone, said, batch):
     assert "times world_size" in said(*arguments, "--world-size", "7")[1]
 
 
+@pytest.mark.parametrize(
+    ("option", "by", "changed"),
+    [
+        ("--softcap", "20", lambda z: 20 * np.tanh(z / 20)),
+        ("--temperature", "3", lambda z: z / 3),
+        ("--z-loss", "0.001", None),
+    ],
+)
+def test_explain_passes_on_numbers(numpy_alone, said, batch, option, by, changed):
+    """And says what gives the same here, because theirs may be a recording."""
+    z, w = batch["logits"], batch["weights"]
+    lse = np.log(np.exp(z).sum(-1))
+    other = losses(batch) + 0.001 * lse**2 * w if changed is None else losses({**batch, "logits": changed(z)})
+    mine, theirs = (repr(float(x.sum() / w.sum())) for x in (losses(batch), other))
+    arguments = ("explain", mine, theirs, "--inputs", "batch.npz")
+    name = option.strip("-")
+    assert f"{name} " not in said(*arguments)[1]
+    out = said(*arguments, option, by)[1]
+    assert f"\n{name} " in out and "or in mine: pass " in out and by in out
+
+
 def test_explain_from_a_golden_file(numpy_alone, said, batch):
     nll = losses(batch)
     golden.write("old", batch, golden_losses(batch))

@@ -3,7 +3,7 @@
 import explained
 import numpy as np
 import pytest
-from explaining import SINGLES, batch, explain, loss, tables
+from explaining import KNOWN, NAMED, SINGLES, batch, explain, loss, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,9 +35,10 @@ def unrelated(dtype, count):
             yield (seed, *pairs[i % len(pairs)])
 
 
+@pytest.mark.parametrize("known", [KNOWN, NAMED], ids=["usual", "named"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_thousand_unrelated_pairs_have_no_explanation(dtype):
-    found = [(explain(mine, theirs, seed, dtype), seed) for seed, mine, theirs in unrelated(dtype, 1000)]
+def test_a_thousand_unrelated_pairs_have_no_explanation(dtype, known):
+    found = [(explain(mine, theirs, seed, dtype, known=known), seed) for seed, mine, theirs in unrelated(dtype, 1000)]
     assert [each for each in found if each[0].verdict not in ("none", "undecided")] == []
 
 
@@ -91,13 +92,14 @@ def invented(law):
             yield seed, mine, theirs
 
 
+@pytest.mark.parametrize("known", [KNOWN, NAMED], ids=["usual", "named"])
 @pytest.mark.parametrize("law", LAWS)
-def test_the_chance_is_no_smaller_than_that_of_an_accident(law):
+def test_the_chance_is_no_smaller_than_that_of_an_accident(law, known):
     """Of invented numbers that may be off by a percent, one in ten has a chance of at most one tenth, and so on."""
     chances = []
     for seed, mine, theirs in invented(law):
         numbers = digits.number("theirs", theirs), digits.number("mine", mine)
-        fits = match.readings(*numbers, tables(seed), 0.01)
+        fits = match.readings(*numbers, tables(seed, known=known), 0.01)
         chances.append(min((reading.chance for reading in fits), default=1.0))
     assert min(chances) > 0
     for limit in (0.3, 0.1, 0.03, 0.01):

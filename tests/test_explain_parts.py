@@ -79,6 +79,9 @@ def test_micro_batches_of_any_sizes():
         (OptionError, "label_smoothing is 1", (1.0, 2.0), {"label_smoothing": 1}),
         (OptionError, r"micro_batches is \[3, 4\].*the batch, 10", (1.0, 2.0), {"micro_batches": [3, 4]}),
         (OptionError, "micro_batches is 0", (1.0, 2.0), {"micro_batches": 0}),
+        (OptionError, "softcap is 0", (1.0, 2.0), {"softcap": 0}),
+        (OptionError, "temperature is -1", (1.0, 2.0), {"temperature": -1}),
+        (OptionError, "z_loss is inf", (1.0, 2.0), {"z_loss": np.inf}),
         (OptionError, "rtol is 0", (1.0, 2.0), {"rtol": 0}),
     ],
 )

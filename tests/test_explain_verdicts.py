@@ -203,7 +203,8 @@ def test_the_report_says_what_to_change():
     found = explain_mismatch(explained.loss(batch()), explained.loss(batch(), (*RIGHT[:2], "sum", RIGHT[3])), batch())
     lines = found.report().splitlines()
     assert lines[3:5] == ["sum: theirs does not divide at all.", "    In theirs: divide by the sum of the weights."]
-    assert lines[6].startswith("Certain. ")
+    assert lines[5] == "    Or in mine: pass reduction='sum' to seqloss.sequence_loss."
+    assert lines[7].startswith("Certain. ")
     assert found.as_dict()["causes"][0]["mend"] == "divide by the sum of the weights"
     assert str(found.causes[0]) == "sum (theirs)"
 

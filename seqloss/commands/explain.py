@@ -17,6 +17,10 @@ not have in common: a mean over padding, a sum, another denominator, shifted lab
 instead of nats, and so on, up to two causes on each side. A cause is tried if what it is about is there in the inputs
 and if it changes their loss. Where a number is infinite it says what becomes too large for a dtype.
 
+Each cause comes with what to change, and one of THEIRS with what to pass to seqloss.sequence_loss to get the same, as
+theirs may be a recording. Name a cap, a temperature or a factor of a z-loss that a side may have: with float32 losses
+it is seldom found otherwise.
+
 It says how sure it is: certain, likely, "undecided" where numbers of so few digits fit something anyway, and "none of
 these" where nothing fits.
 
@@ -29,6 +33,7 @@ exit status  0: the two are the same
              2: the request cannot be fulfilled: bad options, or a file that cannot be used
 """
 
+_NUMBERS = ("softcap", "temperature", "z_loss")
 _COLUMNS = (Column("cause"), Column("side"), Column("what it does"))
 
 
@@ -45,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--accumulation-steps", type=int, metavar="N", help="micro-batches whose gradients are added up")
     add("--micro-batches", type=_counts, metavar="N|A,B,C", help="how many there are, or the rows of each")
     add("--label-smoothing", type=float, metavar="EPS", help="the eps of label smoothing, in [0, 1)")
+    add("--softcap", type=float, metavar="CAP", help="the cap of cap * tanh(logits / cap) (default: 30 and 50)")
+    add("--temperature", type=float, metavar="T", help="what logits are divided by (default: 0.5, 0.7, 0.8, 2 and 4)")
+    add("--z-loss", type=float, metavar="F", help="the factor of a squared log-sum-exp (default: 1e-4)")
     add("--rtol", type=float, metavar="R", help="the relative difference at which numbers agree (default: from digits)")
     output.add_arguments(parser)
 
@@ -66,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     inputs, theirs = _given(options)
     if not math.isfinite(options.mine) and str(options.mine) == str(float(theirs)):
         raise OptionError(f"both losses are {options.mine}, which has no digits to compare")
-    known = ("pad_id", "world_size", "accumulation_steps", "micro_batches", "label_smoothing", "rtol")
+    known = ("pad_id", "world_size", "accumulation_steps", "micro_batches", "label_smoothing", *_NUMBERS, "rtol")
     found = explain_mismatch(options.mine, theirs, inputs, **{name: getattr(options, name) for name in known})
     return output.give(_report(found, inputs), options)
 
@@ -97,7 +105,7 @@ def _report(found: Any, inputs: dict[str, Any]) -> Report:
     from seqloss.testing.explain.result import conclusion
 
     same = found.verdict == "same"
-    rows = [Row(str(cause), (cause.name, cause.side, cause.does), "bad", [_mend(cause)]) for cause in found.causes]
+    rows = [Row(str(cause), (cause.name, cause.side, cause.does), "bad", list(cause.advice)) for cause in found.causes]
     if not rows:
         name = str(found.certainty)
         rows = [Row(name, (name, "-", "-"), "good" if same else "bad")]
@@ -116,7 +124,3 @@ def _report(found: Any, inputs: dict[str, Any]) -> Report:
         found.as_dict(),
         notes,
     )
-
-
-def _mend(cause: Any) -> str:
-    return f"in {cause.side}: {cause.mend}"

@@ -8,6 +8,7 @@ import numpy as np
 from seqloss.testing.explain import match
 from seqloss.testing.explain.causes import AXES, STEPS, WORLD, Choice
 from seqloss.testing.explain.digits import Number
+from seqloss.testing.explain.inputs import Situation
 from seqloss.testing.explain.match import LIKELY, Reading
 from seqloss.testing.explain.result import Cause, Causes, Side
 from seqloss.testing.explain.values import DOCUMENTED, Convention, Values, choices
@@ -42,7 +43,9 @@ class Candidate(NamedTuple):
     """Whether all that speaks for it is a factor, which may come of much else."""
 
 
-def of_readings(mine: list[Reading], theirs: list[Reading], ratio: float, allowed: float) -> list[Candidate]:
+def of_readings(
+    mine: list[Reading], theirs: list[Reading], values: Values, ratio: float, allowed: float
+) -> list[Candidate]:
     """What differs between a convention that gives mine and one that gives theirs."""
     found = []
     for a, b in product(mine, theirs):
@@ -56,7 +59,7 @@ def of_readings(mine: list[Reading], theirs: list[Reading], ratio: float, allowe
         bare = is_bare([choice for choice, _ in differing], ratio, allowed)
         # A number that has nothing to do with the inputs has to fit by itself: the other one does not help it.
         chance = max(a.chance, b.chance, UNSURE if bare else 0.0)
-        causes = tuple(cause(choice, side) for choice, side in differing)
+        causes = tuple(cause(choice, side, values.known) for choice, side in differing)
         found.append(Candidate(causes, len(causes) + COMMON * common, chance, a.convention, b.convention, bare))
     return found
 
@@ -72,8 +75,9 @@ def _differing(mine: Convention, theirs: Convention) -> list[tuple[Choice, Side]
     ]
 
 
-def cause(choice: Choice, side: Side) -> Cause:
-    return Cause(choice.name, side, choice.does, choice.mend)
+def cause(choice: Choice, side: Side, known: Situation) -> Cause:
+    does, mend, same = (text.format(**known.facts) for text in (choice.does, choice.mend, choice.same))
+    return Cause(choice.name, side, does, mend, same)
 
 
 def is_bare(differing: list[Choice], ratio: float, allowed: float) -> bool:
@@ -119,7 +123,7 @@ def by_ratio(mine: Number, theirs: Number, values: Values, allowed: float) -> li
                 chance = max(max(distance, floor) * around, UNSURE)
                 (choice,) = choices(values.conventions[i])
                 bare = is_bare([choice], ratio, allowed)
-                found.append(Candidate((cause(choice, side),), 1, chance, DOCUMENTED, DOCUMENTED, bare))
+                found.append(Candidate((cause(choice, side, values.known),), 1, chance, DOCUMENTED, DOCUMENTED, bare))
     return best([c for c in found if c.chance <= RATIO_LIKELY])
 
 

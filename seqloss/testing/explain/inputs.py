@@ -8,11 +8,16 @@ import numpy as np
 from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError
 from seqloss.testing import oracle
 from seqloss.testing.comparison import sides
+from seqloss.testing.explain.scaling import Scalings, scalings, statistics
 
 Array = Any
 
 BLOCK = 2**20
 """So many logits are widened at a time: the wide arrays of the oracle take sixteen bytes for each."""
+
+
+Z_LOSS = 1e-4
+"""The factor of PaLM and of T5X."""
 
 
 class Grid(NamedTuple):
@@ -27,6 +32,8 @@ class Grid(NamedTuple):
     """What ``lse`` is where softmax of the logits is taken for logits."""
     mass: Array
     """The sum of the logits, if none is negative; else NaN."""
+    scaled: Array
+    """What ``lse`` and ``total`` are for other logits, [batch, time, scalings, 2]: see ``scaling``."""
     targets: Array
     weights: Array
 
@@ -39,6 +46,8 @@ class Scored(NamedTuple):
     targets: Array
     total: Array
     """The sum of the losses of all classes."""
+    lse: Array
+    """The logarithm of the sum of the exponentials of what was scored."""
     classes: int
 
 
@@ -58,12 +67,39 @@ class Situation(NamedTuple):
     accumulation_steps: int | None = None
     micro_batches: tuple[int, ...] | None = None
     """Rows in each micro-batch."""
+    chunks: tuple[int, ...] | None = None
+    """The same where only their number is known, and all have as many rows but the last one."""
     label_smoothing: float | None = None
+    softcap: float | None = None
+    temperature: float | None = None
+    z_loss: float | None = None
     positions: int = 0
     """Batch * time of the inputs, before a shift."""
 
+    @property
+    def names_numbers(self) -> bool:
+        """Whether the caller has a number in mind that changes the loss of a token."""
+        return any(x is not None for x in (self.label_smoothing, self.softcap, self.temperature, self.z_loss))
 
-def read(inputs: Mapping[str, Any] | Sequence[Any]) -> tuple[Grid, str]:
+    @property
+    def scalings(self) -> Scalings:
+        """What logits may be replaced by."""
+        return scalings(self.softcap, self.temperature)
+
+    @property
+    def z_factor(self) -> float:
+        """Of the square of the logarithm of the sum of the exponentials."""
+        return Z_LOSS if self.z_loss is None else self.z_loss
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the texts of causes are filled in with."""
+        return {**self._asdict(), "scalings": self.scalings, "z_factor": self.z_factor}
+
+
+def read(
+    inputs: Mapping[str, Any] | Sequence[Any], softcap: float | None = None, temperature: float | None = None
+) -> tuple[Grid, str]:
     """The tokens, and the dtype of the logits."""
     named = _named(inputs)
     scores = sides.read("logits", named["logits"])
@@ -82,7 +118,12 @@ def read(inputs: Mapping[str, Any] | Sequence[Any]) -> tuple[Grid, str]:
                 f"{name} have the shape {list(array.shape)}; expected {list(logits.shape[:2])}, that of the logits "
                 "without the classes"
             )
-    return Grid(logits, *_statistics(logits), targets.astype(np.int64), weights.astype(oracle.WIDE)), scores.dtype
+    return Grid(
+        logits,
+        *_statistics(logits, scalings(softcap, temperature)),
+        targets.astype(np.int64),
+        weights.astype(oracle.WIDE),
+    ), scores.dtype
 
 
 def situation(
@@ -92,6 +133,9 @@ def situation(
     accumulation_steps: int | None,
     micro_batches: int | Sequence[int] | None,
     label_smoothing: float | None,
+    softcap: float | None = None,
+    temperature: float | None = None,
+    z_loss: float | None = None,
 ) -> Situation:
     """The options, checked; accumulation steps cut the batch evenly unless micro-batches say otherwise."""
     for name, value in (("world_size", world_size), ("accumulation_steps", accumulation_steps)):
@@ -101,8 +145,11 @@ def situation(
         raise OptionError(f"pad_id is {pad_id!r}; expected the label of padding, a whole number")
     if label_smoothing is not None and not 0 <= label_smoothing < 1:
         raise OptionError(f"label_smoothing is {label_smoothing!r}; expected a number in [0, 1)")
+    for name, number in (("softcap", softcap), ("temperature", temperature), ("z_loss", z_loss)):
+        if number is not None and not 0 < number < np.inf:
+            raise OptionError(f"{name} is {number!r}; expected a number above 0")
     pieces = accumulation_steps if micro_batches is None else micro_batches
-    sizes = None
+    sizes = chunks = None
     if isinstance(pieces, Sequence):
         sizes = tuple(pieces)
         if not all(_whole(size) and size >= 0 for size in sizes) or sum(sizes) != batch:
@@ -110,13 +157,20 @@ def situation(
     elif pieces is not None:
         if not (_whole(pieces) and pieces >= 1):
             raise OptionError(f"micro_batches is {pieces!r}; expected a number of micro-batches, or their row counts")
-        sizes = even(batch, pieces)
-    return Situation(pad_id, world_size, accumulation_steps, sizes, label_smoothing or None)
+        sizes, chunks = even(batch, pieces), full(batch, pieces)
+    given = (label_smoothing or None, softcap, temperature, z_loss)
+    return Situation(pad_id, world_size, accumulation_steps, sizes, chunks, *given)
 
 
 def even(rows: int, pieces: int) -> tuple[int, ...]:
     """Row counts that differ by at most 1, the larger ones first; pieces without a row are left out."""
     return tuple(rows // pieces + (i < rows % pieces) for i in range(min(pieces, rows)))
+
+
+def full(rows: int, pieces: int) -> tuple[int, ...]:
+    """Row counts that are all the same but for the last one, which is smaller: pieces may be left out at the end."""
+    size = max(-(-rows // pieces), 1)
+    return tuple(min(size, rows - start) for start in range(0, rows, size))
 
 
 def _named(inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
@@ -135,10 +189,11 @@ def _named(inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     return found
 
 
-def _statistics(logits: Array) -> tuple[Array, Array, Array, Array]:
+def _statistics(logits: Array, tried: Scalings) -> tuple[Array, Array, Array, Array, Array]:
     classes = logits.shape[-1]
     rows = logits.reshape(-1, classes)
     lse, total, twice, mass = (np.empty(len(rows), oracle.WIDE) for _ in range(4))
+    scaled = np.empty((len(rows), len(tried), 2), oracle.WIDE)
     step = max(1, BLOCK // classes)
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
@@ -151,8 +206,10 @@ def _statistics(logits: Array) -> tuple[Array, Array, Array, Array]:
             softmax = np.exp(block - lse[place, None].astype(np.float64))
             twice[place] = np.log(np.exp(softmax).sum(-1))
             mass[place] = np.where(block.min(-1) < 0, np.nan, added)
+            scaled[place] = statistics(block, tried)
     shape = logits.shape[:2]
-    return lse.reshape(shape), total.reshape(shape), twice.reshape(shape), mass.reshape(shape)
+    lse, total, twice, mass = (x.reshape(shape) for x in (lse, total, twice, mass))
+    return lse, total, twice, mass, scaled.reshape(*shape, *scaled.shape[1:])
 
 
 def _whole(value: Any) -> bool:

@@ -19,7 +19,7 @@ from seqloss.testing.explain.candidates import (
 from seqloss.testing.explain.causes import SIGN
 from seqloss.testing.explain.digits import Number
 from seqloss.testing.explain.match import LIKELY, Reading
-from seqloss.testing.explain.overflow import NARROWEST, Sizes, overflows
+from seqloss.testing.explain.overflow import NARROWEST, overflows
 from seqloss.testing.explain.result import Causes, Explanation, Side
 from seqloss.testing.explain.values import Values, described
 
@@ -42,12 +42,12 @@ def judge(mine: Number, theirs: Number, values: Values, dtype: str, rtol: float 
     read = match.readings(mine, theirs, values, allowed[0]), match.readings(theirs, mine, values, allowed[1])
     with np.errstate(all="ignore"):
         ratio = float(np.divide(theirs.value, mine.value))
-    candidates = of_readings(*read, ratio, sum(allowed))
+    candidates = of_readings(*read, values, ratio, sum(allowed))
     named = solid(candidates) or by_ratio(mine, theirs, values, sum(allowed))
     if named:
         return _explained(facts, named, ratio, known=any(read))
     notes = _reproduced(*read)
-    beyond = _beyond(mine, theirs, values.sizes)
+    beyond = _beyond(mine, theirs, values)
     if beyond:
         return _overflow(facts, beyond, notes)
     if candidates:
@@ -95,13 +95,13 @@ def _shared(first: Candidate, known: bool) -> tuple[str, ...]:
     return (f"both sides are {described(shared)} but for that",) if any(shared) else ()
 
 
-def _beyond(mine: Number, theirs: Number, sizes: Sizes) -> list[Causes]:
+def _beyond(mine: Number, theirs: Number, values: Values) -> list[Causes]:
     """For each number without digits, a way in which these inputs lead to it: every choice of such ways."""
     sides: list[list[Causes]] = []
     named: tuple[tuple[Side, Number], ...] = (("mine", mine), ("theirs", theirs))
     for side, number in named:
-        turned = (cause(SIGN.choices[1], side),) if number.value == -np.inf else ()
-        ways: list[Causes] = [(way, *turned) for way in overflows(number, side, sizes)]
+        turned = (cause(SIGN.choices[1], side, values.known),) if number.value == -np.inf else ()
+        ways: list[Causes] = [(way, *turned) for way in overflows(number, side, values.sizes)]
         sides += [ways] if ways else []
     return [tuple(chain(*chosen)) for chosen in product(*sides)] if sides else []
 

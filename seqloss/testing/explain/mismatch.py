@@ -21,6 +21,9 @@ def explain_mismatch(
     accumulation_steps: int | None = None,
     micro_batches: int | Sequence[int] | None = None,
     label_smoothing: float | None = None,
+    softcap: float | None = None,
+    temperature: float | None = None,
+    z_loss: float | None = None,
     rtol: float | None = None,
 ) -> Explanation:
     """Name the conventions by which two losses of the same inputs differ.
@@ -49,6 +52,14 @@ def explain_mismatch(
         evenly.
     label_smoothing : float, optional
         The eps of label smoothing, in [0, 1).
+    softcap : float, optional
+        The cap of ``cap * tanh(logits / cap)``, where a side may have one. Without it 30 and 50 are tried, but
+        have to fit so closely that float32 losses seldom do.
+    temperature : float, optional
+        What a side may divide the logits by. Without it 0.5, 0.7, 0.8, 2 and 4 are tried in the same way.
+    z_loss : float, optional
+        The factor of a squared log-sum-exp that a side may add to the loss of each token. Without it 1e-4 is tried in
+        the same way.
     rtol : float, optional
         The relative difference at which numbers agree. By default it comes from the dtype of the number (a Python
         float that is a float32 or half-precision number, or has few decimals, counts as such), from the logits, and
@@ -119,6 +130,9 @@ def explain_mismatch(
     if rtol is not None and not 0 < rtol < 1:
         raise OptionError(f"rtol is {rtol!r}; expected a number between 0 and 1")
     numbers = number("mine", mine), number("theirs", theirs)
-    grid, dtype = read(inputs)
-    known = situation(len(grid.targets), pad_id, world_size, accumulation_steps, micro_batches, label_smoothing)
+    named = (label_smoothing, softcap, temperature, z_loss)
+    # Checked before anything is computed with it; how many rows there are is not known yet.
+    situation(0, None, None, None, None, *named)
+    grid, dtype = read(inputs, softcap, temperature)
+    known = situation(len(grid.targets), pad_id, world_size, accumulation_steps, micro_batches, *named)
     return judge(*numbers, values(grid, known), dtype, rtol)

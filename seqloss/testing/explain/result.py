@@ -22,15 +22,31 @@ class Cause:
         What that side does.
     mend : str
         What to change there.
+    same : str
+        What gives the same on the other side, where this one is a recording that cannot change; empty where nothing
+        short does.
     """
 
     name: str
     side: Side
     does: str
     mend: str
+    same: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.side})"
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to change, in the one side or in the other.
+
+        Returns
+        -------
+        tuple of str
+            ``in theirs: ...`` and, of a cause on that side, what to do in mine instead, if there is something.
+        """
+        there = f"in {self.side}: {self.mend}"
+        return (there, f"or in mine: {self.same}") if self.side == "theirs" and self.same else (there,)
 
 
 Causes = tuple[Cause, ...]
@@ -160,5 +176,5 @@ def _lines(causes: Causes, mend: bool) -> list[str]:
     for cause in causes:
         lines.append(f"{cause.name}: {cause.side} {cause.does}.")
         if mend:
-            lines.append(f"    In {cause.side}: {cause.mend}.")
+            lines += [f"    {advice[:1].upper()}{advice[1:]}." for advice in cause.advice]
     return lines

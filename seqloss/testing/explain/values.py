@@ -21,8 +21,8 @@ SMOOTHED, RAISED = AXES.index(SMOOTHING), AXES.index(POWER)
 NO_EFFECT = 1e-13
 """Two conventions whose results are as close as this, relatively, are the same on these inputs."""
 
-EPS_GIVEN = 5.0
-"""Who names an eps compares smoothing with another one, or with none."""
+NAMED = 5.0
+"""Who names an eps compares smoothing with another one, or with none; and so with a cap, or a temperature."""
 
 RARE, PAIRED = 1 / 2, 1 / 12
 """The weight of a rare form of a cause, and of a pair beside its causes: there are more than ten times as many."""
@@ -49,6 +49,7 @@ class Values(NamedTuple):
     tokens: int
     sizes: Sizes
     """How large the numbers on the way become."""
+    known: Situation
 
 
 def choices(convention: Convention) -> list[Choice]:
@@ -68,11 +69,12 @@ def cost(convention: Convention) -> int:
 def weight(convention: Convention, known: Situation) -> float:
     """The more causes, and the rarer they are, the less."""
     made_of = choices(convention)
-    smoothing_alone = len(made_of) == (convention[SMOOTHED] != 0)
+    is_named = [choice.named(known) for choice in made_of]
+    alone = [1 if named else choice.weight for named, choice in zip(is_named, made_of, strict=True)]
     return float(
-        (EPS_GIVEN if known.label_smoothing and smoothing_alone else 1)
+        (NAMED if known.names_numbers and all(is_named) else 1)
         * PAIRED ** max(cost(convention) - 1, 0)
-        * np.prod([choice.weight * (1 if choice.usual else RARE) for choice in made_of])
+        * np.prod([weight * (1 if choice.usual else RARE) for weight, choice in zip(alone, made_of, strict=True)])
     )
 
 
@@ -145,6 +147,7 @@ def values(grid: Grid, known: Situation) -> Values:
         spread=_spread(grid),
         tokens=int((grid.weights != 0).sum()),
         sizes=sizes(grid, losses[DOCUMENTED]),
+        known=known,
     )
 
 

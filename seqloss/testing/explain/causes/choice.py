@@ -38,6 +38,10 @@ class Choice(NamedTuple):
     """Steps with which it is a long way round to something simpler."""
     free: bool = False
     """Whether it counts as no cause where both sides have it."""
+    same: str = ""
+    """What gives the same on the other side. Here and in what it does, what is known stands by name in braces."""
+    named: Callable[[Situation], bool] = lambda known: False
+    """Whether the caller has named the number that it is about."""
 
 
 class Axis(NamedTuple):
@@ -49,6 +53,11 @@ class Axis(NamedTuple):
 
 def documented(step: Callable[..., Any]) -> Choice:
     return Choice("", "", "", step)
+
+
+def call(arguments: str) -> str:
+    """What gives the same is an option of the library."""
+    return f"pass {arguments} to seqloss.sequence_loss"
 
 
 SELDOM = 0.5

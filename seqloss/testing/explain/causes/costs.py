@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from seqloss.testing.explain.causes.choice import SELDOM, Axis, Choice, Needs, documented
+from seqloss.testing.explain.causes.choice import SELDOM, Axis, Choice, Needs, call, documented
 from seqloss.testing.explain.inputs import Grid, Scored, Situation
+from seqloss.testing.explain.scaling import SOFTCAPS, TEMPERATURES
 from seqloss.testing.oracle import WIDE
 
 Array = Any
@@ -24,33 +25,87 @@ def _at_label(grid: Grid) -> Array:
     return np.where(legal, np.take_along_axis(grid.logits, index, -1)[..., 0].astype(WIDE), np.nan)
 
 
-def _scored(grid: Grid, nll: Array, total: Array) -> Scored:
-    return Scored(nll, grid.weights, grid.targets, total, grid.logits.shape[-1])
+def _scored(grid: Grid, nll: Array, total: Array, lse: Array) -> Scored:
+    return Scored(nll, grid.weights, grid.targets, total, lse, grid.logits.shape[-1])
 
 
 # Softmax: Grid -> Scored.
 
 
 def once(grid: Grid, _: Situation) -> Scored:
-    return _scored(grid, own(grid), grid.total)
+    return _scored(grid, own(grid), grid.total, grid.lse)
 
 
 def twice(grid: Grid, _: Situation) -> Scored:
     """Softmax of softmax: log(sum_k exp(p_k)) - p_y, where the p_k add up to 1."""
     with np.errstate(all="ignore"):
         nll = grid.twice - np.exp(-own(grid))
-        return _scored(grid, nll, grid.logits.shape[-1] * grid.twice - 1)
+        return _scored(grid, nll, grid.logits.shape[-1] * grid.twice - 1, grid.twice)
 
 
 def never(grid: Grid, _: Situation) -> Scored:
     """The logits are probabilities: -log(z_y)."""
     with np.errstate(all="ignore"):
-        return _scored(grid, -np.log(_at_label(grid)), -np.log(grid.logits.astype(WIDE)).sum(-1))
+        nll, total = -np.log(_at_label(grid)), -np.log(grid.logits.astype(WIDE)).sum(-1)
+        return _scored(grid, nll, total, np.log(grid.mass))
+
+
+def of_scaled(place: int) -> Callable[[Grid, Situation], Scored]:
+    """The logits are others."""
+
+    def step(grid: Grid, known: Situation) -> Scored:
+        scaling: Any = known.scalings[place]  # not None: tried_at has asked
+        lse, total = np.moveaxis(grid.scaled[..., place, :], -1, 0)
+        with np.errstate(all="ignore"):
+            # The same float64 as that of which lse was made, lest a small difference of large numbers suffers.
+            nll = lse - scaling.function(_at_label(grid).astype(np.float64))
+        return _scored(grid, nll, total, lse)
+
+    return step
+
+
+def tried_at(place: int) -> Needs:
+    """There is a number in this place: who names one has one only."""
+    return lambda _, known: known.scalings[place] is not None
 
 
 def probabilities(grid: Grid, _: Situation) -> bool:
     """Each row of logits is a distribution, up to half precision."""
     return bool(grid.mass.size) and bool((np.abs(grid.mass - 1) <= 1e-2).all())
+
+
+OCCASIONAL = 0.1
+"""The weight of what has a number that nobody has named: it may be another one, and most losses have none."""
+
+
+def _softcap(place: int) -> Choice:
+    cap = f"{{scalings[{place}].by:g}}"
+    return Choice(
+        "softcap",
+        f"replaces the logits by {cap} * tanh(logits / {cap}), as Gemma 2 does",
+        "leave the cap out, or cap the logits on the other side too",
+        of_scaled(place),
+        tried_at(place),
+        usual=place == 0,
+        weight=OCCASIONAL,
+        same=call(f"softcap={{scalings[{place}].by}}"),
+        named=lambda known: known.softcap is not None,
+    )
+
+
+def _temperature(place: int) -> Choice:
+    by = f"{{scalings[{place}].by:g}}"
+    return Choice(
+        "temperature",
+        f"divides the logits by {by}, as for sampling or distillation",
+        "score the logits as the model returns them, or divide them on the other side too",
+        of_scaled(place),
+        tried_at(place),
+        usual=place == len(SOFTCAPS),
+        weight=OCCASIONAL,
+        same=call(f"logits=logits / {by}"),
+        named=lambda known: known.temperature is not None,
+    )
 
 
 TWICE = "double softmax"
@@ -65,6 +120,7 @@ SOFTMAX = Axis(
             "pass the logits themselves, or tell the loss that they are probabilities",
             twice,
             weight=SELDOM,
+            same=call("logits=softmax(logits)"),
         ),
         Choice(
             "logits taken as probabilities",
@@ -73,7 +129,10 @@ SOFTMAX = Axis(
             "leave it so, and pass log(probabilities) as logits on the other side",
             never,
             probabilities,
+            same=call("logits=log(logits)"),
         ),
+        *map(_softcap, range(len(SOFTCAPS))),
+        *(_temperature(len(SOFTCAPS) + i) for i in range(len(TEMPERATURES))),
     ),
 )
 
@@ -114,6 +173,12 @@ def smoothing(spread_over: int) -> Needs:
 
 
 K_MINUS_1 = "spreads eps over the other K-1 classes"
+
+
+def smooths(known: Situation) -> bool:
+    return known.label_smoothing is not None
+
+
 SMOOTHING = Axis(
     "smoothing",
     (
@@ -121,10 +186,12 @@ SMOOTHING = Axis(
         Choice(
             "label smoothing eps/K",
             "spreads eps over all K classes, the label included",
-            "use the same label smoothing on both sides",
+            "leave the smoothing out, or smooth on the other side too",
             soft(0),
             smoothing(0),
+            named=smooths,
             free=True,
+            same=call("label_smoothing={label_smoothing}"),
         ),
         Choice(
             "label smoothing eps/(K-1)",
@@ -132,6 +199,8 @@ SMOOTHING = Axis(
             "use eps*K/(K-1) in place of eps in a formula with eps/K, or the other way round",
             soft(1),
             smoothing(1),
+            named=smooths,
+            same=call("label_smoothing=seqloss.Smoothing({label_smoothing}, off_target=True)"),
         ),
         Choice(
             "label smoothing minus the entropy",
@@ -139,6 +208,8 @@ SMOOTHING = Axis(
             "add the constant -(1-eps)*log(1-eps) - eps*log(eps/(K-1)) to it",
             soft(1, entropy=True),
             smoothing(1),
+            named=smooths,
+            same=call("label_smoothing=seqloss.Smoothing({label_smoothing}, off_target=True, centred=True)"),
         ),
         Choice(
             "label smoothing minus the entropy",
@@ -146,7 +217,9 @@ SMOOTHING = Axis(
             "add the entropy of the smoothed label to it",
             soft(0, entropy=True),
             smoothing(0),
+            named=smooths,
             usual=False,
+            same=f"{call('label_smoothing={label_smoothing}')}, and take that entropy off",
         ),
         Choice(
             "label smoothing eps/(K-2)",
@@ -154,6 +227,7 @@ SMOOTHING = Axis(
             "leave out the class on both sides or on none",
             soft(2),
             smoothing(2),
+            named=smooths,
             usual=False,
         ),
     ),

@@ -35,7 +35,7 @@ LOGARITHM = Axis(
     "logarithm",
     (
         documented(as_it_is),
-        Choice("base-2 logarithms", "is in bits", "multiply by ln 2", in_bits, scales=True),
+        Choice("base-2 logarithms", "is in bits", "multiply by ln 2", in_bits, scales=True, same="divide by ln 2"),
         Choice(
             "base-10 logarithms",
             "is in decimal digits, log10, as the scores of KenLM are",
@@ -43,6 +43,7 @@ LOGARITHM = Axis(
             in_decimal_digits,
             scales=True,
             weight=SELDOM,
+            same="divide by ln 10",
         ),
     ),
 )
@@ -60,6 +61,7 @@ def _scaled(name: str, count: Callable[[Situation], int], needs: Needs, why: str
                 factor(lambda known: float(count(known))),
                 needs,
                 scales=True,
+                same=f"multiply by {name}",
             ),
             Choice(
                 f"divided by {name}",
@@ -68,6 +70,7 @@ def _scaled(name: str, count: Callable[[Situation], int], needs: Needs, why: str
                 factor(lambda known: 1.0 / count(known)),
                 needs,
                 scales=True,
+                same=f"divide by {name}",
             ),
         ),
     )
@@ -96,6 +99,7 @@ SIGN = Axis(
             "multiply by -1",
             factor(lambda _: -1.0),
             scales=True,
+            same="multiply by -1",
         ),
     ),
 )
@@ -110,6 +114,7 @@ POWER = Axis(
             "take its logarithm, or compare the losses it is made of",
             power(math.e),
             not_with=(in_decimal_digits,),
+            same="take exp of the loss",
         ),
         Choice(
             "perplexity",
@@ -117,6 +122,7 @@ POWER = Axis(
             "take exp(loss) of nats, or 2 ** loss of bits",
             power(2.0),
             usual=False,
+            same="take 2 ** loss",
         ),
     ),
 )

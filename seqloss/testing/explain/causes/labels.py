@@ -6,6 +6,7 @@ from seqloss.testing.explain.causes.choice import (
     SELDOM,
     Axis,
     Choice,
+    call,
     counted_pad_labels,
     documented,
     pad_labels,
@@ -67,6 +68,7 @@ MASK = Axis(
             without_pad,
             counted_pad_labels,
             weight=GIVEN,
+            same=call("ignore_index={pad_id}"),
         ),
         Choice(
             "weights not used",
@@ -74,6 +76,7 @@ MASK = Axis(
             "pass the weights to the loss",
             unmasked,
             weights,
+            same=call("weights=None"),
         ),
         Choice(
             "weights taken as a mask",
@@ -81,6 +84,7 @@ MASK = Axis(
             "multiply by the weights instead of selecting by them",
             as_mask,
             shades,
+            same=call("weights=weights != 0"),
         ),
         Choice(
             "ignored pad id",
@@ -89,6 +93,7 @@ MASK = Axis(
             pad_alone,
             pad_labels,
             usual=False,
+            same=call("weights=None, ignore_index={pad_id}"),
         ),
     ),
 )
@@ -104,6 +109,7 @@ LABELS = Axis(
             "count the labels from 0 on both sides",
             one_less,
             weight=SELDOM,
+            same=call("targets=(targets - 1) % classes"),
         ),
         Choice(
             FROM_1,
@@ -112,6 +118,7 @@ LABELS = Axis(
             one_more,
             room_for_one_more,
             weight=SELDOM,
+            same=call("targets=targets + 1"),
         ),
     ),
 )

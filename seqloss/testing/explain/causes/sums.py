@@ -1,4 +1,4 @@
-"""How the token losses become one fraction."""
+"""How the token losses become one fraction; those that become several are in ``means``."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,27 +8,23 @@ import numpy as np
 from seqloss.testing.explain.causes.choice import (
     Axis,
     Choice,
+    Needs,
+    call,
     counted_pad_labels,
     documented,
     every,
     pad_labels,
     padding,
-    several_micro_batches,
-    several_ranks,
-    several_rows,
     shades,
     weights,
 )
+from seqloss.testing.explain.causes.means import MEANS, weighted
 from seqloss.testing.explain.causes.tokens import time_major
-from seqloss.testing.explain.inputs import Fraction, Scored, Situation, even
+from seqloss.testing.explain.inputs import Fraction, Scored, Situation
 from seqloss.testing.oracle import WIDE
 
 Array = Any
 Step = Callable[[Scored, Situation], Fraction]
-
-
-def weighted(scored: Scored) -> Array:
-    return np.where(scored.weights == 0, 0, scored.nll * scored.weights)
 
 
 def one_row(x: Array) -> Array:
@@ -80,49 +76,17 @@ def above_without_pad(weigh: bool) -> Step:
     return step
 
 
-def by_sequence(scored: Scored, _: Situation) -> Fraction:
-    return Fraction(weighted(scored), scored.weights)
-
-
-def by_full_sequence(scored: Scored, _: Situation) -> Fraction:
-    return Fraction(weighted(scored), scored.weights, skip_empty=True)
-
-
-def empty_rows(scored: Scored, _: Situation) -> bool:
-    return bool((scored.weights == 0).all(1).any())
-
-
-def by_micro_batch(scored: Scored, known: Situation) -> Fraction:
-    sizes, rows = known.micro_batches or (), len(scored.weights)
-    # Where the axes have changed their roles there are as many pieces, of another axis.
-    return pieces(scored, sizes if sum(sizes) == rows else even(rows, len(sizes)))
-
-
-def by_rank(scored: Scored, known: Situation) -> Fraction:
-    return pieces(scored, even(len(scored.weights), known.world_size or 1))
-
-
-def by_strided_rank(scored: Scored, known: Situation) -> Fraction:
-    """Rank r has the rows r, r + world_size, ..., as a distributed sampler deals them out."""
-    world, rows = known.world_size or 1, len(scored.weights)
-    order = np.concatenate([np.arange(r, rows, world) for r in range(min(world, rows))])
-    dealt = scored._replace(nll=scored.nll[order], weights=scored.weights[order])
-    return pieces(dealt, even(len(order), world))
-
-
-def pieces(scored: Scored, sizes: tuple[int, ...]) -> Fraction:
-    above, below = np.zeros((2, len(sizes), max(sizes, default=0) * scored.weights.shape[1]), WIDE)
-    terms, start = weighted(scored), 0
-    for i, size in enumerate(sizes):
-        for rows, x in ((above, terms), (below, scored.weights)):
-            part = x[start : start + size].ravel()
-            rows[i, : part.size] = part
-        start += size
-    return Fraction(above, below)
-
-
 BY_WEIGHTS = "divide by the sum of the weights"
-TOTALS = "add up losses and weights over all pieces, and divide once"
+
+
+def _sum_over(count: str) -> str:
+    return call(f"reduction='sum', normalizer={count}")
+
+
+_LOPSIDED: tuple[tuple[bool, Needs, str, str], ...] = (
+    (True, counted_pad_labels, "", ""),
+    (False, every(pad_labels, weights), ", which have no weights,", "weights=None, "),
+)
 REDUCTION = Axis(
     "reduction",
     (
@@ -134,8 +98,9 @@ REDUCTION = Axis(
             by_positions,
             padding,
             scales=True,
+            same=_sum_over("batch * time"),
         ),
-        Choice("sum", "does not divide at all", BY_WEIGHTS, by_nothing, scales=True),
+        Choice("sum", "does not divide at all", BY_WEIGHTS, by_nothing, scales=True, same=call("reduction='sum'")),
         Choice(
             "count of non-zero weights",
             "divides by the number of weights that are not 0",
@@ -143,6 +108,7 @@ REDUCTION = Axis(
             by_nonzero,
             shades,
             scales=True,
+            same=_sum_over("(weights != 0).sum()"),
         ),
         Choice(
             "batch-size division",
@@ -151,6 +117,7 @@ REDUCTION = Axis(
             by_batch,
             scales=True,
             not_with=(time_major,),
+            same=_sum_over("batch"),
         ),
         Choice(
             "division by time steps",
@@ -159,6 +126,7 @@ REDUCTION = Axis(
             by_time,
             scales=True,
             not_with=(time_major,),
+            same=_sum_over("time"),
         ),
         Choice(
             "weights in the denominator only",
@@ -167,44 +135,9 @@ REDUCTION = Axis(
             "multiply each loss by its weight before they are added up",
             below_alone,
             weights,
+            same=call("weights=None, reduction='sum', normalizer=weights.sum()"),
         ),
-        Choice(
-            "mean of per-sequence means",
-            "averages each sequence, then the averages, so that tokens of short sequences count more",
-            TOTALS,
-            by_sequence,
-            several_rows,
-        ),
-        Choice(
-            "mean of micro-batch means",
-            "averages each micro-batch, then the averages, so that tokens of short micro-batches count more",
-            TOTALS,
-            by_micro_batch,
-            several_micro_batches,
-        ),
-        Choice(
-            "mean of per-rank means",
-            "averages the rows of each rank, then the averages, so that tokens of ranks with few tokens count more",
-            TOTALS,
-            by_rank,
-            every(several_ranks, several_rows),
-        ),
-        Choice(
-            "mean of per-sequence means",
-            "averages each sequence, then the averages of those that are not empty",
-            TOTALS,
-            by_full_sequence,
-            every(several_rows, empty_rows),
-            usual=False,
-        ),
-        Choice(
-            "mean of per-rank means",
-            "averages the rows r, r + world_size, ... of each rank r, then the averages",
-            TOTALS,
-            by_strided_rank,
-            every(several_ranks, several_rows),
-            usual=False,
-        ),
+        *MEANS,
         Choice(
             "mean over padding",
             "divides by the number of positions, batch * time, those included that the shift drops",
@@ -212,20 +145,19 @@ REDUCTION = Axis(
             by_all_positions,
             usual=False,
             beside="shift",
+            same=f"{_sum_over('batch * time')}, with the time of before the shift",
         ),
         *(
             Choice(
                 "ignored pad id",
                 f"leaves the pad id out of the sum of the losses{how}, but not out of the sum of the weights",
-                "leave tokens out by their weights, or out of both sums",
+                "leave tokens out by their weights, or out of both sums, as ignore_index={pad_id} of seqloss does",
                 above_without_pad(weigh),
                 needs,
                 usual=False,
+                same=call(f"{without}ignore_index={{pad_id}}, reduction='sum', normalizer=weights.sum()"),
             )
-            for weigh, needs, how in (
-                (True, counted_pad_labels, ""),
-                (False, every(pad_labels, weights), ", which have no weights,"),
-            )
+            for weigh, needs, how, without in _LOPSIDED
         ),
     ),
 )

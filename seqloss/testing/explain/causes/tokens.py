@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from seqloss.testing.explain.causes.choice import Axis, Choice, both_axes, documented, every, longer_than, padding
+from seqloss.testing.explain.causes.choice import Axis, Choice, both_axes, call, documented, every, longer_than, padding
 from seqloss.testing.explain.inputs import Grid, Situation
 
 Array = Any
@@ -84,6 +84,11 @@ def end_uncounted(last: bool) -> Step:
     return step
 
 
+def _sliced(logits: str, targets: str, weights: str = "") -> str:
+    """Without ``weights`` they go with the targets."""
+    return call(f"logits=logits{logits}, targets=targets{targets}, weights=weights{weights or targets}")
+
+
 TIME_MAJOR = "time-major confusion"
 READ_SO = "hand the arrays over in the axis order of the logits"
 LAYOUT = Axis(
@@ -137,6 +142,7 @@ SHIFT = Axis(
             "shift only once: either in the data or in the loss",
             shifted(1),
             longer_than(1),
+            same=_sliced("[:, :-1]", "[:, 1:]"),
         ),
         Choice(
             BACKWARD,
@@ -144,6 +150,7 @@ SHIFT = Axis(
             "turn the shift round: logits[:, :-1] belong to labels[:, 1:]",
             shifted(-1),
             longer_than(1),
+            same=_sliced("[:, 1:]", "[:, :-1]"),
         ),
         Choice(
             "doubled shift",
@@ -151,6 +158,7 @@ SHIFT = Axis(
             "remove one of the two shifts, the one in the data or the one in the loss",
             shifted(2),
             longer_than(2),
+            same=_sliced("[:, :-2]", "[:, 2:]"),
         ),
         Choice(
             FIRST,
@@ -159,6 +167,7 @@ SHIFT = Axis(
             "score position 0 too, or give it weight 0 on the other side",
             dropped(slice(1, None)),
             longer_than(1),
+            same=_sliced("[:, 1:]", "[:, 1:]"),
         ),
         Choice(
             LAST,
@@ -167,6 +176,7 @@ SHIFT = Axis(
             "score the last position too, or give it weight 0 on the other side",
             dropped(slice(None, -1)),
             longer_than(1),
+            same=_sliced("[:, :-1]", "[:, :-1]"),
         ),
         *(
             Choice(
@@ -189,6 +199,7 @@ SHIFT = Axis(
             shifted(1, 0),
             longer_than(1),
             usual=False,
+            same=_sliced("[:, :-1]", "[:, 1:]", "[:, :-1]"),
         ),
         Choice(
             BACKWARD,
@@ -197,6 +208,7 @@ SHIFT = Axis(
             shifted(-1, 0),
             longer_than(1),
             usual=False,
+            same=_sliced("[:, 1:]", "[:, :-1]", "[:, 1:]"),
         ),
         Choice(
             FORWARD,
@@ -205,6 +217,7 @@ SHIFT = Axis(
             rolled(1),
             longer_than(1),
             usual=False,
+            same=call("targets=np.roll(targets, -1, axis=1)"),
         ),
         Choice(
             BACKWARD,
@@ -213,6 +226,7 @@ SHIFT = Axis(
             rolled(-1),
             longer_than(1),
             usual=False,
+            same=call("targets=np.roll(targets, 1, axis=1)"),
         ),
     ),
 )
