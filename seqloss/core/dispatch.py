@@ -199,7 +199,7 @@ def _owned(name: str, value: Any, backend: Backend, opens: bool = False) -> Argu
         else:
             value, packed = form[0], form[1:]
     array = backend.asarray(value)
-    return Argument(name, array, backend, backend.shape(array), backend.dtype(array), packed=packed)
+    return Argument(name, array, backend, backend.shape(array), backend.dtype(array), False, packed)
 
 
 def _framework(argument: Argument) -> str:

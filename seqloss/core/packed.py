@@ -79,10 +79,10 @@ def beside_ragged() -> None:
     raise OptionError("cu_seqlens cannot be had with ragged logits, which say where sequences begin; leave it out")
 
 
-def same_form(name: str, is_ragged: bool, logits_are_ragged: bool) -> None:
-    if is_ragged != logits_are_ragged:
-        ragged, dense = (name, "logits") if is_ragged else ("logits", name)
-        raise ArgumentTypeError(f"{ragged} are ragged but {dense} are not; pass all of them in one form")
+def other_form(name: str, is_ragged: bool) -> None:
+    """An argument that is ragged while logits are not, or the other way round."""
+    ragged, dense = (name, "logits") if is_ragged else ("logits", name)
+    raise ArgumentTypeError(f"{ragged} are ragged but {dense} are not; pass all of them in one form")
 
 
 def same_offsets(name: str, values: Any, of_logits: Any) -> None:

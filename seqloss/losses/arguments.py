@@ -166,8 +166,8 @@ def _check(
     """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
     see_order(z, y)
     for argument in (y, w):
-        if argument is not None:
-            packed.same_form(argument.name, argument.packed is not None, z.packed is not None)
+        if argument is not None and (argument.packed is None) is not (z.packed is None):
+            packed.other_form(argument.name, z.packed is None)
     is_open = _check_packed(z, y, w, is_soft) if is_packed else _check_padded(z, y, w, is_soft)
     if w is not None:
         dtypes.weights_dtype(w.dtype)

@@ -161,7 +161,8 @@ def forward(
     A ``normalizer`` takes the place of the last denominator. Losses of packed sequences are [1, tokens]; where these
     are averaged along time, ``members`` [batch, tokens] says which tokens each of them has.
     """
-    losses, weights = _apart(backend, losses, weights, members)
+    if members is not None:
+        losses, weights = _apart(backend, losses, weights, members)
     if weights.values is None and weights.active is not None:
         losses = backend.where(weights.active, losses, 0.0)
     if not plan.axis:
@@ -177,10 +178,8 @@ def forward(
     return _divided(backend, parts.numerator, parts.denominator, is_wide)
 
 
-def _apart(backend: Backend, losses: Array, weights: Weights, members: Array | None) -> tuple[Array, Weights]:
+def _apart(backend: Backend, losses: Array, weights: Weights, members: Array) -> tuple[Array, Weights]:
     """Each sequence of packed ones in a row of its own, with a token that is not active where others have theirs."""
-    if members is None:
-        return losses, weights
     values, active, units = weights
     losses, values, units = (None if x is None else backend.where(members, x, 0.0) for x in (losses, values, units))
     return losses, Weights(values, members if active is None else members & active, units)

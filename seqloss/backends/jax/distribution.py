@@ -66,8 +66,9 @@ def _possible(z: Array) -> Array:
 
     By arithmetic: with a comparison XLA (jax 0.10.2) makes no vectors of the sum of these.
     """
-    # Times the smallest normal number each finite number is above -4.
-    return jnp.minimum(jnp.maximum(5 + z * jnp.finfo(z.dtype).smallest_normal, 0), 1)
+    # Scaled, each finite number is above -2**28. Not scaled by more: subnormal numbers are slow.
+    scale = 2.0 ** (28 - jnp.finfo(z.dtype).maxexp)
+    return jnp.minimum(jnp.maximum(2.0**29 + z * scale, 0), 1)
 
 
 def _prior_of(z: Array, prior: Array | None) -> Array:
