@@ -33,6 +33,7 @@ MODULES = {
     "small": "benchmarks.small",
     "memory": "benchmarks.saved",
     "large": "benchmarks.large",
+    "options": "benchmarks.options",
     "sweep": "benchmarks.sweep",
     "cuda": "benchmarks.cuda",
     "errors": "benchmarks.errors",

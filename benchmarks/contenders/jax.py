@@ -1,6 +1,7 @@
 """JAX: seqloss and optax."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -53,11 +54,19 @@ def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
     return _bound(jax.jit(jax.value_and_grad(function)))
 
 
+_WAYS = {"eager": _eager, "jit": _jit}
+MODES = tuple(_WAYS)
+
+
+def ours(mode: str, **options: Any) -> Any:
+    return _WAYS[mode](partial(seqloss.sequence_loss, **options))
+
+
 CONTENDERS = (
-    Contender("seqloss", "eager", True, _eager(seqloss.sequence_loss)),
+    Contender("seqloss", "eager", True, ours("eager")),
     Contender("optax * w", "eager", False, _eager(weighted_mean)),
     Contender("optax where=", "eager", False, _eager(masked_mean)),
-    Contender("seqloss", "jit", True, _jit(seqloss.sequence_loss)),
+    Contender("seqloss", "jit", True, ours("jit")),
     Contender("optax * w", "jit", False, _jit(weighted_mean)),
     Contender("optax where=", "jit", False, _jit(masked_mean)),
 )

@@ -21,7 +21,10 @@ def threads() -> int:
     return pool.allowed()  # of seqloss; NumPy by itself has one
 
 
-def _ours(**options: Any) -> Any:
+MODES = ("eager",)
+
+
+def ours(mode: str, **options: Any) -> Any:
     return lambda z, y, w: lambda: seqloss.sequence_loss_and_grad(z, y, w, **options)
 
 
@@ -43,7 +46,7 @@ def _peer(z: Any, y: Any, w: Any) -> Any:
 
 
 CONTENDERS = (
-    Contender("seqloss", "eager", True, _ours()),
-    Contender("seqloss, exact", "eager", True, _ours(exact=True)),
+    Contender("seqloss", "eager", True, ours("eager")),
+    Contender("seqloss, exact", "eager", True, ours("eager", exact=True)),
     Contender("naive NumPy", "eager", False, _peer),
 )

@@ -1,6 +1,7 @@
 """TensorFlow: seqloss and ``tf.nn.sparse_softmax_cross_entropy_with_logits``."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -51,9 +52,17 @@ def _bound(step: Callable[..., Any], *arrays: Any) -> Callable[[], tuple[Any, An
     return lambda: step(*arrays)
 
 
+_WAYS = {"eager": _eager, "XLA": _xla}
+MODES = tuple(_WAYS)
+
+
+def ours(mode: str, **options: Any) -> Any:
+    return _WAYS[mode](partial(seqloss.sequence_loss, **options))
+
+
 CONTENDERS = (
-    Contender("seqloss", "eager", True, _eager(seqloss.sequence_loss)),
+    Contender("seqloss", "eager", True, ours("eager")),
     Contender("sparse_softmax_ce * w", "eager", False, _eager(weighted_mean)),
-    Contender("seqloss", "XLA", True, _xla(seqloss.sequence_loss)),
+    Contender("seqloss", "XLA", True, ours("XLA")),
     Contender("sparse_softmax_ce * w", "XLA", False, _xla(weighted_mean)),
 )

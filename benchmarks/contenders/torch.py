@@ -47,11 +47,19 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return _with_grad(torch.compile(function, fullgraph=True, dynamic=False))
 
 
+_WAYS = {"eager": _with_grad, "compile": _compiled}
+MODES = tuple(_WAYS)
+
+
+def ours(mode: str, **options: Any) -> Any:
+    return _WAYS[mode](partial(seqloss.sequence_loss, **options))
+
+
 CONTENDERS = (
-    Contender("seqloss", "eager", True, _with_grad(seqloss.sequence_loss)),
-    Contender("seqloss, labels unread", "eager", True, _with_grad(partial(seqloss.sequence_loss, check_labels=False))),
-    Contender("seqloss, exact", "eager", True, _with_grad(partial(seqloss.sequence_loss, exact=True))),
+    Contender("seqloss", "eager", True, ours("eager")),
+    Contender("seqloss, labels unread", "eager", True, ours("eager", check_labels=False)),
+    Contender("seqloss, exact", "eager", True, ours("eager", exact=True)),
     Contender("F.cross_entropy * w", "eager", False, _with_grad(weighted_mean)),
-    Contender("seqloss", "compile", True, _compiled(seqloss.sequence_loss)),
+    Contender("seqloss", "compile", True, ours("compile")),
     Contender("F.cross_entropy * w", "compile", False, _compiled(weighted_mean)),
 )

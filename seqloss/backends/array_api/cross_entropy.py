@@ -86,17 +86,19 @@ def of_classes(cotangents: Cotangents, z: Array, prior: Array | None) -> tuple[l
 
 
 def selected(statistics: tuple[Any, ...], saved: tuple[Array, ...], good: Array, active: Array | None) -> Statistics:
-    """Statistics [..., 1] as they are returned: NaN where they are not good, 0 where a token is not active."""
+    """Statistics [..., 1] as they are returned: NaN where they are not good (but the mass), 0 where a token is not
+    active."""
     flat = tuple(good.shape)[:-1]
     kept = tuple(ops.where(good, x, NAN) for x in saved)
 
-    def one(x: Array | None) -> Array | None:
+    def one(x: Array | None, otherwise: float = NAN) -> Array | None:
         if x is None:
             return None
-        x = ops.reshape(ops.where(good, x, NAN), flat)
+        x = ops.reshape(ops.where(good, x, otherwise), flat)
         return x if active is None else ops.where(active, x, 0.0)
 
-    nll, lse, unl, mass = map(one, statistics)
+    nll, lse, unl = map(one, statistics[:3])
+    mass = one(statistics[3], 0.0)
     return Statistics(nll, lse, unl, mass, kept)
 
 

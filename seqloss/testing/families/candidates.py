@@ -129,6 +129,18 @@ def _of_mask(lengths: Array, x: Array, cotangent: Array | None = None) -> Expect
     return Expected(mask * x, np.zeros(x.shape), (mask * up,), (np.zeros(x.shape),))
 
 
+def _next_weights(targets: Array, lengths: Array, weights: Array) -> Any:
+    return seqloss.next_token(targets, weights, lengths=lengths, ignore_index=2)[1]
+
+
+def _of_next_weights(targets: Array, lengths: Array, weights: Array, cotangent: Array | None = None) -> Expected:
+    kept = (np.arange(1, 4) < lengths[:, None]) & (targets[:, 1:] != 2)
+    value, gradient = np.zeros(weights.shape, oracle.WIDE), np.zeros(weights.shape, oracle.WIDE)
+    up = np.ones(weights.shape) if cotangent is None else np.asarray(cotangent).astype(oracle.WIDE)
+    value[:, :-1], gradient[:, 1:] = np.where(kept, weights[:, 1:], 0), np.where(kept, up[:, :-1], 0)
+    return Expected(value, np.zeros(value.shape), (gradient,), (np.zeros(value.shape),))
+
+
 def _sampler(
     name: str, draw: Any, probability: Any, num_sampled: int = 6, refusals: dict[str, tuple[str, str]] = TRACED
 ) -> Family:
@@ -175,6 +187,20 @@ ROWS = (
         _masked,
         _of_mask,
         (1,),
+        "own",
+    ),
+    Family(
+        "next_token",
+        "next_token",
+        ("targets", "lengths", "weights"),
+        lambda rng: [
+            np.array([[1, 2, 3, 4], [5, 6, 2, 1], [2, 1, 4, 3]]),
+            np.array([3, 0, 4]),
+            rng.normal(0, 1, (3, 4)),
+        ],
+        _next_weights,
+        _of_next_weights,
+        (2,),
         "own",
     ),
     *(
