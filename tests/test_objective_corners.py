@@ -645,3 +645,18 @@ def test_a_negative_normalizer(backend, compiler, dtype):
     )
     if loss is not None:
         assert np.isnan(loss)
+
+
+@pytest.mark.parametrize("count", [7.3, 1e-3, 2.0**31 + 1, 2**40 + 1, np.float64(0.1), np.int64(2**33 + 1)])
+def test_a_normalizer_keeps_its_digits_in_exact_mode(backend, compiler, count):
+    """Not those of float32 alone: rounded first, one loss in a few would be another."""
+    driver, (logits, targets, weights) = frameworks.load(backend), draw(2)
+
+    def loss(*arrays):
+        return seqloss.sequence_loss(*arrays, reduction="sum", normalizer=count, exact=True)
+
+    native = [driver.array(x) for x in (logits * 10, targets, weights)]
+    found = driver.to_numpy((loss if compiler == "none" else driver.COMPILERS[compiler](loss))(*native))
+    nll = oracle_objectives.tokens(logits * 10, targets, Objective()).loss
+    expected = float((weights.astype(WIDE) * nll).sum() / WIDE(int(count) if count > 2**31 else float(count)))
+    assert found == np.float32(expected)

@@ -118,6 +118,9 @@ def _normalizer(call: Call, value: Any) -> Argument | float:
     dtypes.normalizer_dtype(argument.dtype)
     if labels.is_readable(argument):
         objectives.is_count(float(argument.facts.to_numpy(argument.value)))
+    if argument.is_host:  # as a number, because not every framework has its dtype
+        number: float = argument.value.item()
+        return number
     return argument
 
 
@@ -163,13 +166,24 @@ def of_classes(call: Call, checked: Checked, logits: Array) -> tuple[Array | Non
 def _number(backend: Backend, value: float, like: Array) -> Array:
     """A number as an array, because a new one must not compile anew.
 
-    A whole number is taken as it is, another one in the dtype of the loss, which is the same in every framework. Made
-    of an array of the framework: torch.compile (torch 2.13) cannot trace how NumPy makes one.
+    A small whole number is taken as it is, another one as three of float32, which add up to it: not every framework has
+    float64, and in exact mode no digit may be lost. Made of an array of the framework: torch.compile (torch 2.13)
+    cannot trace how NumPy makes one.
     """
-    zero = backend.reshape(backend.arange(1, like=like), ())
+    zeros = backend.arange(1, like=like)
     if float(value).is_integer() and value < 2**31:
-        return zero + int(value)
-    return backend.astype(zero, dtypes.compute_dtype(backend.dtype(like))) + float(value)
+        return backend.reshape(zeros + int(value), ())
+    zeros, rest = backend.astype(zeros, "float32"), float(value)
+    if not rest < 1e38:  # what follows would overflow
+        return backend.reshape(zeros + rest, ())
+    parts = []
+    for _ in range(3):
+        # Rounded to the digits of float32, as Veltkamp does it.
+        large = rest * (2**29 + 1)
+        part = large - (large - rest)
+        parts.append(zeros + part)
+        rest -= part
+    return backend.concat(parts, axis=0)
 
 
 def _not_ignored(call: Call, targets: Argument, ignored: tuple[int, ...], rank: int) -> Array | None:

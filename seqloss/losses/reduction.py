@@ -94,10 +94,15 @@ def of_name(name: str) -> Plan:
 
 
 def normalizer(backend: Backend, x: Array | None, dtype: str) -> Array | None:
-    """A normalizer in the dtype of the losses: a constant, and NaN if it is negative."""
+    """A normalizer in the dtype of the losses: a constant, and NaN if it is negative.
+
+    It comes as a number or as parts that add up to it.
+    """
     if x is None:
         return None
     x = backend.astype(backend.stop_gradient(x), dtype)
+    if backend.shape(x) not in ((), None):
+        x = backend.sum(x, axis=(0,))
     return backend.nan_unless(~(x < 0), x)
 
 
