@@ -45,7 +45,7 @@ def next_token(
     Returns
     -------
     targets : array of the shape and dtype of targets
-        The token behind each position; 0 at the last one of a row.
+        The token behind each position; at the last one of a row, which has weight 0, the token there.
     weights : array of the shape of targets
         In the dtype of the weights; bool without them.
 
@@ -70,7 +70,9 @@ def next_token(
     Notes
     -----
     The weights may be differentiated. Under tracing lengths and offsets that are wrong are not noticed here: where
-    sequences end is then as they say. (:func:`sequence_loss` makes NaN of wrong offsets that it is given itself.)
+    sequences end is then as they say. (:func:`sequence_loss` makes NaN of wrong offsets that it is given itself.) Sizes
+    that are unknown in a TensorFlow graph are compared when it runs; where the compiler drops assertions, weights of
+    floats are NaN if the sizes differ.
 
     Examples
     --------
@@ -111,10 +113,14 @@ def next_token(
         if is_packed:
             arrays = packing.lifted(backend, *arrays)
         placed = dict(zip(given, arrays[1:], strict=True))
-        shifted, kept = _shifted(call, arrays[0], placed, starts, counts, ignored)
+        if counts is not None:
+            placed["lengths"] = call.place(counts, rank=1)
+            if shapes.is_open(y.shape, counts.shape):
+                arrays[0], placed["lengths"] = call.compare([arrays[0], placed["lengths"]], open_sizes.LENGTHS_DIFFER)
+        shifted, kept = _shifted(call, arrays[0], placed, starts, ignored)
         if is_packed:
             shifted, kept = (packing.lowered(backend, x) for x in (shifted, kept))
-        return shifted, kept
+        return shifted, call.guard(kept) if backend.dtype(kept) in dtypes.FLOATS else kept
 
 
 def _shifted(
@@ -122,7 +128,6 @@ def _shifted(
     targets: Array,
     given: dict[str, Array],
     starts: Argument | None,
-    counts: Argument | None,
     ignored: tuple[int, ...],
 ) -> tuple[Array, Array]:
     """Targets and weights [batch, time], shifted."""
@@ -130,7 +135,7 @@ def _shifted(
     time = backend.sizes(targets)[1]
     positions = backend.arange(time, like=targets)
     has_next = positions + 1 < time
-    following = backend.where(has_next, positions + 1, 0)
+    following = backend.where(has_next, positions + 1, positions)
 
     def moved(x: Array) -> Array:
         return backend.permute_dims(backend.take(backend.permute_dims(x, (1, 0)), following), (1, 0))
@@ -143,12 +148,11 @@ def _shifted(
         is_before = beside.below(backend, call.place(starts, rank=1), time, targets)
         number = backend.expand_dims(backend.count_nonzero(is_before, axis=(0,)), axis=0)
         kept = kept & backend.equal(moved(number), number)
-    if counts is not None:
-        kept = kept & moved(beside.below(backend, call.place(counts, rank=1), time, targets))
+    if "lengths" in given:
+        kept = kept & moved(beside.below(backend, given["lengths"], time, targets))
     for label in ignored:
         if labels.can_hold(call.main.dtype, label):
             kept = kept & ~backend.equal(found, label)
-    found = backend.where(backend.expand_dims(has_next, axis=0), found, 0)
     if "weights" not in given:
         return found, kept
     behind = moved(given["weights"])

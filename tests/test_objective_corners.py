@@ -206,11 +206,12 @@ def test_a_prior_that_is_nan(framework, way, off_target, centred):
         assert kind(framework.to_numpy(dlogits)) == "nan"
 
 
-@pytest.mark.parametrize("name", [*SMOOTHED, "plain"])
+@pytest.mark.parametrize("name", [*SMOOTHED, "plain", "small_prior"])
 @pytest.mark.parametrize("exact", [False, True])
 def test_differences_that_overflow(framework, way, name, exact):
     """In float32 the smoothed loss is infinite, in float64 it has its value. The gradient row is right in both."""
-    objective = OBJECTIVES[name]._replace(z_loss=0.0, softcap=None)
+    objective = {**OBJECTIVES, "small_prior": Objective(0.1, prior=PRIOR / 16)}[name]
+    objective = objective._replace(z_loss=0.0, softcap=None)
     logits, targets, _ = draw()
     logits[0, 1] = 0
     logits[0, 1, LABEL], logits[0, 1, OTHER] = 3e38, -3e38

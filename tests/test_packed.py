@@ -100,15 +100,16 @@ def test_a_padded_buffer_is_one_more_sequence(framework):
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
-@pytest.mark.parametrize("wrong", [[0, 3, 9], [0, 5, 3, 9], [1, 9], [0, 8], [0, 10]])
-def test_offsets_that_cannot_be_read(backend, compiler, dtype, wrong):
+@pytest.mark.parametrize("reduction", ["mean", "sequence_mean"])
+@pytest.mark.parametrize("wrong", [[0, 3, 9], [0, 5, 3, 9], [1, 9], [0, 8], [0, 10], [0, 0], [12, 12]])
+def test_offsets_that_cannot_be_read(backend, compiler, dtype, reduction, wrong):
     """Right ones give the loss, wrong ones NaN; where they can be read, an error."""
     driver, (logits, targets, _) = frameworks.load(backend), draw()
     arrays = logits[KEPT], targets[KEPT], np.array(wrong, dtype)
     native = [driver.array(x) for x in arrays]
 
     def loss(logits, targets, offsets):
-        return seqloss.sequence_loss(logits, targets, cu_seqlens=offsets)
+        return seqloss.sequence_loss(logits, targets, cu_seqlens=offsets, reduction=reduction)
 
     is_right = wrong == [0, 3, 9]
     if compiler == "none" and not is_right:
@@ -116,5 +117,5 @@ def test_offsets_that_cannot_be_read(backend, compiler, dtype, wrong):
             loss(*native)
         return
     found = driver.to_numpy((loss if compiler == "none" else driver.COMPILERS[compiler](loss))(*native))
-    expected = seqloss.sequence_loss(*arrays[:2], cu_seqlens=[0, 9]) if is_right else np.nan
+    expected = seqloss.sequence_loss(*arrays[:2], cu_seqlens=wrong, reduction=reduction) if is_right else np.nan
     np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -134,6 +134,32 @@ def test_a_class_weight_of_0_takes_out_what_has_no_other_class(framework):
 
 
 @pytest.mark.parametrize("exact", [False, True])
+def test_a_class_weight_of_0_at_an_impossible_class(framework, exact):
+    """Whose cost is infinite, and 0 times infinity is 0."""
+    numbers = np.ones(CLASSES, "float32")
+    numbers[LABEL] = 0
+    logits, _, weights = draw(2)
+    logits[..., LABEL] = -np.inf
+    given = {**options(framework, Objective(0.1, class_weights=numbers)), "exact": exact}
+    arrays = logits, soft(weights.shape), weights
+    ways = [explicit(framework, arrays, **given), differentiated(framework, arrays, (0, 1), **given)]
+    for _, *gradients in ways:
+        for gradient in gradients:
+            assert kind(gradient) == "finite"
+            zeros(gradient[..., LABEL])
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_class_weight_that_is_no_number_shows_where_its_class_is_asked_for(framework, number):
+    numbers = np.ones(CLASSES, "float32")
+    numbers[LABEL] = number
+    logits, targets, weights = draw(2)
+    given = {**options(framework, Objective(class_weights=numbers)), "reduction": "none"}
+    loss, *_ = explicit(framework, (logits, one_hot(targets), weights), **given)
+    np.testing.assert_array_equal(np.isfinite(loss), targets != LABEL)
+
+
+@pytest.mark.parametrize("exact", [False, True])
 def test_the_gradient_is_in_the_dtype_of_the_targets(backend, dtype, exact):
     driver, (logits, _, weights) = frameworks.load(backend), draw(2)
     targets = soft(weights.shape)

@@ -72,7 +72,7 @@ class Call:
     def compare(self, arrays: list[Array], message: str) -> list[Array]:
         """The arrays, compared when the graph runs: each must have the leading sizes of the first."""
         sizes_match, arrays = self.backend.sizes_agree(arrays, message)
-        self._note(sizes_match)
+        self.require(sizes_match)
         return arrays
 
     def compare_same(self, one: Array, other: Array, message: str) -> tuple[Array, Array]:
@@ -85,11 +85,12 @@ class Call:
         """``x`` in the shape of ``like``; see :func:`seqloss.core.shapes.scalar_or_equal_rank` for what is legal."""
         sizes_match, x = self.backend.broadcast_like(x, like, message)
         if sizes_match is not None:
-            self._note(sizes_match)
+            self.require(sizes_match)
         return x
 
-    def _note(self, sizes_match: Array) -> None:
-        self._sizes_match = sizes_match if self._sizes_match is None else self._sizes_match & sizes_match
+    def require(self, is_right: Array) -> None:
+        """Make NaN of all that the call returns unless this bool scalar turns out to be True."""
+        self._sizes_match = is_right if self._sizes_match is None else self._sizes_match & is_right
 
     def guard(self, x: Array) -> Array:
         """NaN where sizes turn out to differ, because XLA (TensorFlow 2.21) may drop the assertion that says so."""

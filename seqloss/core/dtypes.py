@@ -41,7 +41,7 @@ def normalizer_dtype(dtype: str) -> None:
         raise DTypeError(f"normalizer must be a float or integer, got {dtype}; it is what the loss is divided by")
 
 
-SOFT = "class probabilities have the shape [batch, time, classes] of logits, class ids must be cast to an integer dtype"
+SOFT = "class probabilities have the shape of logits, class ids must be cast to an integer dtype"
 """What helps against float targets of a sequence loss that are not soft ones."""
 
 

@@ -32,8 +32,8 @@ LENGTHS_DIFFER = "lengths must have one entry for each sequence of logits, but t
 CLASSES_DIFFER = "there must be one number for each class of logits, but their sizes differ when the graph runs"
 COTANGENT_SIZES_DIFFER = "cotangent must have the shape of the loss, but its size differs when the graph runs"
 PACKED_SIZES_DIFFER = (
-    "packed targets and weights must have the [tokens] of logits, but their sizes differ when the graph runs; "
-    "see that all come from the same batch"
+    "packed targets and weights must have the [tokens] of logits, and soft targets its shape, but their sizes differ "
+    "when the graph runs; see that all come from the same batch"
 )
 
 

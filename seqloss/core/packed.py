@@ -13,14 +13,13 @@ from seqloss.core.shapes import Shape, is_open, text
 def logits(got: Shape) -> None:
     if got is not None and len(got) != 2:
         mend = "a padded batch goes without cu_seqlens" if len(got) == 3 else "flatten all axes but the last"
-        raise ShapeError(f"logits beside cu_seqlens must have the shape [tokens, classes], got {text(got)}; {mend}")
+        raise ShapeError(f"packed logits must have the shape [tokens, classes], got {text(got)}; {mend}")
 
 
 def token_ids(got: Shape) -> None:
     if got is not None and len(got) != 1:
         raise ShapeError(
-            f"targets beside cu_seqlens must have the shape [tokens], got {text(got)}; "
-            "a padded batch goes without cu_seqlens"
+            f"packed targets must have the shape [tokens], got {text(got)}; a padded batch goes without cu_seqlens"
         )
 
 
@@ -29,7 +28,7 @@ def tokens(name: str, got: Shape, logits: Shape) -> bool:
     expected = (None,) if logits is None else logits[:1]
     if got is not None and not (len(got) == 1 and hints.agree(got, expected)):
         raise ShapeError(
-            f"{name} beside cu_seqlens must have the shape [tokens] = {text(expected)} of logits, got {text(got)}; "
+            f"packed {name} must have the shape [tokens] = {text(expected)} of logits, got {text(got)}; "
             f"{hints.EVERY_SIZE}"
         )
     return is_open(got, expected)
@@ -41,7 +40,7 @@ def soft_targets(got: Shape, logits: Shape) -> bool:
         return True
     if not hints.agree(got, logits):
         raise ShapeError(
-            f"soft targets beside cu_seqlens must have the shape [tokens, classes] = {text(logits)} of logits, "
+            f"packed soft targets must have the shape [tokens, classes] = {text(logits)} of logits, "
             f"got {text(got)}; {hints.EVERY_SIZE}"
         )
     return is_open(got, logits)
@@ -72,7 +71,7 @@ def are_offsets(values: Any, tokens: int | None) -> None:
 
 
 def beside_lengths() -> None:
-    raise OptionError("lengths cannot be had with cu_seqlens, which say how long each sequence is; leave one out")
+    raise OptionError("lengths cannot be had with packed sequences, which say how long each one is; leave them out")
 
 
 def beside_ragged() -> None:
@@ -83,6 +82,13 @@ def other_form(name: str, is_ragged: bool) -> None:
     """An argument that is ragged while logits are not, or the other way round."""
     ragged, dense = (name, "logits") if is_ragged else ("logits", name)
     raise ArgumentTypeError(f"{ragged} are ragged but {dense} are not; pass all of them in one form")
+
+
+def same_batch(name: str, got: Shape, of_logits: Shape) -> None:
+    """The shapes of the offsets of two ragged arrays."""
+    if got is not None and of_logits is not None and not hints.agree(got, of_logits):
+        batch, expected = (text((None if x[0] is None else x[0] - 1,)) for x in (got, of_logits))
+        raise ShapeError(f"{name} must have the [batch] = {expected} of ragged logits, got {batch}; {hints.EVERY_SIZE}")
 
 
 def same_offsets(name: str, values: Any, of_logits: Any) -> None:

@@ -195,19 +195,26 @@ def _check_packed(z: Argument, y: Argument, w: Argument | None, is_soft: bool) -
     return is_open if w is None else packed.tokens("weights", w.shape, z.shape) or is_open
 
 
-def cotangent(given: SequenceArguments, value: Any, loss: Array, of_tokens: bool = False) -> Array:
+def cotangent(
+    given: SequenceArguments, value: Any, loss: Array, of_tokens: bool = False, is_lowered: bool = False
+) -> Array:
     """The cotangent of the loss in its dtype: ones, or the caller's array of exactly its shape.
 
     Where packed tokens keep their losses, ``of_tokens``, that is without the axis of the batch of one.
     """
     if of_tokens and value is not None:
-        upstream = cotangent(given, value, packing.lowered(given.backend, loss))
+        upstream = cotangent(given, value, packing.lowered(given.backend, loss), is_lowered=True)
         return packing.lifted(given.backend, upstream)[0]
     backend = given.backend
     dtype = backend.dtype(loss)
     if value is None:
         return backend.ones_like(loss, dtype=dtype)
     upstream = dispatch.beside(dispatch.argument("logits", given.logits), "cotangent", value, opens=True)
+    ragged = given.call.main.packed if is_lowered else None
+    if (upstream.packed is None) is not (ragged is None):
+        packed.other_form("cotangent", ragged is None)
+    if upstream.packed is not None and ragged is not None:
+        packing.same_offsets(given.call, upstream, ragged[0])
     is_open = shapes.cotangent(upstream.shape, backend.shape(loss))
     dtypes.cotangent_dtype(upstream.dtype)
     upstream = upstream.holding(upstream.facts.astype(upstream.value, dtype))

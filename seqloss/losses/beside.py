@@ -146,7 +146,7 @@ def place(call: Call, checked: Checked, logits: Array, targets: Argument, rank: 
     if call.main.shape is None or call.main.shape[1] is None or not labels.is_readable(lengths):
         # As many positions are below a length as it says, unless it is negative or too large.
         found = backend.astype(backend.count_nonzero(within, axis=(1,)), backend.dtype(counts))
-        in_time = backend.expand_dims(found == counts, axis=-1)
+        in_time = backend.expand_dims(backend.equal(found, counts), axis=-1)
     kept = within if kept is None else within & kept
     return Placed(class_weights, prior, kept, in_time, normalizer)
 
@@ -166,15 +166,16 @@ def of_classes(call: Call, checked: Checked, logits: Array) -> tuple[Array | Non
 def _number(backend: Backend, value: float, like: Array) -> Array:
     """A number as an array, because a new one must not compile anew.
 
-    A small whole number is taken as it is, another one as three of float32, which add up to it: not every framework has
-    float64, and in exact mode no digit may be lost. Made of an array of the framework: torch.compile (torch 2.13)
-    cannot trace how NumPy makes one.
+    A small whole number is taken as it is, another one beside float32 as three of these, which add up to it: not every
+    framework has float64, and in exact mode no digit may be lost. Made of an array of the framework: torch.compile
+    (torch 2.13) cannot trace how NumPy makes one.
     """
     zeros = backend.arange(1, like=like)
     if float(value).is_integer() and value < 2**31:
         return backend.reshape(zeros + int(value), ())
-    zeros, rest = backend.astype(zeros, "float32"), float(value)
-    if not rest < 1e38:  # what follows would overflow
+    dtype, rest = dtypes.compute_dtype(backend.dtype(like)), float(value)
+    zeros = backend.astype(zeros, dtype)
+    if dtype == "float64" or not rest < 1e38:  # what follows would overflow
         return backend.reshape(zeros + rest, ())
     parts = []
     for _ in range(3):

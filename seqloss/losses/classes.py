@@ -23,9 +23,14 @@ def weights_and_prior(
 
 
 def times(backend: Backend, labels: Array, class_weights: Array) -> Array:
-    """Soft labels [batch, time, classes], each times the weight of its class."""
+    """Soft labels [batch, time, classes], or their gradient, each times the weight of its class.
+
+    0 where that is 0, whatever it meets; and where it is no number but nothing asks for the class.
+    """
     row = backend.expand_dims(backend.expand_dims(class_weights, axis=0), axis=0)
-    return backend.astype(labels, backend.dtype(class_weights)) * row
+    labels = backend.astype(labels, backend.dtype(class_weights))
+    is_free = backend.equal(row, 0.0) | (backend.equal(labels, 0.0) & ~backend.isfinite(row))
+    return backend.where(is_free, 0.0, labels * row)
 
 
 def of_labels(backend: Backend, x: Array, logits: Array, targets: Array) -> Array:

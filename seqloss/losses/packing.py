@@ -28,17 +28,19 @@ def check(call: Call, cu_seqlens: Any, has_lengths: bool, *others: Argument | No
         return argument
     values = argument.facts.to_numpy(argument.value)
     packed.are_offsets(values, None if shape is None else shape[0])
-    for other in others:
-        if other is not None and other.packed is not None and call.backend.location(other.packed[0]) == "host":
-            packed.same_offsets(other.name, call.backend.to_numpy(other.packed[0]), values)
+    for other in _ragged(others):
+        same_offsets(call, other, argument.value)
     return argument
 
 
 def place(call: Call, offsets: Argument, logits: Array, *others: Argument | None) -> tuple[Array, Array | None]:
-    """The offsets as an array, and whether they can be those of the logits, [1, 1]; None if they are known to."""
+    """The offsets as an array, and whether they can be those of all arrays, [1, 1]; None if they are known to.
+
+    Where they turn out not to be, all that the call returns is NaN.
+    """
     backend, shape = call.backend, call.main.shape
-    starts = call.place(offsets, rank=1)
-    if shape is not None and shape[0] is not None and labels.is_readable(offsets):
+    starts, unread = call.place(offsets, rank=1), [x for x in _ragged(others) if not _has_values(call, x)]
+    if shape is not None and shape[0] is not None and labels.is_readable(offsets) and not unread:
         return starts, None
     sequences, first = _sequences(backend, starts), backend.arange(1, like=starts)
     tokens, batch = (first + backend.sizes(x)[0] for x in (logits, starts))
@@ -46,12 +48,28 @@ def place(call: Call, offsets: Argument, logits: Array, *others: Argument | None
     falls = backend.take(counts, sequences + 1) < backend.take(counts, sequences)
     ends = backend.equal(backend.take(counts, first), 0) & backend.equal(backend.take(counts, batch - 1), tokens)
     is_right = ends & backend.equal(backend.count_nonzero(falls, axis=(0,)), 0)
-    for other in others:
-        if other is not None and other.packed is not None:
-            same, (_, own) = backend.sizes_agree([starts, other.packed[0]], open_sizes.PACKED_SIZES_DIFFER)
-            differs = ~backend.equal(starts, backend.astype(own, backend.dtype(starts)))
-            is_right = is_right & same & backend.equal(backend.count_nonzero(differs, axis=(0,)), 0)
+    for other in _ragged(others):
+        packed.same_batch(other.name, backend.shape(other.packed[0]), offsets.shape)
+        same, (_, own) = backend.sizes_agree([starts, other.packed[0]], open_sizes.PACKED_SIZES_DIFFER)
+        differs = ~backend.equal(starts, backend.astype(own, backend.dtype(starts)))
+        is_right = is_right & same & backend.equal(backend.count_nonzero(differs, axis=(0,)), 0)
+    call.require(backend.reshape(is_right, ()))
     return starts, backend.expand_dims(is_right, axis=0)
+
+
+def same_offsets(call: Call, other: Any, offsets: Array) -> None:
+    """Compare the offsets of another ragged array, as far as they can be read."""
+    packed.same_batch(other.name, call.backend.shape(other.packed[0]), call.backend.shape(offsets))
+    if _has_values(call, other) and call.backend.location(offsets) == "host":
+        packed.same_offsets(other.name, call.backend.to_numpy(other.packed[0]), call.backend.to_numpy(offsets))
+
+
+def _ragged(arguments: tuple[Argument | None, ...]) -> list[Any]:
+    return [x for x in arguments if x is not None and x.packed is not None]
+
+
+def _has_values(call: Call, argument: Any) -> bool:
+    return call.backend.location(argument.packed[0]) == "host"
 
 
 def lifted(backend: Backend, *arrays: Array | None) -> list[Any]:

@@ -206,7 +206,7 @@ def _mean_of_sequences(
         sequences = _elements(backend, each.loss, (0,))
         return Reduced(backend.quotient(numerator, sequences), None, None, each)
     if normalizer is None:
-        is_counted = backend.count_nonzero(weights.active, axis=(1,)) != 0
+        is_counted = ~backend.equal(backend.count_nonzero(weights.active, axis=(1,)), 0)
         normalizer = backend.astype(backend.count_nonzero(is_counted, axis=(0,)), backend.dtype(losses))
     loss, divisor, empty, _ = _divided(backend, numerator, normalizer)
     return Reduced(loss, divisor, empty, each)

@@ -139,7 +139,7 @@ class SequenceLossOp(NamedTuple):
             is_known = ~(backend.min(backend.stop_gradient(targets), axis=(-1,)) < 0)
             targets = targets if class_weights is None else classes.times(backend, targets, class_weights)
             mass = backend.sum(targets, axis=(-1,), dtype=wide)
-            is_known &= backend.isfinite(backend.stop_gradient(mass))
+            is_known = is_known & backend.isfinite(backend.stop_gradient(mass))
             mass = backend.nan_unless(is_known, mass)
         if class_weights is not None:
             if mass is None:

@@ -77,7 +77,7 @@ def tokens(logits: Array, labels: Array, objective: Objective) -> Losses:
         dlogits = (soft.dlogits + to_lse[..., None] * p) * slope
         # Of what is smoothed the labels have their part; where there is nothing to smooth with, all of it.
         part = np.where(is_empty[..., None], 1, 1 - eps)
-        dlabels = part * cw * soft.dlabels + dunits * (WIDE(objective.z_loss) * lse**2)[..., None]
+        dlabels = part * np.where(cw == 0, 0, cw * soft.dlabels) + dunits * (WIDE(objective.z_loss) * lse**2)[..., None]
         scale = soft.nll_scale + abs(entropy) + abs(penalty)
         dlogits_scale = (soft.dlogits_scale + abs(to_lse)[..., None] * p) * slope
     good = known & np.isfinite(highest[..., 0])

@@ -73,3 +73,15 @@ def test_numbers_of_classes_are_compared_when_the_graph_runs(count, smoothing):
     assert np.isfinite(loss(logits, targets, NUMBERS))
     with pytest.raises(tf.errors.InvalidArgumentError, match="one number for each class"):
         loss(logits, targets, np.resize(NUMBERS, count))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_lengths_of_another_batch_are_noticed_when_the_graph_shifts_targets(jit_compile):
+    @tf.function(input_signature=unknown(TARGETS, ("classes", tf.int64)), jit_compile=jit_compile)
+    def shift(targets, lengths):
+        return seqloss.next_token(targets, lengths=lengths)
+
+    _, targets, _ = arrays()
+    assert shift(targets, [4, 2, 0])[1].numpy().sum() == 4
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        shift(targets, [4, 2])

@@ -67,6 +67,16 @@ def test_other_lengths_are_an_error_or_nan():
     assert np.isnan(tf.function(seqloss.sequence_loss, autograph=False)(ragged(logits), other))
 
 
+def test_lengths_of_closed_over_logits_are_compared_when_the_graph_runs():
+    logits, targets, _ = batch()
+    other = tf.RaggedTensor.from_row_splits(targets, [0, 3, 4, 8, 9])
+    mine = ragged(logits)
+    loss = tf.function(lambda y: seqloss.sequence_loss(mine, y, reduction="sequence_mean"), autograph=False)
+    assert np.isnan(loss(other))
+    np.testing.assert_allclose(loss(ragged(targets)), loss(tf.RaggedTensor.from_row_splits(targets, SPLITS)))
+    assert np.isfinite(loss(ragged(targets)))
+
+
 def test_what_cannot_be():
     logits, targets, _ = batch()
     with pytest.raises(seqloss.ArgumentTypeError, match="targets are ragged but logits are not"):

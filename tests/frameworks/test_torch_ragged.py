@@ -59,6 +59,27 @@ def test_a_cotangent_may_be_nested():
     torch.testing.assert_close(gradient.values(), expected, rtol=0, atol=0)
 
 
+def test_a_cotangent_of_another_form_is_an_error():
+    logits, targets, _ = map(nested, batch())
+    other = torch.nested.nested_tensor_from_jagged(torch.ones(9), torch.tensor([0, 3, 4, 8, 9]))
+    given = {"reduction": "none"}
+    with pytest.raises(seqloss.ShapeError, match="cotangent must have the sequences of ragged logits"):
+        seqloss.sequence_loss_and_grad(logits, targets, cotangent=other, **given)
+    with pytest.raises(seqloss.ArgumentTypeError, match="logits are ragged but cotangent are not"):
+        seqloss.sequence_loss_and_grad(logits, targets, cotangent=torch.ones(9), **given)
+    with pytest.raises(seqloss.ArgumentTypeError, match="cotangent are ragged but logits are not"):
+        seqloss.sequence_loss_and_grad(logits.values(), targets.values(), cu_seqlens=OFFSETS, cotangent=other, **given)
+
+
+def test_another_batch_is_an_error():
+    logits, targets, _ = batch()
+    other = torch.nested.nested_tensor_from_jagged(targets, torch.tensor([0, 3, 4, 5, 8, 9]))
+    with pytest.raises(
+        seqloss.ShapeError, match=r"targets must have the \[batch\] = \[4\] of ragged logits, got \[5\]"
+    ):
+        seqloss.sequence_loss(nested(logits), other)
+
+
 def test_other_lengths_are_an_error():
     logits, targets, _ = batch()
     other = torch.nested.nested_tensor_from_jagged(targets, torch.tensor([0, 3, 4, 8, 9]))

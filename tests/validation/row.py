@@ -25,9 +25,7 @@ EXACT = "every size must match, nothing is broadcast"
 NO_CLASSES = "logits have no classes, got [2, 3, 0]; the last axis must hold at least one class"
 FLOATS = "bfloat16, float16, float32, float64"
 NO_IDS = "class probabilities belong in a soft-label cross entropy, class ids must be cast to an integer dtype"
-IDS_OR_SOFT = (
-    "class probabilities have the shape [batch, time, classes] of logits, class ids must be cast to an integer dtype"
-)
+IDS_OR_SOFT = "class probabilities have the shape of logits, class ids must be cast to an integer dtype"
 FLAGS = ("average_across_timesteps", "average_across_batch", "sum_over_timesteps", "sum_over_batch")
 AVERAGE_TIME, AVERAGE_BATCH, SUM_TIME, SUM_BATCH = FLAGS
 UNLESS = (

@@ -27,21 +27,20 @@ PACKED_INPUT = [
     loss(
         "padded_logits_beside_offsets",
         ShapeError,
-        "logits beside cu_seqlens must have the shape [tokens, classes], got [2, 3, 5]; "
-        "a padded batch goes without cu_seqlens",
+        "packed logits must have the shape [tokens, classes], got [2, 3, 5]; a padded batch goes without cu_seqlens",
         cu_seqlens=OFFSETS,
     ),
     packed(
         "logits_of_a_single_token_beside_offsets",
         ShapeError,
-        "logits beside cu_seqlens must have the shape [tokens, classes], got [5]; flatten all axes but the last",
+        "packed logits must have the shape [tokens, classes], got [5]; flatten all axes but the last",
         logits=LOGITS[0, 0],
     ),
     *(
         packed(
             f"packed_{name}_{kind}",
             ShapeError,
-            f"{name} beside cu_seqlens must have the shape [tokens] = [6] of logits, got {shape}; {EXACT}",
+            f"packed {name} must have the shape [tokens] = [6] of logits, got {shape}; {EXACT}",
             **{name: value},
         )
         for name, array in (("targets", TARGETS), ("weights", WEIGHTS))
@@ -50,7 +49,7 @@ PACKED_INPUT = [
     packed(
         "packed_soft_targets",
         ShapeError,
-        f"soft targets beside cu_seqlens must have the shape [tokens, classes] = [6, 5] of logits, got [6, 4]; {EXACT}",
+        f"packed soft targets must have the shape [tokens, classes] = [6, 5] of logits, got [6, 4]; {EXACT}",
         targets=like(LOGITS, 6, 4),
     ),
     *(
@@ -92,7 +91,7 @@ PACKED_INPUT = [
         function(
             f"lengths_beside_offsets_{kind}",
             OptionError,
-            "lengths cannot be had with cu_seqlens, which say how long each sequence is; leave one out",
+            "lengths cannot be had with packed sequences, which say how long each one is; leave them out",
             lengths=LENGTHS,
         )
         for kind, function in FUNCTIONS
@@ -123,7 +122,7 @@ SHIFTED = [
     shift(
         "shift_padded_with_offsets",
         ShapeError,
-        "targets beside cu_seqlens must have the shape [tokens], got [2, 3]; a padded batch goes without cu_seqlens",
+        "packed targets must have the shape [tokens], got [2, 3]; a padded batch goes without cu_seqlens",
         cu_seqlens=OFFSETS,
     ),
     shift(
@@ -174,7 +173,7 @@ SHIFTED = [
     shift(
         "shift_offsets_and_lengths",
         OptionError,
-        "lengths cannot be had with cu_seqlens, which say how long each sequence is; leave one out",
+        "lengths cannot be had with packed sequences, which say how long each one is; leave them out",
         targets=TARGETS.ravel(),
         cu_seqlens=OFFSETS,
         lengths=LENGTHS,

@@ -115,20 +115,22 @@ def _sums(x: Array, *function_and_rows: Any) -> Array:
 
 
 def totals(
-    terms: Callable[..., tuple[Array, Array]], x: Array, of_classes: Array | None = None, *rows: Array
+    terms: Callable[..., tuple[Array, Array]], x: Array, of_classes: tuple[Array | None, ...] = (), *rows: Array
 ) -> tuple[Array, Array]:
-    """The sums over the last axis of both terms, which are functions of ``(x, of_classes, *rows)``, in one pass.
+    """The sums over the last axis of both terms, which are functions of ``(x, *of_classes, *rows)``, in one pass.
 
-    ``of_classes`` has one number for each entry of that axis, and ``rows`` one for each of the others.
+    Each of ``of_classes`` has one number for each entry of that axis, or is None; ``rows`` have one for each of the
+    others.
     """
     count = x.shape[-1]
     size = 8 if count % 8 else _columns(count) or 8
     even = count // size * size
-    row = None if of_classes is None else of_classes.reshape(*(1 for _ in x.shape[:-1]), count)
+    ones = (1,) * (x.ndim - 1)
+    columns = [None if a is None else a.reshape(*ones, count) for a in of_classes]
 
     def found(at: slice, shape: Callable[[Array], Array], axes: tuple[int, ...]) -> tuple[Array, Array]:
         numbers = (jnp.expand_dims(a, axes) for a in rows)
-        return terms(shape(x[..., at]), None if row is None else shape(row[..., at]), *numbers)
+        return terms(shape(x[..., at]), *(None if a is None else shape(a[..., at]) for a in columns), *numbers)
 
     if even == 0:  # sharded arrays cannot be reshaped to blocks of nothing (jax 0.10.2)
         one, other = found(slice(None), lambda a: a, (-1,))
@@ -145,7 +147,7 @@ def totals(
     return one, other
 
 
-def _parts(x: Array, _: None = None) -> tuple[Array, Array]:
+def _parts(x: Array) -> tuple[Array, Array]:
     """Numbers rounded to integers, and what is left of them."""
     coarse = jnp.rint(x)
     return coarse, x - coarse

@@ -24,11 +24,16 @@ def mean_below(z: Array, highest: Array, prior: Array | None, good: Array) -> tu
     least, whole = jnp.finfo(z.dtype).min, z.shape[-1] if prior is None else jnp.sum(prior)
     whole = jnp.where(whole > 0, whole, 1)
 
-    def terms(z: Array, prior: Array | None, highest: Array) -> tuple[Array, Array]:
-        part = _possible(z) if prior is None else _possible(z) * prior
-        return part, (highest / 2 - jnp.maximum(z, least) / 2) * part * 2 / whole
+    def terms(z: Array, prior: Array | None, some: Array | None, highest: Array) -> tuple[Array, Array]:
+        possible = _possible(z)
+        half = (highest / 2 - jnp.maximum(z, least) / 2) * possible
+        if prior is None:
+            return possible, half * 2 / whole
+        # What the prior leaves out is taken away before an infinite distance could meet its 0.
+        return possible * prior, half * some * 2 * (prior / whole)
 
-    mass, mean = totals(terms, z, prior, highest)
+    some = None if prior is None else jnp.where(prior > 0, 1, prior)
+    mass, mean = totals(terms, z, (prior, some), highest)
     mass = jnp.where(good, mass, 0)
     return jnp.where(mass > 0, mean * (whole / jnp.where(mass > 0, mass, 1)), 0), mass
 

@@ -35,6 +35,10 @@ with torch.inference_mode(False):
     _HOST_KEYS.add(torch._C._dispatch_keys(torch.empty(0)).raw_repr())
 
 
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+"""Dtypes that torch 2.13 selects nothing of, and those of the same size."""
+
+
 def owns(x: Any) -> bool:
     return isinstance(x, torch.Tensor)
 
@@ -147,7 +151,11 @@ def expand_dims(x: Array, *, axis: int) -> Array:
 
 
 def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
-    return torch.where(condition, x1, x2)
+    kind: Any = getattr(x1, "dtype", None) or getattr(x2, "dtype", None)
+    if kind not in _SIGNED:
+        return torch.where(condition, x1, x2)
+    signed = (x.view(_SIGNED[kind]) if isinstance(x, torch.Tensor) else x for x in (x1, x2))
+    return torch.where(condition, *signed).view(kind)
 
 
 def nan_unless(condition: Array, x: Array) -> Array:
@@ -223,6 +231,8 @@ class _Rows(torch.autograd.Function):
 
 
 def take(x: Array, indices: Array) -> Array:
+    if x.dtype in _SIGNED:
+        return take(x.view(_SIGNED[x.dtype]), indices).view(x.dtype)
     flat = indices.reshape(-1).to(torch.int64)
     # A sparse gradient is for whoever steps the parameter; operations in between could not take it.
     rows = _Rows.apply(x, flat) if x.is_leaf and x.requires_grad and not is_tracing() else x.index_select(0, flat)

@@ -94,7 +94,7 @@ def _softcap(place: int) -> Choice:
 
 
 def _temperature(place: int) -> Choice:
-    by = f"{{scalings[{place}].by:g}}"
+    by = f"{{scalings[{place}].by}}"
     return Choice(
         "temperature",
         f"divides the logits by {by}, as for sampling or distillation",
