@@ -25,14 +25,14 @@ def mean_below(z: Array, highest: Array, prior: Array | None, good: Array) -> tu
     whole = jnp.where(whole > 0, whole, 1)
 
     def terms(z: Array, prior: Array | None, some: Array | None, highest: Array) -> tuple[Array, Array]:
-        twice = _twice_possible(z)
         # Infinite where it overflows, like the plain difference. No factor of 2 of its own, which XLA (jax 0.10.2)
-        # would make one of with a constant behind it.
+        # would make one of with a constant behind it; and twice by itself, because its half is slow to add up.
+        possible, twice = _possible(z, 1), _possible(z, 2)
         half = highest / 2 - jnp.maximum(z, least) / 2
         if prior is None:
-            return twice / 2, half * twice / whole
+            return possible, half * twice / whole
         # What the prior leaves out is taken away before an infinite distance could meet its 0.
-        return twice / 2 * prior, half * (twice * some) * (prior / whole)
+        return possible * prior, half * (twice * some) * (prior / whole)
 
     some = None if prior is None else jnp.where(prior > 0, 1, prior)
     mass, mean = totals(terms, z, (prior, some), highest)
@@ -68,14 +68,14 @@ def part_at(t: Array, index: Array, prior: Array | None, coefficient: Array) -> 
     return jnp.where((t > -jnp.inf) & (coefficient != 0), own, 0)
 
 
-def _twice_possible(z: Array) -> Array:
-    """2 where z is finite, 0 where it is -infinity.
+def _possible(z: Array, one: float) -> Array:
+    """A number where z is finite, 0 where it is -infinity.
 
     By arithmetic: with a comparison XLA (jax 0.10.2) makes no vectors of the sum of these.
     """
     # Scaled, each finite number is above -2**28. Not scaled by more: subnormal numbers are slow.
     scale = 2.0 ** (28 - jnp.finfo(z.dtype).maxexp)
-    return jnp.minimum(jnp.maximum(2.0**29 + z * scale, 0), 2)
+    return jnp.minimum(jnp.maximum(2.0**29 + z * scale, 0), one)
 
 
 def _prior_of(z: Array, prior: Array | None) -> Array:
