@@ -151,7 +151,9 @@ def expand_dims(x: Array, *, axis: int) -> Array:
 
 
 def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
-    kind: Any = getattr(x1, "dtype", None) or getattr(x2, "dtype", None)
+    # Asked by its class: torch.compile (torch 2.13) cannot look for attributes of a symbolic number.
+    tensor: Any = x1 if isinstance(x1, torch.Tensor) else x2
+    kind = tensor.dtype
     if kind not in _SIGNED:
         return torch.where(condition, x1, x2)
     signed = (x.view(_SIGNED[kind]) if isinstance(x, torch.Tensor) else x for x in (x1, x2))
