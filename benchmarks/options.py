@@ -11,9 +11,8 @@ from benchmarks import contenders, large, machine, processes, tables, timing
 PLAIN = "plain"
 
 
-def options(classes: int) -> Mapping[str, dict[str, Any]]:
-    """The options of a call by what they are called here, with arrays as NumPy has them."""
-    numbers = np.linspace(0.5, 2, classes, dtype=np.float32)
+def options(numbers: Any) -> Mapping[str, dict[str, Any]]:
+    """The options of a call by what they are called here; ``numbers`` is an array with one for each class."""
     return {
         PLAIN: {},
         "label_smoothing=0.1": {"label_smoothing": 0.1},
@@ -40,11 +39,13 @@ def race(framework: str, shape: list[int], rounds: int) -> Any:
     module, batch = contenders.load(framework), contenders.make_batch(shape)
     soft = batch._replace(targets=np.full(shape, 1 / shape[-1], np.float32))
     placed, placed_soft = module.place(batch), module.place(soft)
+    numbers = np.linspace(0.5, 2, shape[-1], dtype=np.float32)
+    numbers = module.place(contenders.make_batch([1, 1, 2])._replace(weights=numbers)).weights
     calls: dict[tuple[str, str], timing.Call] = {}
     for mode in module.MODES:
         if (framework, mode) in large.SKIPPED:
             continue
-        for name, given in options(shape[-1]).items():
+        for name, given in options(numbers).items():
             arrays = placed_soft if name == "soft targets" else placed
             calls[mode, name] = module.ours(mode, **given)(*arrays)
     times = timing.interleaved(calls, rounds)

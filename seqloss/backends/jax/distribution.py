@@ -26,17 +26,17 @@ def mean_below(z: Array, highest: Array, prior: Array | None, good: Array) -> tu
 
     def terms(z: Array, prior: Array | None, some: Array | None, highest: Array) -> tuple[Array, Array]:
         # Infinite where it overflows, like the plain difference. No factor of 2 of its own, which XLA (jax 0.10.2)
-        # would make one of with a constant behind it; and twice by itself, because its half is slow to add up.
-        possible, twice = _possible(z, 1), _possible(z, 2)
+        # would make one of with a constant behind it.
+        twice = _twice_possible(z)
         half = highest / 2 - jnp.maximum(z, least) / 2
         if prior is None:
-            return possible, half * twice / whole
+            return twice, half * twice / whole
         # What the prior leaves out is taken away before an infinite distance could meet its 0.
-        return possible * prior, half * (twice * some) * (prior / whole)
+        return twice * prior, half * (twice * some) * (prior / whole)
 
     some = None if prior is None else jnp.where(prior > 0, 1, prior)
-    mass, mean = totals(terms, z, (prior, some), highest)
-    mass = jnp.where(good, mass, 0)
+    twice, mean = totals(terms, z, (prior, some), highest)
+    mass = jnp.where(good, twice / 2, 0)
     return jnp.where(mass > 0, mean * (whole / jnp.where(mass > 0, mass, 1)), 0), mass
 
 
@@ -68,14 +68,14 @@ def part_at(t: Array, index: Array, prior: Array | None, coefficient: Array) -> 
     return jnp.where((t > -jnp.inf) & (coefficient != 0), own, 0)
 
 
-def _possible(z: Array, one: float) -> Array:
-    """A number where z is finite, 0 where it is -infinity.
+def _twice_possible(z: Array) -> Array:
+    """2 where z is finite, 0 where it is -infinity.
 
     By arithmetic: with a comparison XLA (jax 0.10.2) makes no vectors of the sum of these.
     """
     # Scaled, each finite number is above -2**28. Not scaled by more: subnormal numbers are slow.
     scale = 2.0 ** (28 - jnp.finfo(z.dtype).maxexp)
-    return jnp.minimum(jnp.maximum(2.0**29 + z * scale, 0), one)
+    return jnp.minimum(jnp.maximum(2.0**29 + z * scale, 0), 2)
 
 
 def _prior_of(z: Array, prior: Array | None) -> Array:
