@@ -75,9 +75,10 @@ class SequenceLossOp(NamedTuple):
         backend = self.backend
         tokens, given, losses, weights, reduced = residuals
         weights, cotangent = counting.Weights(*weights), backend.astype(cotangents[0], self.tokens.kernel.spec.dtype)
-        labels = arrays[1] if given[1] is None else given[1]
-        if self.tokens.is_soft and given[3] is not None:
-            labels = classes.times(backend, labels, given[3])
+        given = Given(*given)
+        labels = arrays[1] if given.targets is None else given.targets
+        if self.tokens.is_soft and given.class_weights is not None:
+            labels = classes.times(backend, labels, given.class_weights)
         given = Given(arrays[0], labels, *given[2:])
         pulled = reduction.pullback(
             backend,
