@@ -5,7 +5,7 @@ from typing import Any
 
 from seqloss.core import objectives, options, packed
 from seqloss.core.call import Call
-from seqloss.core.objectives import Mean
+from seqloss.core.objectives import Mean, Wrt
 from seqloss.core.protocol import Array
 from seqloss.core.smoothing import Smoothing
 from seqloss.losses import arguments, counting, custom, ops, packing
@@ -294,7 +294,7 @@ def sequence_loss_and_grad(
     check_labels: bool | None = None,
     exact: bool = False,
     cotangent: Array | None = None,
-    wrt: str | tuple[str, ...] = "logits",
+    wrt: Wrt | tuple[Wrt, ...] = "logits",
 ) -> tuple[Array, Array | tuple[Array, ...]]:
     """The sequence loss with its gradient, on every backend, NumPy too.
 

@@ -10,6 +10,8 @@ from seqloss.core.options import finite_float, flag, is_array, no_array
 from seqloss.core.smoothing import Smoothing
 
 Mean = Literal["mean", "sum", "none", "per_sequence", "sequence_mean"]
+Wrt = Literal["logits", "weights", "targets"]
+"""The arguments that a gradient may be asked for."""
 MEANS = ("mean", "sum", "none", "per_sequence", "sequence_mean")
 """The values of ``reduction``."""
 

@@ -92,7 +92,7 @@ def _case(backend: Backend, case: Case, dtype: str) -> Iterator[str]:
 
     yield from right("the loss", loss, expected.loss, worst, expected.loss_scale, compute)
     to_weights = len(native) > 2 and case.weights_dtype in (None, *tolerances.PRECISION)
-    wrt = ("logits", "weights") if to_weights else ("logits",)
+    wrt: tuple[Any, ...] = ("logits", "weights") if to_weights else ("logits",)
     upstream = None if g is None else backend.asarray(g)
     explicit, gradients = seqloss.sequence_loss_and_grad(*native, **options, cotangent=upstream, wrt=wrt)
     yield from right("the loss beside its gradient", explicit, expected.loss, worst, expected.loss_scale, compute)

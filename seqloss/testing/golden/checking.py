@@ -157,7 +157,7 @@ def _computed(golden: Golden, given: dict[str, Array]) -> dict[str, Array]:
 
 
 def _by_seqloss(golden: Golden, given: dict[str, Array]) -> dict[str, Array]:
-    wrt = tuple(name for name in INPUTS if f"d{name}" in golden.results)
+    wrt: tuple[Any, ...] = tuple(name for name in INPUTS if f"d{name}" in golden.results)
     results = {}
     if wrt:
         results["loss"], gradients = seqloss.sequence_loss_and_grad(**given, **golden.flags, wrt=wrt)
