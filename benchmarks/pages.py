@@ -39,5 +39,6 @@ MODULES = {
     "errors": "benchmarks.errors",
     "rate": "benchmarks.rate",
     "verdicts": "benchmarks.verdicts",
+    "curves": "benchmarks.curves",
 }
 """The measures, each a module of its own."""

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.curves import apart
+
 TITLES = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX"}
 # The same bytes for the same figures.
 _SETTINGS = {"svg.hashsalt": "seqloss", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
@@ -17,6 +19,7 @@ def draw(results: dict[str, Any], folder: Path, stem: str = "") -> list[Path]:
         "time-tokens": ("sweep", time_against_tokens),
         "memory-tokens": ("sweep", memory_against_tokens),
         "accuracy": ("errors", accuracy),
+        "curves": ("curves", training),
     }
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
@@ -62,6 +65,24 @@ def accuracy(errors: dict[str, Any], path: Path) -> None:
         axis.set(yscale="log", title=title, xlabel="margin of the target over the largest other logit")
     axes[0].set_ylabel("largest error, ULP of float32")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    _save(figure, path)
+
+
+def training(curves: dict[str, list[float]], path: Path) -> None:
+    """Two panels: the loss at each step, the curves on top of each other; and how far they are from NumPy's."""
+    figure, (left, right) = _figure(1, 2, (9.5, 3.8))
+    styles = {"numpy": ("black", "-", 5), "torch": ("tab:orange", "-", 3), "tensorflow": ("tab:blue", "--", 2)}
+    styles["jax"] = ("tab:red", ":", 2)
+    for name, losses in curves.items():
+        colour, line, width = styles[name]
+        how = {"label": TITLES[name], "color": colour, "linestyle": line, "linewidth": width}
+        left.plot(range(1, len(losses) + 1), losses, **how)
+    for name, far in apart(curves).items():
+        right.plot(range(1, len(far) + 1), [max(x, 1e-9) for x in far], label=TITLES[name], color=styles[name][0])
+    left.set(title="loss", xlabel="step", ylabel="nats per byte")
+    right.set(title="distance from NumPy", xlabel="step", yscale="log")
+    for axis in (left, right):
+        axis.legend(fontsize=8)
     _save(figure, path)
 
 
