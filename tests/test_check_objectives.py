@@ -15,7 +15,7 @@ from seqloss.testing import Conventions, check_loss, frameworks
 from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.averages import Averages
 from seqloss.testing.check.subjects import subject
-from seqloss.testing.invariants import INVARIANTS, Batch, InvariantViolation, NotApplicable
+from seqloss.testing.invariants import INVARIANTS, Batch, InvariantViolation, NotApplicable, Subject
 from seqloss.testing.invariants.batches import draw, of_classes, relabelled
 from seqloss.testing.invariants.probe import Probe
 from seqloss.testing.invariants.reference import hessian_product, reference
@@ -193,6 +193,16 @@ def test_denominator_of_nothing_is_not_applicable():
     assert averages.ratio(np.full((1, 2), -1), np.ones((1, 2))) == 1
 
 
+@pytest.mark.parametrize("returns", ["tokens", "sum"])
+def test_what_has_no_denominator_is_divided_by_the_sum_of_the_weights(returns):
+    def loss(z, y, w):
+        weights = {"class_weights": CLASS_WEIGHTS, "reduction": "none" if returns == "tokens" else "sum"}
+        return seqloss.sequence_loss_and_grad(z, y, w, **weights)
+
+    check = checked(loss, {**WEIGHTED, "returns": returns}, *SHARES)
+    assert check.holds, check.report()
+
+
 # --- batches
 
 
@@ -223,6 +233,14 @@ def test_example_keeps_the_number_of_classes():
     assert np.shape(finding.example["logits"]) == (1, 1, 4)
 
 
+def test_a_loss_of_any_number_of_classes_is_asked_with_its_own():
+    finding, *_ = checked(right_loss.PIECES, WEIGHTED, "one_hot").findings
+    assert np.shape(finding.example["logits"])[-1] == 4
+    probe = Probe(Subject(right_loss.PIECES, objective=Objective(class_weights=CLASS_WEIGHTS)), "one_hot")
+    with pytest.raises(NotApplicable, match="the loss has not 3 classes"):
+        probe.ask(draw(np.random.default_rng(0), classes=3))
+
+
 def test_more_classes_are_drawn_from_the_logits_there_are():
     batch = draw(np.random.default_rng(0))
     wide, narrow = of_classes(batch, 9), of_classes(batch, 2)
@@ -236,6 +254,30 @@ def test_labels_that_are_avoided_become_the_next():
     assert relabelled(targets, np.array([True, False, True, True])).tolist() == [[1, 1, 1, 1, -100, 9]]
     for same in (np.zeros(4, bool), np.ones(4, bool)):
         assert relabelled(targets, same) is targets
+
+
+# --- how much may be lost
+
+
+@pytest.mark.parametrize("cap", [None, 30.0])
+def test_a_cap_may_cost_digits(cap):
+    """Of a capped logit of 20 or 30 a rounding is worth so much in an exponential."""
+
+    def loss(z, y, w):
+        return tuple(x * np.float32(1 + 100 * 2.0**-23) for x in made(cap=cap)(z, y, w))
+
+    names = {"hopeless_tokens", "confident_tokens"}
+    assert by_verdict(checked(loss, {"softcap": cap}, *names), "violated") == (names if cap is None else set())
+
+
+@pytest.mark.parametrize("weight", [1.0, 512.0])
+def test_digits_that_are_lost_weigh_as_much_as_their_class(weight):
+    def loss(z, y, w):
+        return tuple(np.float32(weight) * x for x in right_loss.made(right_loss.plain)(z, y, w))
+
+    conventions = {"class_weights": (weight, weight), "denominator": "weights_alone"}
+    (finding,) = checked(loss, conventions, "confident_tokens").findings
+    assert (finding.verdict, finding.kind) == ("violated", "digits")
 
 
 # --- the reference

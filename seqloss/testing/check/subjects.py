@@ -135,8 +135,7 @@ class _Parts:
         dtype = driver.dtype(weighted(*given))
         upstream = driver.array(self.arrays.laid_out(cotangent) if cotangent.ndim else cotangent, dtype)
         value, gradients = driver.MODES["eager"](weighted, (0,))(given, upstream)
-        answer = self.arrays.answer(value, gradients[0], weights.shape)
-        return self.over_weights(answer, targets, weights) if self.adapted.conventions.returns != "tokens" else answer
+        return self.over_weights(self.arrays.answer(value, gradients[0], weights.shape), targets, weights)
 
     def second(self, logits: Array, targets: Array, weights: Array, direction: Array) -> Array:
         driver, given = self.driver, self.arrays.given(logits, targets, weights)
