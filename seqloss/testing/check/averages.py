@@ -40,9 +40,8 @@ class Averages:
         total = float(weights.sum(dtype=np.float64))
         if self.kind == "weights_alone" or total == 0:
             return 1.0
-        own = float((self._slope(targets, weights) * weights.astype(np.float64)).sum())
-        if self.kind in ("tokens", "positions", "batch"):
-            own = {"tokens": np.count_nonzero(weights), "positions": weights.size, "batch": len(weights)}[self.kind]
+        counts = {"tokens": np.count_nonzero(weights), "positions": weights.size, "batch": len(weights)}
+        own = counts.get(self.kind) or float((self._slope(targets, weights) * weights.astype(np.float64)).sum())
         if own == 0:
             raise NotApplicable("the denominator is 0, though the sum of the weights is not")
         return own / total
@@ -58,7 +57,8 @@ class Averages:
     def _slope(self, targets: Array, weights: Array) -> Array:
         """The derivative of the denominator with respect to each weight."""
         if self.kind == "weights":
+            by_class = np.asarray(self.class_weights, np.float64)
             # A label that is no class counts as one: its loss is NaN, or removed by a weight of 0.
-            legal = (targets >= 0) & (targets < len(self.class_weights or ()))
-            return np.where(legal, np.asarray(self.class_weights, np.float64)[np.where(legal, targets, 0)], 1.0)
+            legal = (targets >= 0) & (targets < by_class.size)
+            return np.where(legal, by_class[np.where(legal, targets, 0)], 1.0)
         return np.full(weights.shape, 1.0 if self.kind == "weights_alone" else 0.0)
