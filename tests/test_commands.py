@@ -532,6 +532,34 @@ def test_selftest_of_somebody_elses_loss(numpy_alone, said):
     assert {f["invariant"]: f["verdict"] for f in one["check"]["findings"]}["padding"] == "violated"
 
 
+OBJECTIVE = """
+from functools import partial
+import seqloss
+
+loss = partial(seqloss.sequence_loss_and_grad, label_smoothing=0.1, class_weights=[1, 2, 3], z_loss=0.01, softcap=5)
+
+def by_positions(z, y, w):
+    return loss(z, y, w, reduction="sum", normalizer=float(w.size))
+"""
+OPTIONS = ("--label-smoothing=0.1", "--class-weights=1,2,3", "--z-loss=0.01", "--softcap=5")
+
+
+@pytest.mark.parametrize(
+    "name, options, status",
+    [
+        ("loss", OPTIONS, 0),
+        ("loss", OPTIONS[1:], 1),
+        ("by_positions", (*OPTIONS, "--denominator=positions"), 0),
+        ("by_positions", (*OPTIONS, "--denominator=tokens"), 1),
+    ],
+)
+def test_selftest_of_a_loss_with_options(numpy_alone, said, name, options, status):
+    Path("mine.py").write_text(OBJECTIVE)
+    asked = ("selftest", f"--against=mine:{name}", "--backends=numpy", "--invariants=one_hot,padding")
+    found, _, error = said(*asked, *options)
+    assert (found, error) == (status, "")
+
+
 def test_what_others_say_tells_the_terminal_nothing(numpy_alone, said):
     Path("evil.py").write_text('raise ValueError("\\x1b]0;mine\\x07\\x00 \\x9b31m")')
     status, out, error = said("selftest", "--against=evil:loss", "--backends=numpy")
@@ -579,6 +607,13 @@ ARGUMENTS = "--arguments=logits,labels=targets,mask=weights"
             "are these its conventions? --arguments logits,targets,weights --layout batch --returns mean "
             "--gradient returned --ignore-label -1",
         ),
+        (
+            [*MINE, "--against=mine:mean_over_padding", "--class-weights=1,2", "--softcap=5", "--denominator=tokens"],
+            "are these its conventions? --arguments logits,targets,weights --layout batch --returns mean "
+            "--gradient returned --class-weights 1,2 --softcap 5.0 --denominator tokens",
+        ),
+        (["--class-weights=1,b"], "argument --class-weights: '1,b' is no list of numbers, as in 0.5,1,2"),
+        (["--denominator=labels"], "denominator must be one of 'weights', 'weights_alone', 'tokens', 'positions', 'ba"),
     ],
 )
 def test_selftest_refuses(numpy_alone, said, arguments, message):

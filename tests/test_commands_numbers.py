@@ -23,6 +23,9 @@ OPTIONS = [
     (["golden", "write", "new", "--inputs=batch.npz"], "--timeout", ()),
     (SELFTEST, "--seed", ("zero", "negative")),  # in the worker, and so with the other refusals of selftest
     (SELFTEST, "--ignore-label", ("zero", "negative")),
+    (SELFTEST, "--label-smoothing", ("zero",)),
+    (SELFTEST, "--z-loss", ("zero", "huge")),
+    (SELFTEST, "--softcap", ("huge",)),
     (CHECK, "--bound", ("zero", "huge")),  # which is huge depends on the dtype
     (EXPLAIN, "--rtol", ()),
     (EXPLAIN, "--label-smoothing", ("zero",)),

@@ -42,7 +42,10 @@ _STATUS: dict[str, Status] = {"holds": "good", "violated": "bad", "crashed": "ba
 
 OWN = "seqloss:sequence_loss"
 
-_CONVENTIONS = ("arguments", "layout", "returns", "ignore_label", "gradient", "weight_gradient")
+_CONVENTIONS = (
+    *("arguments", "layout", "returns", "ignore_label", "gradient", "weight_gradient"),
+    *("label_smoothing", "class_weights", "z_loss", "softcap", "denominator"),
+)
 _LONGEST_DETAIL = 72
 
 
@@ -69,6 +72,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=False,
         help="it is meant to have no gradient with respect to its weights",
     )
+    add("--label-smoothing", type=float, metavar="EPS", help="its labels are smoothed with EPS over all classes")
+    add("--class-weights", type=_numbers, metavar="A,B,C", help="of each class; all batches have as many classes")
+    add("--z-loss", type=float, metavar="X", help="it adds X times the square of the log-sum-exp of each token")
+    add("--softcap", type=float, metavar="CAP", help="its logits become CAP * tanh(logits / CAP)")
+    add(
+        "--denominator",
+        metavar="NAME",
+        help="its mean is over weights (default, with class weights if there are any), weights_alone, tokens, "
+        "positions (padding too) or batch",
+    )
     add("--invariants", type=_names, metavar="A,B", help="only these (default: all)")
     add(
         "--modes",
@@ -90,6 +103,13 @@ def _label(value: str) -> int:
     if not -(2**31) <= label < 2**31:
         raise argparse.ArgumentTypeError(f"{value!r} is not a whole number of 32 bits")
     return label
+
+
+def _numbers(value: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, value.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{value!r} is no list of numbers, as in 0.5,1,2") from error
 
 
 def _names(value: str) -> list[str]:

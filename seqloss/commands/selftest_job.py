@@ -14,8 +14,8 @@ def check(framework: str, inputs: dict[str, Any], options: dict[str, Any]) -> tu
     """Import the loss and ask it; the findings, of which each invariant's are told at once."""
     version = backends.version(framework)
     conventions = options["conventions"] or {}
-    if "arguments" in conventions:
-        conventions["arguments"] = tuple(conventions["arguments"])
+    # JSON knows no tuples.
+    conventions = {name: tuple(x) if isinstance(x, list) else x for name, x in conventions.items()}
     loss = functions.imported(options["loss"])
     asked = (options["modes"], options["invariants"], options["seed"])
 

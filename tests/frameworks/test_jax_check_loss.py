@@ -1,5 +1,8 @@
 """check_loss on losses of JAX, where every new shape is compiled: few questions."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -55,3 +58,25 @@ def test_count_is_added_up_as_jax_adds():
     driver = frameworks.load("jax")
     weights = jnp.ones(70000, jnp.bfloat16)
     assert float(driver.over(jnp.asarray(70144, jnp.bfloat16), weights)) == 1
+
+
+def test_smoothed_labels():
+    """As ``optax.smooth_labels`` and ``optax.softmax_cross_entropy`` have them; optax is not installed here."""
+
+    def smoothed(logits, labels):
+        classes = logits.shape[-1]
+        soft = 0.9 * jax.nn.one_hot(labels, classes) + 0.1 / classes
+        return -jnp.sum(soft * jax.nn.log_softmax(logits), -1)
+
+    conventions = replace(TOKENS, label_smoothing=0.1)
+    names = ("one_hot", "double_backward", "impossible_classes")
+    check = check_loss(smoothed, backend="jax", conventions=conventions, modes=(), invariants=names)
+    assert violated(check) == {"impossible_classes"}, check.report()
+
+
+def test_sequence_loss_with_options_holds():
+    options = {"label_smoothing": 0.1, "class_weights": jnp.array([0.5, 2, 1]), "z_loss": 1e-2, "softcap": 5.0}
+    names = ("one_hot", "weight_gradients")
+    check = check_loss(partial(seqloss.sequence_loss, **options), backend="jax", modes=(), invariants=names)
+    assert check.conventions.class_weights == (0.5, 2, 1)
+    assert all(f.verdict == "holds" for f in check.findings), check.report()

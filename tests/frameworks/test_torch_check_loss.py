@@ -233,3 +233,63 @@ def test_time_major_and_keywords():
     names = ("padding", "split_batches", "permutation", "one_hot", "weight_scaling", "upstream_gradients")
     check = check_loss(by_time, backend="torch", conventions=conventions, modes=(), invariants=names)
     assert check.holds, check.report()
+
+
+# --- losses with options
+
+CLASS_WEIGHTS = (0.5, 2.0, 1.0, 1.5)
+RECORDED = ("one_hot", "upstream_gradients", "weight_gradients", "repeated_backward", "double_backward", "mapped")
+RECORDED = (*RECORDED, "without_gradients", "padding", "split_batches")
+
+
+def test_smoothing_and_class_weights_of_cross_entropy_are_known():
+    loss = partial(F.cross_entropy, label_smoothing=0.1, weight=torch.tensor(CLASS_WEIGHTS))
+    check = check_loss(loss, modes=(), invariants=CHEAP)
+    assert check.conventions == replace(IGNORING, label_smoothing=0.1, class_weights=CLASS_WEIGHTS)
+    # Beside an impossible class what is smoothed over all of them is infinite.
+    assert violated(check) == {"unsafe_masks", "empty", "impossible_classes"}, check.report()
+
+
+@pytest.mark.parametrize("said", [{"class_weights": CLASS_WEIGHTS}, {"label_smoothing": 0.1}])
+def test_half_of_what_cross_entropy_has_is_wrong(said):
+    loss = partial(F.cross_entropy, label_smoothing=0.1, weight=torch.tensor(CLASS_WEIGHTS))
+    conventions = replace(IGNORING, class_weights=CLASS_WEIGHTS, **{} if "class_weights" in said else said)
+    conventions = replace(conventions, denominator="weights_alone" if "label_smoothing" in said else "weights")
+    assert "one_hot" in violated(check_loss(loss, conventions=conventions, modes=(), invariants=["one_hot"]))
+
+
+def test_sequence_loss_with_all_options_holds():
+    options = {"label_smoothing": 0.1, "class_weights": torch.tensor(CLASS_WEIGHTS), "z_loss": 1e-2, "softcap": 5.0}
+    names = (*RECORDED, "impossible_classes", "confident_tokens")
+    check = check_loss(partial(seqloss.sequence_loss, **options), backend="torch", modes=(), invariants=names)
+    assert check.conventions.class_weights == CLASS_WEIGHTS
+    assert all(f.verdict == "holds" for f in check.findings), check.report()
+
+
+NORMALIZERS = {
+    "weights_alone": lambda y, w: w.sum(),
+    "tokens": lambda y, w: (w != 0).sum(),
+    "positions": lambda y, w: y.numel(),
+    "batch": lambda y, w: len(y),
+    "weights": lambda y, w: (w * torch.tensor(CLASS_WEIGHTS)[y]).sum(),
+}
+
+
+@pytest.mark.parametrize("returns", ["mean", "sum_and_count"])
+@pytest.mark.parametrize("denominator", NORMALIZERS)
+def test_what_means_are_divided_by(denominator, returns):
+    """Class weights are in one of them, and gradients, to the weights too, are those of the mean over the weights."""
+
+    def loss(logits, targets, weights):
+        losses = F.cross_entropy(logits.movedim(-1, 1), targets, torch.tensor(CLASS_WEIGHTS), reduction="none")
+        total, count = (losses * weights).sum(), NORMALIZERS[denominator](targets, weights)
+        return total / count if returns == "mean" else (total, count)
+
+    given = {"class_weights": CLASS_WEIGHTS, "returns": returns}
+    said = {**given, "denominator": denominator}
+    check = check_loss(loss, backend="torch", conventions=said, modes=(), invariants=RECORDED)
+    assert violated(check) == set(), check.report()
+    assert {f.invariant for f in check.findings if f.verdict == "holds"} == set(RECORDED)
+    other = {**given, "denominator": "batch" if denominator != "batch" else "positions"}
+    check = check_loss(loss, backend="torch", conventions=other, modes=(), invariants=RECORDED)
+    assert {"one_hot", "weight_gradients", "double_backward"} <= violated(check), check.report()

@@ -34,11 +34,12 @@ def check_loss(
 ) -> LossCheck:
     """Check a loss against everything that right sequence losses have in common.
 
-    Whatever it returns, it is turned into the weighted mean of the cross entropy, in nats, with its gradient ::
+    Whatever it returns, it is turned into the weighted mean of the losses of the tokens, in nats, with its gradient ::
 
-        loss = sum(weights * nll) / sum(weights)
+        mean = sum(weights * loss) / sum(weights)
 
-    and asked for each of the invariants in :mod:`seqloss.testing.invariants`: tokens that do not count, labels that are
+    where each is the cross entropy, or what the conventions say of smoothing, class weights, z-loss and softcap. It is
+    asked for each of the invariants in :mod:`seqloss.testing.invariants`: tokens that do not count, labels that are
     no class, batches that are split, reordered or shifted, sizes, dtypes and memory layouts, extreme logits, counts in
     half precision, gradients from above, to the weights and of the gradient, compiled code, ``vmap``, and what a call
     or a setting leaves behind. Each judges one thing and is lenient about the rest; a batch that violates one is made
@@ -58,7 +59,8 @@ def check_loss(
         ``linear_cross_entropy`` (with the identity as its weight), ``optax.softmax_cross_entropy_with_integer_labels``,
         ``tf.nn.sparse_softmax_cross_entropy_with_logits``, the class ``keras.losses.SparseCategoricalCrossentropy``
         (from logits, with its weighted mean), and :func:`seqloss.sequence_loss`; each also as a ``functools.partial``
-        of keywords, of which ``ignore_index``, ``ignore_class`` and ``reduction`` change its conventions.
+        of keywords, of which ``ignore_index``, ``ignore_class``, ``reduction``, ``label_smoothing``, ``weight``,
+        ``class_weights``, ``z_loss`` and ``softcap`` change its conventions.
     modes : iterable of str, optional
         The compiled forms to compare with eager code: "inductor" for torch, "function" and "xla" for TensorFlow,
         "jit" for JAX, or another mode of ``seqloss.testing.frameworks``. None: all of the former.
@@ -92,7 +94,8 @@ def check_loss(
     who use it. Its ``kind`` says whether a result is wrong, a refusal is missing, or digits are lost. Exceptions are
     right answers to bad labels and to second derivatives. A loss that returns half-precision numbers may round them. An
     invariant that a loss cannot be asked for, for want of weights, of a label that leaves tokens out, or of a compiler
-    on this machine, is not applicable.
+    on this machine, is not applicable, and so is one that is no law of its objective: behind a softcap a constant that
+    is added to all logits does not cancel.
 
     Warnings of the loss are not shown.
 

@@ -1,8 +1,12 @@
 """How a loss of somebody else is called, and what it returns."""
 
 from dataclasses import dataclass
+from math import isfinite
+from typing import Any
 
+from seqloss.core import objectives
 from seqloss.core.errors import ArgumentTypeError, OptionError
+from seqloss.core.smoothing import Smoothing
 
 THIRD = ("weights", "mask", "float_mask", "lengths")
 ROLES = ("logits", "targets", *THIRD)
@@ -10,7 +14,10 @@ CHOICES = {
     "layout": ("batch", "packed", "time"),
     "returns": ("tokens", "mean", "sum", "sum_and_count"),
     "gradient": ("autodiff", "returned"),
+    "denominator": ("weights", "weights_alone", "tokens", "positions", "batch"),
 }
+FEW = 64
+"""The most classes that numbers for each of them may be for: some batches have tens of thousands of tokens."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,20 @@ class Conventions:
         in their layout, of the loss or of the sum of the losses of the tokens. NumPy differentiates nothing.
     weight_gradient : bool, default True
         Whether a function that takes weights has a gradient with respect to them.
+    label_smoothing : float or Smoothing, default 0.0
+        With what its labels are smoothed, as :func:`seqloss.sequence_loss` defines it. A prior is a tuple of numbers.
+    class_weights : tuple of float, optional
+        The weight of each class. All batches have as many classes: take a loss with a few, 2 to 64. No token that
+        counts has the label of a class of weight 0.
+    z_loss : float, default 0.0
+        What the square of the log-sum-exp of a token is multiplied by before it is added to its loss.
+    softcap : float, optional
+        The cap of the logits: they become ``softcap * tanh(logits / softcap)``.
+    denominator : {"weights", "weights_alone", "tokens", "positions", "batch"}, default "weights"
+        What the mean that the function returns, or its count, is divided by: the sum of the weights, each times the
+        class weight of its label if there are class weights; that without class weights; the number of weights that are
+        not 0; the number of all positions, padding included; or the number of sequences. What returns tokens or a plain
+        sum has none.
 
     Raises
     ------
@@ -71,6 +92,11 @@ class Conventions:
     ignore_label: int | None = None
     gradient: str = "autodiff"
     weight_gradient: bool = True
+    label_smoothing: float | Smoothing = 0.0
+    class_weights: tuple[float, ...] | None = None
+    z_loss: float = 0.0
+    softcap: float | None = None
+    denominator: str = "weights"
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -97,6 +123,32 @@ class Conventions:
             raise ArgumentTypeError(f"ignore_label must be an integer or None, got {self.ignore_label!r}")
         if not isinstance(self.weight_gradient, bool):
             raise ArgumentTypeError(f"weight_gradient must be True or False, got {self.weight_gradient!r}")
+        self._check_objective()
+        self._check_denominator()
+
+    def _check_objective(self) -> None:
+        given = objectives.smoothing(self.label_smoothing)
+        objectives.z_loss(self.z_loss)
+        objectives.softcap(self.softcap)
+        objectives.together(given, self.class_weights is not None)
+        sizes = {len(_numbers(name, x)) for name, x in self._by_class(given) if x is not None}
+        if len(sizes) > 1:
+            raise OptionError("class_weights and Smoothing.prior must be of equally many classes")
+        objectives.excluded(given.exclude, min(sizes, default=FEW))
+
+    def _by_class(self, given: Smoothing) -> tuple[tuple[str, Any], ...]:
+        return ("class_weights", self.class_weights), ("Smoothing.prior", given.prior)
+
+    def _check_denominator(self) -> None:
+        if self.denominator == "weights":
+            return
+        if self.returns in ("tokens", "sum"):
+            raise OptionError(
+                f"a loss of returns={self.returns!r} has no denominator, and is divided by the sum of its weights; "
+                "leave the denominator out"
+            )
+        if self.denominator == "batch" and self.layout == "packed":
+            raise OptionError("a denominator of 'batch' needs a batch axis, and the layout 'packed' has none")
 
     @property
     def spelled(self) -> tuple[tuple[str, str], ...]:
@@ -146,3 +198,16 @@ class Conventions:
         if self.returns == "tokens":
             return "any"
         return "ones" if self.ignore_label is None else "binary"
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    """One number for each of a few classes, of which some are not 0."""
+    if not isinstance(value, tuple) or not all(isinstance(x, (int, float)) for x in value):
+        raise ArgumentTypeError(f"{name} must be a tuple of numbers or None, got {value!r}")
+    if not 2 <= len(value) <= FEW:
+        raise OptionError(
+            f"{name} must be numbers for 2 to {FEW} classes, got {len(value)} of them; check the loss with few classes"
+        )
+    if not all(isfinite(x) and x >= 0 for x in value) or not any(value):
+        raise OptionError(f"{name} must be finite and not negative, and one of them more than 0, got {value!r}")
+    return value

@@ -68,7 +68,7 @@ def _judged(
 ) -> tuple[Finding, Smallest | None]:
     """The verdict and its example. One that is known from another dtype need not be looked for again."""
     probe = Probe(subject, invariant.name)
-    batch = probe.fit(invariant.draw(np.random.default_rng(seed)))
+    batch = probe.drawn(invariant.draw, np.random.default_rng(seed))
     told = (invariant.name, mode, dtype)
     try:
         if dtype != "float32":
@@ -100,7 +100,7 @@ def _smallest(subject: Subject, invariant: Invariant, seed: int, calls: int, sta
 
 def _knows(probe: Probe, dtype: str) -> None:
     """A loss that refuses a dtype counts nothing wrongly in it."""
-    answer = probe.attempt(probe.fit(draw(np.random.default_rng(0))))
+    answer = probe.attempt(probe.drawn(draw, np.random.default_rng(0)))
     if isinstance(answer, Exception):
         raise NotApplicable(f"{dtype} is refused: {type(answer).__name__}")
 

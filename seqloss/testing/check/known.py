@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from seqloss.core.smoothing import Smoothing
 from seqloss.testing.check.conventions import Conventions
 
 
@@ -74,6 +75,18 @@ KNOWN = {
 """By the name under which each is public."""
 
 
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    """One for each class, of an array of any framework."""
+    if value is None:
+        return None
+    listed = value.detach().tolist() if hasattr(value, "detach") else getattr(value, "tolist", lambda: value)()
+    return tuple(map(float, listed if isinstance(listed, (list, tuple)) else value))
+
+
+def _smoothing(value: Any) -> Any:
+    return value._replace(prior=_numbers(value.prior)) if isinstance(value, Smoothing) else value
+
+
 _UNKNOWN = {"axis", "from_logits"}
 """With these keywords a known loss has conventions that are not known."""
 
@@ -81,6 +94,10 @@ _SAID: dict[str, Callable[[Any], dict[str, Any]]] = {
     "ignore_index": lambda value: {"ignore_label": value},
     "ignore_class": lambda value: {"ignore_label": value},
     "reduction": lambda value: {"returns": {"none": "tokens"}.get(value, value)},
+    "label_smoothing": lambda value: {"label_smoothing": _smoothing(value)},
+    **dict.fromkeys(("weight", "class_weights"), lambda value: {"class_weights": _numbers(value)}),
+    "z_loss": lambda value: {"z_loss": value},
+    "softcap": lambda value: {"softcap": value},
 }
 """What other keywords say of its conventions."""
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from seqloss.core.smoothing import Smoothing
 from seqloss.testing.check import text
 from seqloss.testing.check.conventions import Conventions
 from seqloss.testing.check.finding import Finding
@@ -66,5 +67,8 @@ class LossCheck:
             The attributes by name, with "holds" in front. Floats that are not finite are the strings "nan", "inf" and
             "-inf", which ``float`` reads.
         """
-        plain: dict[str, Any] = jsonable({"holds": self.holds, **asdict(self)})
+        given = asdict(self)
+        if isinstance(self.conventions.label_smoothing, Smoothing):
+            given["conventions"]["label_smoothing"] = self.conventions.label_smoothing._asdict()
+        plain: dict[str, Any] = jsonable({"holds": self.holds, **given})
         return plain

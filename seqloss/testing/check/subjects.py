@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from seqloss.testing.check.adapted import Adapted
+from seqloss.testing.check.averages import Averages, objective
 from seqloss.testing.invariants import Answer, Loss, NotApplicable, Subject
 
 Array = Any
@@ -24,6 +25,7 @@ class _Parts:
 
     def __init__(self, adapted: Adapted) -> None:
         self.adapted, self.driver, self.arrays = adapted, adapted.driver, adapted.arrays
+        self.averages = Averages(adapted.conventions)
 
     def subject(self, modes: tuple[str, ...]) -> Subject:
         adapted, driver, conventions = self.adapted, self.driver, self.adapted.conventions
@@ -46,6 +48,7 @@ class _Parts:
             weights=conventions.weights,
             ignore_label=conventions.ignore_label,
             quick=None if driver.QUICK is None else self.asked(driver.COMPILERS[driver.QUICK](adapted.eager)),
+            objective=objective(conventions),
         )
 
     # --- value and gradient
@@ -57,9 +60,18 @@ class _Parts:
         def loss(logits: Array, targets: Array, weights: Array) -> Answer:
             with np.errstate(all="ignore"), self.driver.precision("float64") if wide else nullcontext(), within():
                 answer = self.arrays.answer(*run(self.arrays.given(logits, targets, weights)), weights.shape)
-                return self.divided(answer, weights) if self.adapted.returned else answer
+                answer = self.divided(answer, weights) if self.adapted.returned else answer
+            return self.over_weights(answer, targets, weights)
 
         return loss
+
+    def over_weights(self, answer: Answer, targets: Array, weights: Array) -> Answer:
+        """The mean over the weights, whatever the loss divides by."""
+        ratio = self.averages.ratio(targets, weights)
+        if ratio == 1:
+            return answer
+        value, dlogits = (np.asarray(x, np.float64) * ratio for x in (answer.value, answer.dlogits))
+        return answer._replace(value=value, dlogits=dlogits)
 
     def watched(self, logits: Array, targets: Array, weights: Array) -> Answer:
         """Eagerly; what the loss writes into its arrays is written into these."""
@@ -123,7 +135,7 @@ class _Parts:
         dtype = driver.dtype(weighted(*given))
         upstream = driver.array(self.arrays.laid_out(cotangent) if cotangent.ndim else cotangent, dtype)
         value, gradients = driver.MODES["eager"](weighted, (0,))(given, upstream)
-        return self.arrays.answer(value, gradients[0], weights.shape)
+        return self.over_weights(self.arrays.answer(value, gradients[0], weights.shape), targets, weights)
 
     def second(self, logits: Array, targets: Array, weights: Array, direction: Array) -> Array:
         driver, given = self.driver, self.arrays.given(logits, targets, weights)
@@ -134,22 +146,27 @@ class _Parts:
             return value * value / 2
 
         product = driver.hessian_product(half_square, given, along)
-        return None if product is None else self.numbers(product, weights)
+        # Of the square of a loss, which has the ratio twice.
+        ratio = self.averages.ratio(targets, weights) ** 2
+        return None if product is None else self.numbers(product, weights) * ratio
 
     def dweights(self, logits: Array, targets: Array, weights: Array) -> Array:
-        _, gradients = self.driver.MODES["eager"](self.adapted.mean, (2,))(
+        value, gradients = self.driver.MODES["eager"](self.adapted.mean, (2,))(
             self.arrays.given(logits, targets, weights), None
         )
-        return self.numbers(gradients[0], weights)
+        gradient, number = self.numbers(gradients[0], weights), float(self.driver.to_numpy(value))
+        return self.averages.weight_gradient(gradient, number, targets, weights)
 
     def pullback(self, logits: Array, targets: Array, weights: Array) -> Callable[[], Array]:
         backward = self.driver.pullback(self.adapted.mean, self.arrays.given(logits, targets, weights))
-        return lambda: self.numbers(backward(), weights)
+        return lambda: self.numbers(backward(), weights) * self.averages.ratio(targets, weights)
 
     def vmapped(self, logits: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
         batches = [self.arrays.given(*batch) for batch in zip(logits, targets, weights, strict=True)]
         values, slopes = self.driver.mapped(self.adapted.mean, batches)
-        return self.driver.to_numpy(values), [self.numbers(slope, weights[0]) for slope in slopes]
+        ratios = [self.averages.ratio(*pair) for pair in zip(targets, weights, strict=True)]
+        slopes = [self.numbers(slope, weights[0]) * ratio for slope, ratio in zip(slopes, ratios, strict=True)]
+        return self.driver.to_numpy(values) * np.asarray(ratios), slopes
 
     def value(self, within: Context) -> Callable[[Array, Array, Array], Array]:
         """The value alone, where no gradient is recorded."""
@@ -157,7 +174,7 @@ class _Parts:
         def value(logits: Array, targets: Array, weights: Array) -> Array:
             given = self.arrays.given(logits, targets, weights)
             with np.errstate(all="ignore"), within():
-                return self.driver.to_numpy(self.adapted.mean(*given))
+                return self.driver.to_numpy(self.adapted.mean(*given)) * self.averages.ratio(targets, weights)
 
         return value
 

@@ -3,7 +3,8 @@
 A loss under test is ``loss(logits, targets, weights) -> (value, dlogits)`` in NumPy terms: logits [batch, time,
 classes], integer targets and weights [batch, time]; the value is the weighted mean over all tokens,
 ``sum(weights * nll) / sum(weights)``, in nats, and ``dlogits`` its derivative. Whatever framework computes it is the
-caller's affair: wrap it so that arrays go in and come out as NumPy arrays.
+caller's affair: wrap it so that arrays go in and come out as NumPy arrays. A :class:`Subject` may have another loss of
+a token, its objective.
 
 An :class:`Invariant` is called as ``invariant(loss, seed)`` with a seed or a ``numpy.random.Generator``. It returns
 nothing, or raises :class:`InvariantViolation` with what was expected, what came, and the arrays. Each looks at one
@@ -11,7 +12,8 @@ thing and is lenient about the rest, so that the names of those which fail say w
 NumPy.
 
 Gradients from above, compiled forms and second derivatives are nothing that such a callable has: a :class:`Subject` has
-them. An invariant that needs what the loss has not raises :class:`NotApplicable`.
+them. An invariant that needs what the loss has not, or that is no law of its objective, raises
+:class:`NotApplicable`.
 """
 
 from seqloss.testing.invariants.derivatives import (

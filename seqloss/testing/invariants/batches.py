@@ -33,6 +33,25 @@ def draw(rng: np.random.Generator, batch: int = 2, time: int = 3, classes: int =
     return Batch(logits, targets, weights)
 
 
+def of_classes(batch: Batch, classes: int) -> Batch:
+    """The batch with so many classes: the first ones, or more, whose logits are drawn from those that there are."""
+    more = classes - batch.logits.shape[-1]
+    if more <= 0:
+        return batch._replace(logits=batch.logits[..., :classes], targets=np.minimum(batch.targets, classes - 1))
+    added = np.random.default_rng(0).choice(batch.logits.ravel(), (*batch.targets.shape, more))
+    return batch._replace(logits=np.concatenate([batch.logits, added], -1))
+
+
+def relabelled(targets: Array, avoided: Array) -> Array:
+    """The labels, and in the place of a class that is to be avoided the next one that is not, if there is any."""
+    left = np.flatnonzero(~avoided)
+    if left.size in (0, avoided.size):
+        return targets
+    following = left[np.searchsorted(left, np.arange(avoided.size)) % left.size]
+    legal = (targets >= 0) & (targets < avoided.size)
+    return np.where(legal, following[np.where(legal, targets, 0)], targets)
+
+
 def confident(batch: Batch, margins: Array) -> Batch:
     """Tokens of weight 1 whose target leads the largest other logit by the margin."""
     at_target = np.arange(batch.logits.shape[-1]) == batch.targets[..., None]

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from seqloss.testing import oracle
 from seqloss.testing.invariants.invariant import invariant
 from seqloss.testing.invariants.probe import Probe
+from seqloss.testing.invariants.reference import hessian_product
 from seqloss.testing.invariants.subject import Batch, NotApplicable
 from seqloss.testing.invariants.surroundings import other
 
@@ -48,7 +48,7 @@ def weight_gradients(probe: Probe, batch: Batch, rng: np.random.Generator) -> No
     got = np.asarray(probe.called(probe.subject.dweights, batch), np.float64)
     if got.shape != batch.weights.shape:
         probe.fail("the shape of the gradient to the weights", batch.weights.shape, got.shape, batch)
-    reference = oracle.sequence_loss(*batch)
+    reference = probe.reference(batch)
     expected = np.where(counting, reference.dweights, 0).astype(np.float64)
     least = float(reference.dweights_scale.max(initial=0))
     probe.close("the gradient to the weights", np.where(counting, got, 0), expected, batch, least=least)
@@ -100,13 +100,10 @@ def double_backward(probe: Probe, batch: Batch, rng: np.random.Generator) -> Non
     if got is None:
         probe.note("refused: there is no second gradient")
         return
-    z, w, v = (x.astype(np.float64) for x in (batch.logits, batch.weights, direction))
-    p = np.exp(z - z.max(-1, keepdims=True))
-    p /= p.sum(-1, keepdims=True)
-    hessian = (w / (w.sum() or 1))[..., None] * p * (v - (p * v).sum(-1, keepdims=True))
-    reference = oracle.sequence_loss(z, batch.targets, w)
+    reference = probe.reference(batch)
     slope = reference.dlogits.astype(np.float64)
-    expected = slope * (slope * v).sum() + float(reference.loss) * hessian
+    hessian = hessian_product(batch, probe.objective, direction)
+    expected = slope * (slope * direction).sum() + float(reference.loss) * hessian
     got = np.asarray(got)
     if got.shape != expected.shape:
         probe.fail("the shape of the Hessian times a direction", expected.shape, got.shape, batch)

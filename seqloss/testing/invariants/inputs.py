@@ -71,7 +71,7 @@ def _each_class(rng: np.random.Generator) -> Batch:
 def every_class(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
     """No class is left out, however many there are."""
     classes = batch.logits.shape[-1]
-    for size in (*(size for size in SIZES if size < classes), classes):
+    for size in (*(size for size in SIZES if size < classes and probe.has_room(size)), classes):
         logits, labels, weights = (x[:, :size] for x in batch)
         cut = probe.fit(Batch(logits[..., :size], np.minimum(labels, size - 1), weights))
         probe.right(probe.ask(cut), cut, f"for {size} classes")

@@ -5,8 +5,9 @@ from typing import Any, Never
 
 import numpy as np
 
-from seqloss.testing import oracle, tolerances
-from seqloss.testing.invariants.batches import LACKING, confident, fitting
+from seqloss.testing import tolerances
+from seqloss.testing.invariants.batches import LACKING, confident, fitting, of_classes, relabelled
+from seqloss.testing.invariants.reference import Reference, cap_slack, parts, reference, room
 from seqloss.testing.invariants.subject import Answer, Array, Batch, InvariantViolation, Loss, NotApplicable, Subject
 
 SLACK = 64 * 2.0**-23
@@ -27,6 +28,10 @@ class Probe:
     def __init__(self, loss: Loss | Subject, invariant: str) -> None:
         self.subject = loss if isinstance(loss, Subject) else Subject(loss)
         self.invariant = invariant
+        self.objective = self.subject.objective
+        self.parts = parts(self.objective)
+        weights = self.objective.class_weights
+        self.heaviest = 1.0 if weights is None else max(1.0, float(np.max(weights)))
         self.notes: list[str] = []
         self.asked = 0
 
@@ -90,12 +95,33 @@ class Probe:
         if text not in self.notes:
             self.notes.append(text)
 
+    def drawn(self, draw: Callable[[np.random.Generator], Batch], rng: np.random.Generator) -> Batch:
+        """A batch of so many classes as the loss has, with weights and labels that it can be asked with."""
+        batch = draw(rng)
+        least, most = room(self.objective)
+        return self.fit(of_classes(batch, int(min(max(batch.logits.shape[-1], least), most))))
+
+    def has_room(self, classes: int) -> bool:
+        """Whether the loss can be asked with so many classes."""
+        least, most = room(self.objective)
+        return least <= classes <= most
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether a class is more than one of many, in whatever order."""
+        return bool(self.parts & {"class_weights", "prior"} or self.objective.exclude)
+
     def fit(self, batch: Batch) -> Batch:
         """The batch with weights and labels that the loss can be asked with."""
         weights = fitting(batch.weights, self.subject.weights)
-        ignored = (batch.targets == self.subject.ignore_label) & (weights != 0)
-        other = (batch.targets + 1) % batch.logits.shape[-1]
-        return Batch(batch.logits, np.where(ignored, other, batch.targets), weights)
+        return batch._replace(targets=np.where(weights != 0, self._named(batch), batch.targets), weights=weights)
+
+    def _named(self, batch: Batch) -> Array:
+        """The labels, and in the place of one that takes a token out, or whose class counts nothing, the next."""
+        avoided = np.arange(batch.logits.shape[-1]) == self.subject.ignore_label
+        if self.objective.class_weights is not None and self.has_room(avoided.size):
+            avoided |= np.equal(self.objective.class_weights, 0)
+        return relabelled(batch.targets, avoided)
 
     def confident(self, batch: Batch, margins: Array) -> Batch:
         """The tokens with their targets in the lead by the margins, or behind. All of them count."""
@@ -105,6 +131,12 @@ class Probe:
         """The invariant is about weights: it says nothing of a loss that takes none of these."""
         if self.subject.weights not in weights:
             raise NotApplicable(f"the loss takes {LACKING[self.subject.weights]}")
+
+    def lacks(self, unless: Mapping[str, str]) -> None:
+        """The invariant is no law of a loss with one of these parts; each is named with the reason."""
+        for part, reason in unless.items():
+            if part in self.parts:
+                raise NotApplicable(reason)
 
     def needs_mask(self) -> None:
         """The invariant is about tokens that do not count."""
@@ -156,9 +188,14 @@ class Probe:
 
     def right(self, answer: Answer, batch: Batch, under: str, **how: Any) -> None:
         """Value and gradient are those of the reference."""
-        reference = exact(batch)
-        least = max(1.0, float(reference.loss_scale))
-        self.agree(answer, reference.loss, reference.dlogits, batch, under, units=HALF, least=least, **how)
+        expected = self.reference(batch)
+        least = max(1.0, float(expected.loss_scale))
+        slack = SLACK + cap_slack(batch.logits, self.objective)
+        self.agree(answer, expected.loss, expected.dlogits, batch, under, units=HALF, least=least, slack=slack, **how)
+
+    def reference(self, batch: Batch) -> Reference:
+        """What the loss must be by its objective."""
+        return reference(batch, self.objective)
 
     def fail(self, what: str, expected: Any, got: Any, batch: Batch, kind: str = "numbers") -> Never:
         raise self._violation(what, expected, got, batch, kind)
@@ -181,6 +218,8 @@ class Probe:
 
     def _said(self, loss: Loss, given: Batch, batch: Batch) -> Any:
         """What the loss returned, or the exception that it raised. One that ends the program is a violation."""
+        if not self.has_room(batch.logits.shape[-1]):
+            raise NotApplicable(f"the loss has not {batch.logits.shape[-1]} classes")
         self.asked += 1
         try:
             return loss(*given)
@@ -207,11 +246,6 @@ def read(said: Any) -> Answer:
         return said._replace(value=np.asarray(said.value, np.float64))
     value, dlogits = (np.asarray(x) for x in said)
     return Answer(value.astype(np.float64), dlogits, value.dtype.name, dlogits.dtype.name)
-
-
-def exact(batch: Batch) -> oracle.Reduced:
-    """The reference: the loss 0 if no token counts."""
-    return oracle.sequence_loss(*batch)
 
 
 def small(x: Any) -> str:

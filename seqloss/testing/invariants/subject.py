@@ -6,9 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seqloss.testing.oracle_objectives import Objective
+
 Array = Any
 Loss = Callable[[Array, Array, Array], Any]
 Seed = int | np.random.Generator
+
+PLAIN = Objective()
+"""The cross entropy alone."""
 
 
 class Batch(NamedTuple):
@@ -110,6 +115,10 @@ class Subject:
     quick : callable, optional
         The same loss, for the search of a smaller example: quicker where each shape is met once. What is found is asked
         of ``loss`` again.
+    objective : seqloss.testing.oracle_objectives.Objective
+        What of a token is added up; by default its cross entropy. One with class weights or a prior is asked with as
+        many classes as these have. Its value is the mean all the same, ``sum(weights * loss) / sum(weights)``, without
+        the class weights in the denominator.
     """
 
     loss: Loss
@@ -128,6 +137,7 @@ class Subject:
     weights: str = "any"
     ignore_label: int | None = None
     quick: Loss | None = None
+    objective: Objective = PLAIN
 
     def __call__(self, logits: Array, targets: Array, weights: Array) -> Any:
         return self.loss(logits, targets, weights)
