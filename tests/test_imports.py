@@ -133,7 +133,7 @@ FLOORS = [
     {"losses.reduction"},
     {"losses.packing"},
     {"losses.arguments", "losses.objective", "losses.token_arguments"},
-    {"losses.custom", "losses.sequence_op", "losses.token_op"},
+    {"losses.custom", "losses.sequence_op", "losses.settings", "losses.token_op"},
     {"losses.ops"},
     {"losses.weighting", "losses.sampled"},
     {"losses.cross_entropies"},
