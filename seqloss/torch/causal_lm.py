@@ -72,7 +72,7 @@ def causal_lm_loss(
     respect to the logits is exactly 0 at the last position, and wherever the next label is ignored. Under tracing the
     checks are those of :func:`seqloss.sequence_loss`.
 
-    Options are given with :func:`functools.partial`, because the Trainer passes three arguments.
+    Options are given with ``functools.partial``, because the Trainer passes three arguments.
 
     In several processes the Trainer (transformers 5.24) counts the labels of all of them, and multiplies what is
     returned by the number of processes, because the gradients are averaged afterwards. Where
@@ -114,7 +114,7 @@ def causal_lm_loss(
         weights,
         ignore_index=ignore_index,
         label_smoothing=label_smoothing,
-        reduction=None if num_items_in_batch is None else "sum",
+        reduction="mean",
         normalizer=num_items_in_batch,
         **options,
     )
