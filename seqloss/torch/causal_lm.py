@@ -72,7 +72,7 @@ def causal_lm_loss(
     respect to the logits is exactly 0 at the last position, and wherever the next label is ignored. Under tracing the
     checks are those of :func:`seqloss.sequence_loss`.
 
-    Options are given with :func:`functools.partial`, because the Trainer passes three arguments.
+    Options are given with ``functools.partial``, because the Trainer passes three arguments.
 
     In several processes the Trainer (transformers 5.24) counts the labels of all of them, and multiplies what is
     returned by the number of processes, because the gradients are averaged afterwards. Where
@@ -100,10 +100,10 @@ def causal_lm_loss(
     0.3618
     """
     logits = _logits(outputs)
-    if isinstance(logits, torch.Tensor):  # a model over several devices may have its head on another one
-        labels, num_items_in_batch = (
-            x.to(logits.device) if isinstance(x, torch.Tensor) else x for x in (labels, num_items_in_batch)
-        )
+    # A model over several devices may have its head on another one.
+    labels, num_items_in_batch = (
+        x.to(logits.device) if isinstance(x, torch.Tensor) else x for x in (labels, num_items_in_batch)
+    )
     weights = None
     if flag("shift", shift):
         labels, weights = next_token(labels, ignore_index=ignore_index)
@@ -114,7 +114,7 @@ def causal_lm_loss(
         weights,
         ignore_index=ignore_index,
         label_smoothing=label_smoothing,
-        reduction=None if num_items_in_batch is None else "sum",
+        reduction="mean",
         normalizer=num_items_in_batch,
         **options,
     )
@@ -122,11 +122,13 @@ def causal_lm_loss(
 
 def _logits(outputs: Any) -> Any:
     """The logits of what a model returned."""
-    if isinstance(outputs, Mapping):
-        if "logits" not in outputs:
-            raise ArgumentTypeError(
-                f"outputs has no 'logits', but {', '.join(map(repr, outputs)) or 'nothing'}; "
-                "pass what a model with a language head returns, or its logits"
-            )
-        return outputs["logits"]
-    return outputs[0] if isinstance(outputs, tuple) and outputs else outputs
+    found = outputs.get("logits") if isinstance(outputs, Mapping) else outputs
+    if isinstance(found, tuple) and found:
+        found = found[0]
+    if not isinstance(found, torch.Tensor):
+        kind = f"with the keys {', '.join(map(repr, outputs)) or 'none'}" if isinstance(outputs, Mapping) else ""
+        raise ArgumentTypeError(
+            f"outputs must have logits, got a {type(outputs).__name__} {kind}".rstrip()
+            + "; pass what a model with a language head returns, or its logits as a tensor"
+        )
+    return found

@@ -180,6 +180,7 @@ def test_copies(way):
 def test_buffers_move_and_are_all_the_state():
     module = everything()
     assert list(module.state_dict()) == ["class_weights", "smoothing_prior"]
+    assert module.label_smoothing.prior is None  # not beside the buffer
     assert list(module.parameters()) == []
     assert {x.device.type for x in module.to("meta").buffers()} == {"meta"}
     assert list(seqloss.torch.SequenceLoss(label_smoothing=0.1).state_dict()) == []
@@ -259,6 +260,11 @@ def test_options_are_checked_when_it_is_made_as_the_function_does(options):
     with pytest.raises(type(expected.value)) as found:
         seqloss.torch.SequenceLoss(**options)
     assert str(found.value) == str(expected.value)
+
+
+def test_classes_that_cannot_be_are_refused_before_their_number_is_known():
+    with pytest.raises(seqloss.OptionError, match=r"class ids in \[0, the number of classes\), got -1"):
+        seqloss.torch.SequenceLoss(label_smoothing=Smoothing(0.1, exclude=(0, -1)))
 
 
 @pytest.mark.parametrize("options", [{"label_smooth": 0.1}, {"normalizer": 3}, {"weights": None}])
