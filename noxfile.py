@@ -167,7 +167,8 @@ def engines(session: nox.Session) -> None:
     """The loss in trainers and over several processes; each test starts the frameworks that it needs."""
     on(session, *BACKENDS)
     install(session, *group("engines"))
-    pytest(session, "python", "tests/engines", "--backends", "numpy")
+    # The tests of a file look at what one program found, which each worker would run again.
+    pytest(session, "python", "tests/engines", "--backends", "numpy", "--dist", "loadfile")
 
 
 @nox.session(requires=["base"])

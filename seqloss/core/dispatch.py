@@ -140,8 +140,8 @@ def beside(main: Argument, name: str, value: Any, opens: bool = False) -> Argume
 
 
 def place(backend: Backend, argument: Argument, like: Array) -> Array:
-    """The value of an argument as an array of the backend."""
-    return backend.asarray(argument.value, like=like) if argument.is_host else argument.value
+    """The value of an argument as an array of the backend, beside ``like``."""
+    return backend.asarray(argument.value, like=like)
 
 
 def is_host(x: Any) -> bool:

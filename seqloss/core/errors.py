@@ -82,3 +82,15 @@ EXACT_ONCE = (
 
 NO_ARRAY_API = "no framework of the Array API standard is imported that has no backend of its own; import it first"
 """Text of a BackendError: what only a backend can notice."""
+
+ROWS_IN_PARTS = (
+    "logits have the placements {}, but each row must be whole on one device, neither split by class nor partial; "
+    "pass logits.redistribute(placements={})"
+)
+"""Text of a BackendError: what only a backend can notice."""
+
+OTHER_MESH = (
+    "a DTensor stands beside a plain tensor, or beside one of another mesh; distribute the logits as well "
+    "(torch.distributed.tensor.distribute_tensor), or pass what x.full_tensor() returns in place of the other"
+)
+"""Text of a BackendError: what only a backend can notice."""

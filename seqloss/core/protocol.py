@@ -88,7 +88,7 @@ class Backend(Protocol):
     # --- into and out of the framework ---------------------------------------------------------------------------
 
     def asarray(self, x: Any, /, *, like: Array | None = None) -> Array:
-        """``x`` as an array of this framework: a NumPy array is placed beside ``like``, a variable is read."""
+        """``x`` as an array of this framework: a variable is read, and what is not beside ``like`` is placed there."""
 
     def to_numpy(self, x: Array, /) -> Any:
         """The values of a readable array as a NumPy array, which the caller does not write into.

@@ -7,7 +7,7 @@ enter an operation whose result is thrown away.
 
 import torch
 
-from seqloss.backends.torch import distribution
+from seqloss.backends.torch import distribution, mesh
 from seqloss.backends.torch.numbers import (
     capped,
     exact_exp_of_difference,
@@ -146,5 +146,5 @@ def rows(
 
 def is_target(z: Array, index: Array) -> Array:
     # Narrow integers fill the vectors of a processor as float32 does. A scatter would take an array of its own.
-    classes = torch.arange(z.shape[-1], dtype=torch.int32, device=z.device)
+    classes = mesh.beside(z, torch.arange(z.shape[-1], dtype=torch.int32, device=z.device))
     return classes == index.to(torch.int32).unsqueeze(-1)

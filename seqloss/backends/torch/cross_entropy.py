@@ -7,6 +7,7 @@ derivatives are wanted. What is here serves other devices; ``blocks`` has the fo
 import torch
 
 from seqloss.backends.torch import blocks, distribution
+from seqloss.backends.torch.mesh import is_distributed, see_whole_rows
 from seqloss.backends.torch.numbers import capped, grid, narrowed, slope_of_cap, widened
 from seqloss.backends.torch.ops import is_differentiated, is_tracing
 from seqloss.core.contract import Cotangents, Spec, Statistics
@@ -22,6 +23,7 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
 def token_statistics(
     logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:
+    see_whole_rows(logits)
     x, y = widened(logits, spec.dtype), targets.to(torch.int64)
     if is_tracing() or is_differentiated(logits):
         return blocks.token_statistics(x, y, active, prior, spec)
@@ -32,7 +34,7 @@ def token_statistics(
         pivot, rest = _others_in_any_order(z, index, is_own=z is not logits and not spec.unl)
     else:
         pivot = z.amax(-1)
-        rest = torch.exp_(z - pivot.unsqueeze(-1)).scatter_(-1, index, 0.0).sum(-1)
+        rest = _scattered(torch.exp_(z - pivot.unsqueeze(-1)), index, 0.0).sum(-1)
     # Where no other class is possible, the pivot may be anything.
     highest = torch.where(rest == 0, t, torch.maximum(pivot, t))
     bad = (index.squeeze(-1) != y) | ~torch.isfinite(highest)
@@ -65,7 +67,7 @@ def token_pullback(
     gradient = torch.exp_(z - highest.unsqueeze(-1)).mul_(scale.unsqueeze(-1))
     if share is not None:
         gradient.sub_(distribution.part(z, prior, share))
-    gradient.scatter_(-1, index.unsqueeze(-1), at_target.unsqueeze(-1))
+    gradient = _scattered(gradient, index.unsqueeze(-1), at_target.unsqueeze(-1))
     if spec.softcap is not None:
         gradient.mul_(slope_of_cap(x, spec.softcap))
     return narrowed(gradient.masked_fill_(is_zero.unsqueeze(-1), 0.0), logits.dtype)
@@ -82,10 +84,20 @@ def _are_alike(*arrays: Array) -> bool:
 
 def _others_in_any_order(z: Array, index: Array, is_own: bool) -> tuple[Array, Array]:
     """The largest of the other logits, and the sum of their exponentials; ``is_own`` if z may be written into."""
-    others = (z.scatter_ if is_own else z.scatter)(-1, index, -torch.inf)
+    others = _scattered(z, index, -torch.inf) if is_own else z.scatter(-1, index, -torch.inf)
     pivot = others.amax(-1)
     pivot = pivot.masked_fill_(pivot == -torch.inf, 0.0)
     others.sub_(pivot.unsqueeze(-1)).exp_()
     large = grid(z.shape[-1])
     coarse = (others + large).sub_(large)
     return pivot, coarse.sum(-1) + others.sub_(coarse).sum(-1)
+
+
+def _scattered(x: Array, index: Array, value: Array | float) -> Array:
+    """``x`` with values at the indices: itself, unless it is distributed.
+
+    Where a rank has nothing of a tensor, torch 2.13 moves it for this, and refuses to do so in place.
+    """
+    if is_distributed(x):
+        return x.scatter(-1, index, value)
+    return x.scatter_(-1, index, value)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqloss.backends.torch import mesh
+from seqloss.backends.torch.mesh import PLAIN
 from seqloss.core.errors import FORWARD_MODE, BackendError
 from seqloss.core.protocol import Array, Location
 from seqloss.core.shapes import Shape
@@ -19,10 +21,6 @@ _NAMES = {
         *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     )
 }
-
-
-# Subclasses stand for something else than their storage: fake tensors while tracing, distributed tensors.
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 # What a dense tensor on the CPU dispatches on, outside and inside of torch.inference_mode. Everything that stands for
@@ -70,7 +68,7 @@ def device(x: Array) -> torch.device:
 
 
 def location(x: Array) -> Location:
-    if is_tracing() or type(x) not in _PLAIN:
+    if is_tracing() or type(x) not in PLAIN:
         return "traced"
     kind = x.device.type
     return "host" if kind == "cpu" else "traced" if kind == "meta" else "device"
@@ -105,19 +103,20 @@ def is_on_host(arrays: Sequence[Any]) -> bool:
     if is_tracing() or torch._C._len_torch_dispatch_stack():
         return False
     for x in arrays:
-        if x is not None and (type(x) not in _PLAIN or torch._C._dispatch_keys(x).raw_repr() not in _HOST_KEYS):
+        if x is not None and (type(x) not in PLAIN or torch._C._dispatch_keys(x).raw_repr() not in _HOST_KEYS):
             return False
     return True
 
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:
-    if isinstance(x, torch.Tensor):
-        return x
-    device = None if like is None else like.device
-    if torch.compiler.is_compiling():  # where a NumPy array is seen as a tensor already
-        return torch.as_tensor(x, device=device)
-    # A copy spares the warning about read-only arrays; tensors cannot go backwards through memory (torch 2.13).
-    return torch.tensor(np.asarray(x, order="C"), device=device)
+    if not isinstance(x, torch.Tensor):
+        device = None if like is None else like.device
+        if torch.compiler.is_compiling():  # where a NumPy array is seen as a tensor already
+            x = torch.as_tensor(x, device=device)
+        else:
+            # A copy spares the warning about read-only arrays; tensors cannot go backwards through memory (torch 2.13).
+            x = torch.tensor(np.asarray(x, order="C"), device=device)
+    return x if like is None else mesh.beside(like, x)
 
 
 def to_numpy(x: Array) -> Any:
@@ -135,7 +134,7 @@ def astype(x: Array, dtype: str) -> Array:
 
 
 def arange(stop: int, *, like: Array) -> Array:
-    return torch.arange(stop, device=like.device)
+    return mesh.beside(like, torch.arange(stop, device=like.device))
 
 
 def ones_like(x: Array, *, dtype: str) -> Array:

@@ -8,6 +8,7 @@ import torch
 
 from seqloss.backends.torch import distribution
 from seqloss.backends.torch.blocks import counted, is_target
+from seqloss.backends.torch.mesh import see_whole_rows
 from seqloss.backends.torch.numbers import (
     capped,
     exp_of_difference,
@@ -24,6 +25,7 @@ from seqloss.core.protocol import Array
 
 
 def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
+    see_whole_rows(logits)
     x, labels = widened(logits, spec.dtype), widened(labels, spec.dtype)
     bad = ~torch.isfinite(x.detach().amax(-1))
     mass = distribution.mass(x, prior) if spec.unl else None

@@ -1,0 +1,52 @@
+"""PyTorch: distributed tensors (DTensor), which go with none but those on the same mesh of devices.
+
+``torch.distributed`` takes time to import, and some builds of PyTorch lack it. So it is never imported here: where a
+distributed tensor comes in, it has been.
+"""
+
+import sys
+
+import torch
+
+from seqloss.core.errors import OTHER_MESH, ROWS_IN_PARTS, BackendError
+from seqloss.core.protocol import Array
+
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+"""Subclasses stand for something else than their storage: fake tensors while tracing, distributed tensors."""
+
+
+def is_distributed(x: Array) -> bool:
+    if type(x) in PLAIN:  # quick, because each call asks
+        return False
+    tensor = sys.modules.get("torch.distributed.tensor")
+    return tensor is not None and isinstance(x, tensor.DTensor)
+
+
+def beside(like: Array, x: Array) -> Array:
+    """``x`` on the mesh of ``like``, if that has one.
+
+    A plain tensor is taken to be the same on each rank, so that nothing is sent; gradients flow back to it.
+    """
+    if type(x) in PLAIN and type(like) in PLAIN:
+        return x
+    if is_distributed(x):
+        if not is_distributed(like) or x.device_mesh != like.device_mesh:
+            raise BackendError(OTHER_MESH)
+        return x
+    if not is_distributed(like):
+        return x
+    tensor, mesh = sys.modules["torch.distributed.tensor"], like.device_mesh
+    return tensor.DTensor.from_local(x, mesh, [tensor.Replicate()] * mesh.ndim, run_check=False)
+
+
+def see_whole_rows(logits: Array) -> None:
+    """Kernels read the classes of a token in one place."""
+    if not is_distributed(logits):
+        return
+    tensor, last = sys.modules["torch.distributed.tensor"], logits.ndim - 1
+    # Sharding has forms of its own beside Shard, which have a dim too.
+    is_whole = [not x.is_partial() and getattr(x, "dim", None) != last for x in logits.placements]
+    if not all(is_whole):
+        other = tensor.Shard(0) if last > 0 else tensor.Replicate()
+        fit = [x if good else other for x, good in zip(logits.placements, is_whole, strict=True)]
+        raise BackendError(ROWS_IN_PARTS.format(list(logits.placements), fit))
