@@ -100,10 +100,10 @@ def causal_lm_loss(
     0.3618
     """
     logits = _logits(outputs)
-    if isinstance(logits, torch.Tensor):  # a model over several devices may have its head on another one
-        labels, num_items_in_batch = (
-            x.to(logits.device) if isinstance(x, torch.Tensor) else x for x in (labels, num_items_in_batch)
-        )
+    # A model over several devices may have its head on another one.
+    labels, num_items_in_batch = (
+        x.to(logits.device) if isinstance(x, torch.Tensor) else x for x in (labels, num_items_in_batch)
+    )
     weights = None
     if flag("shift", shift):
         labels, weights = next_token(labels, ignore_index=ignore_index)
@@ -122,11 +122,13 @@ def causal_lm_loss(
 
 def _logits(outputs: Any) -> Any:
     """The logits of what a model returned."""
-    if isinstance(outputs, Mapping):
-        if "logits" not in outputs:
-            raise ArgumentTypeError(
-                f"outputs has no 'logits', but {', '.join(map(repr, outputs)) or 'nothing'}; "
-                "pass what a model with a language head returns, or its logits"
-            )
-        return outputs["logits"]
-    return outputs[0] if isinstance(outputs, tuple) and outputs else outputs
+    found = outputs.get("logits") if isinstance(outputs, Mapping) else outputs
+    if isinstance(found, tuple) and found:
+        found = found[0]
+    if not isinstance(found, torch.Tensor):
+        kind = f"with the keys {', '.join(map(repr, outputs)) or 'none'}" if isinstance(outputs, Mapping) else ""
+        raise ArgumentTypeError(
+            f"outputs must have logits, got a {type(outputs).__name__} {kind}".rstrip()
+            + "; pass what a model with a language head returns, or its logits as a tensor"
+        )
+    return found
