@@ -1,6 +1,5 @@
 """``seqloss.keras.SequenceLoss``."""
 
-import inspect
 import sys
 from typing import Any
 
@@ -29,14 +28,13 @@ class SequenceLoss(keras.losses.Loss):
     Parameters
     ----------
     ignore_class : int or tuple of int, optional
-        Labels that take a token out, such as that of padding. What Keras calls ``ignore_index``.
+        Keras's name of ``ignore_index``.
     name : str, default "sequence_loss"
         The name of the loss, and of its operations in a profiler or graph viewer.
     dtype : str or keras.DTypePolicy, optional
         What logits are cast to first, as by other losses of Keras. None leaves them as the model made them.
-    **options
-        ``softmax_loss_function``, ``ignore_index``, ``label_smoothing``, ``class_weights``, ``z_loss``, ``softcap``,
-        ``reduction`` ("mean" by default), ``check_labels`` and ``exact``, as in :func:`seqloss.sequence_loss`.
+    reduction : {"mean", "sum", "none", "per_sequence", "sequence_mean"}, default "mean"
+        How the losses of tokens are averaged; see the notes.
 
     Raises
     ------
@@ -100,9 +98,6 @@ class SequenceLoss(keras.losses.Loss):
         self._options = chosen
         self._cast = None if dtype is None else self.dtype
         self._given_dtype = None if dtype is None else self._dtype_policy.name
-
-    # What inspect and the documentation show.
-    __signature__ = options.signature(inspect.signature(__init__), options.DEFAULTS)
 
     def __call__(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> Array:
         """The loss of targets, logits, and weights [batch] or [batch, time].
@@ -183,4 +178,5 @@ def _of_a_replica(loss: Array) -> Array:
     return loss if replicas == 1 else loss / replicas
 
 
+options.show(SequenceLoss, options.DEFAULTS)
 SequenceLoss.__module__ = "seqloss.keras"  # where users find it

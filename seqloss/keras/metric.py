@@ -1,6 +1,5 @@
 """``seqloss.keras.Perplexity``."""
 
-import inspect
 from typing import Any
 
 import keras
@@ -22,13 +21,11 @@ class Perplexity(keras.metrics.Metric):
     Parameters
     ----------
     ignore_class : int or tuple of int, optional
-        Labels that take a token out, such as that of padding.
+        Keras's name of ``ignore_index``.
     name : str, default "perplexity"
         The name of the metric in logs.
     dtype : str or keras.DTypePolicy, optional
         The dtype of the result; None is Keras's own, float32. The sums have more digits, see the notes.
-    **options
-        ``ignore_index``, ``softcap`` and ``exact``, as in :func:`seqloss.sequence_loss`.
 
     Raises
     ------
@@ -84,9 +81,6 @@ class Perplexity(keras.metrics.Metric):
         for kind in ("numerator", "denominator"):
             setattr(self, kind, [self.add_variable((), "zeros", dtype=wide, name=kind + part) for part in parts])
 
-    # What inspect and the documentation show.
-    __signature__ = options.signature(inspect.signature(__init__), sums.OPTIONS)
-
     def update_state(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> None:
         """Add the tokens of a batch.
 
@@ -130,4 +124,5 @@ class Perplexity(keras.metrics.Metric):
         return {**super().get_config(), **kept}
 
 
+options.show(Perplexity, sums.OPTIONS)
 Perplexity.__module__ = "seqloss.keras"  # where users find it

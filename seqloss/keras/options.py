@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 import seqloss
+from seqloss.compat import derived
 from seqloss.core.errors import ArgumentTypeError, OptionError
 
 # A mask and sample_weight say which tokens count, and reduction says in a word what the flags say.
@@ -23,11 +24,12 @@ DEFAULTS: dict[str, Any] = {
 """The options of :class:`seqloss.keras.SequenceLoss` and their defaults."""
 
 
-def signature(own: inspect.Signature, names: Iterable[str]) -> inspect.Signature:
-    """The signature of a constructor ``(self, *, ..., **options)`` with these options in the place of the last."""
-    _, *named, _ = own.parameters.values()
+def show(cls: type, names: Iterable[str]) -> None:
+    """Let help and editors show these options in the place of ``**options``."""
+    _, *own, _ = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
     kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Signature([*named, *(inspect.Parameter(name, kind, default=DEFAULTS[name]) for name in names)])
+    signature = inspect.Signature([*own, *(inspect.Parameter(name, kind, default=DEFAULTS[name]) for name in names)])
+    derived.show_options(cls, signature, seqloss.sequence_loss)
 
 
 def given(owner: str, options: dict[str, Any], ignore_class: Any, names: Iterable[str]) -> dict[str, Any]:
