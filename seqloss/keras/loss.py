@@ -16,7 +16,6 @@ from seqloss.losses.settings import settings
 _MEANS = ("mean", "sequence_mean")
 
 
-@keras.saving.register_keras_serializable(package="seqloss", name="SequenceLoss")
 class SequenceLoss(keras.losses.Loss):
     """:func:`seqloss.sequence_loss` as a loss of Keras: ``model.compile(loss=SequenceLoss(...))``.
 
@@ -180,3 +179,4 @@ def _of_a_replica(loss: Array) -> Array:
 
 options.show(SequenceLoss, options.DEFAULTS)
 SequenceLoss.__module__ = "seqloss.keras"  # where users find it
+keras.saving.register_keras_serializable(package="seqloss", name="SequenceLoss")(SequenceLoss)

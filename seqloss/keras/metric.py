@@ -11,7 +11,6 @@ from seqloss.losses import masking
 from seqloss.losses.settings import settings
 
 
-@keras.saving.register_keras_serializable(package="seqloss", name="Perplexity")
 class Perplexity(keras.metrics.Metric):
     """The perplexity of all tokens since the last reset: ``exp(sum(weights * nll) / sum(weights))``.
 
@@ -126,3 +125,4 @@ class Perplexity(keras.metrics.Metric):
 
 options.show(Perplexity, sums.OPTIONS)
 Perplexity.__module__ = "seqloss.keras"  # where users find it
+keras.saving.register_keras_serializable(package="seqloss", name="Perplexity")(Perplexity)
