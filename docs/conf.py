@@ -21,6 +21,8 @@ html_title = f"seqloss {release}"
 
 # The docstrings give shapes and dtype kinds, which say more than the annotations.
 autodoc_typehints = "none"
+# What is only there to import from: its classes are bases.
+autodoc_mock_imports = ["keras"]
 autodoc_member_order = "bysource"
 # Not installed where the site is built. Modules for a framework are shown all the same.
 autodoc_mock_imports = ["torch"]

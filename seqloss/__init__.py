@@ -74,10 +74,11 @@ __all__ = [
     "weighted_cross_entropy_with_logits",
 ]
 
-_FACES = ("torch",)
+_FACES = ("keras", "torch")
 """Modules that import a framework, and are imported when they are first used."""
 
 if TYPE_CHECKING:
+    from seqloss import keras as keras
     from seqloss import torch as torch
 else:  # with it, type checkers would take every name for one that exists
 

@@ -89,6 +89,24 @@ def entries(section: str) -> dict[str, str]:
     return {entry.split()[0].rstrip(","): entry.rstrip() for entry in found if entry}
 
 
+def show_options(cls: type, signature: inspect.Signature, function: Callable[..., Any]) -> None:
+    """Let inspect, help and editors show the arguments of a class that hands them on to a function.
+
+    What the docstring of the class does not say of them is what that of the function says.
+    """
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    cls.__init__.__signature__ = inspect.Signature([own, *signature.parameters.values()])  # type: ignore[misc]
+    if cls.__doc__ and function.__doc__:  # python -OO has none
+        package = _package(function)
+        theirs = re.sub(r":(func|class):`(?=\w+`)", rf":\1:`{package}.", function.__doc__)
+        theirs = theirs.replace("see the notes", f"see :func:`{package}.{function.__name__}`")
+        parts = sections(cls.__doc__)
+        about = entries(sections(theirs)["Parameters"]) | entries(parts.get("Parameters", ""))
+        parts = {"": parts[""], **parts, "Parameters": "\n".join(about[name] for name in signature.parameters)}
+        texts = [f"{title}\n{'-' * len(title)}\n{text}" if title else text for title, text in parts.items()]
+        cls.__doc__ = "\n\n".join(text.strip() for text in texts) + "\n"
+
+
 def _as_given(returns: str) -> str:
     """What is returned, in the dtype of an argument where the other function widens half precision."""
     kind, _, text = returns.partition("\n")

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import dtypes, open_sizes, options, shapes
-from seqloss.core.call import Call
+from seqloss.core import options
 from seqloss.core.protocol import Array
+from seqloss.losses import masking
 
 FLAGS = ("average_across_timesteps", "average_across_batch", "sum_over_timesteps", "sum_over_batch")
 
@@ -69,7 +69,7 @@ class SequenceLoss:
         """
         mask = self._mask(y_pred)
         if mask is not None:
-            sample_weight = mask if sample_weight is None else _masked(y_pred, sample_weight, mask)
+            sample_weight = mask if sample_weight is None else masking.masked(y_pred, sample_weight, mask)
         flags = [getattr(self, flag) for flag in FLAGS]
         return self._loss(y_pred, y_true, sample_weight, *flags, self.softmax_loss_function, self._scope)
 
@@ -143,7 +143,7 @@ def _with_keras(cls: type, base: type) -> type:
 
         names = {
             "_start": start,
-            "_mask": staticmethod(_keras_mask),
+            "_mask": staticmethod(masking.keras_mask),
             "_public": cls,
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__,
@@ -159,25 +159,6 @@ def _with_keras(cls: type, base: type) -> type:
 
 
 _PACKAGE = "seqloss.compat."
-
-
-def _keras_mask(y_pred: Array) -> Array | None:
-    # Not every tensor can hold an attribute: for those Keras 3 keeps the mask elsewhere.
-    find = getattr(sys.modules.get("keras.src.backend"), "get_keras_mask", None)
-    return getattr(y_pred, "_keras_mask", None) if find is None else find(y_pred)
-
-
-def _masked(logits: Array, weights: Array, mask: Array) -> Array:
-    """The weights, and 0 where the mask is False, whatever the weight is there."""
-    call = Call("y_pred", logits)
-    kept, given = call.beside("mask", mask), call.beside("sample_weight", weights)
-    dtypes.weights_dtype(given.dtype, "sample_weight")
-    for argument in (given, kept):
-        shapes.sequence_weights(argument.shape, call.main.shape, argument.dtype)
-    dtype = given.dtype if given.dtype in dtypes.FLOATS else dtypes.compute_dtype(call.main.dtype)
-    arrays = call.place(kept, "bool", rank=2), call.place(given, dtype, rank=2)
-    keep, values = call.compare_same(*arrays, open_sizes.SIZES_DIFFER)
-    return call.guard(call.backend.where(keep, values, 0.0))
 
 
 def _rebuilt(cls: type[SequenceLoss], config: dict[str, Any]) -> SequenceLoss:

@@ -19,11 +19,13 @@ _OF_KEYS = {
     "weighted_sum": "reduction='sum'",
     "weighted_mean": "reduction='mean'",
     "weighted_sum_over_batch_size": "reduction='sum' with normalizer=(the number of losses)",
+    "mean_with_sample_weight": "reduction='mean'",
+    "sum_over_batch_size": "reduction='mean' without weights, else 'sum' with normalizer=(the number of losses)",
     "weighted_sum_by_nonzero_weights": (
         "no reduction, but the flags sum_over_timesteps and sum_over_batch, with both average flags False"
     ),
 }
-"""What the keys of ``seqloss.Reduction`` are called here."""
+"""What the keys of ``seqloss.Reduction``, and those of Keras, are called here."""
 
 
 def _number(name: str, value: Any, kinds: str = "a Python number") -> float:

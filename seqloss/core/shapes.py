@@ -105,6 +105,16 @@ def sequence_weights(weights: Shape, logits: Shape, dtype: str) -> bool:
     return _pair("weights", weights, expected)
 
 
+def sample_weight(weights: Shape, logits: Shape) -> None:
+    """Weights of sequences, or of tokens; the sizes of the latter are compared with the weights."""
+    batch, time = (None, None) if logits is None else logits[:2]
+    if weights is not None and not (len(weights) == 1 and hints.agree(weights, (batch,))):
+        raise ShapeError(
+            f"sample_weight must have the shape [batch] or [batch, time] = {text((batch, time))} of y_pred, "
+            f"got {text(weights)}; give a weight to each sequence or to each token"
+        )
+
+
 def _pair(name: str, got: Shape, expected: tuple[Any, ...], logits: Shape = None) -> bool:
     if got == expected and None not in expected:
         return False
