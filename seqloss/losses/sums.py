@@ -67,14 +67,14 @@ class LossSum(NamedTuple):
         raise ArgumentTypeError(f"a LossSum can only be added to another one, or to 0, got {shown(other)}")
 
     def __radd__(self, other: Any) -> "LossSum":
-        return self + other
+        return self.__add__(other)
 
     def __mul__(self, other: Any) -> "LossSum":
         """Refused, because a tuple would be repeated."""
         raise ArgumentTypeError("a LossSum can only be added to another one, or to 0, and not multiplied")
 
     def __rmul__(self, other: Any) -> "LossSum":
-        return self * other
+        return self.__mul__(other)
 
     def mean(self) -> Array:
         """The mean loss of a token in nats: ``sum(weights * nll) / sum(weights)``."""
