@@ -21,6 +21,8 @@ from seqloss.core.errors import (
 )
 from seqloss.core.smoothing import Smoothing
 from seqloss.legacy import sequence_loss_by_example
+from seqloss.loss_sum import loss_sum
+from seqloss.losses.sums import LossSum
 from seqloss.masks import sequence_mask
 from seqloss.sampling import nce_loss, sampled_softmax_loss
 from seqloss.sequence import sequence_loss, sequence_loss_and_grad
@@ -48,6 +50,7 @@ __all__ = [
     "DTypeError",
     "DeviceError",
     "LabelError",
+    "LossSum",
     "MixedBackendsError",
     "OptionError",
     "Reduction",
@@ -56,6 +59,7 @@ __all__ = [
     "Smoothing",
     "UnreadableError",
     "compute_weighted_loss",
+    "loss_sum",
     "nce_loss",
     "next_token",
     "register_backend",

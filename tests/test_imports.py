@@ -19,6 +19,8 @@ PUBLIC = {
     "sequence_loss_and_grad",
     "sequence_loss_by_example",
     "token_loss",
+    "loss_sum",
+    "LossSum",
     "sequence_mask",
     "next_token",
     "Smoothing",
@@ -122,6 +124,11 @@ SIGNATURE = (
     [
         (seqloss.sequence_loss, SIGNATURE + ")"),
         (seqloss.sequence_loss_and_grad, SIGNATURE + ", cotangent=None, wrt='logits')"),
+        (
+            seqloss.loss_sum,
+            "(logits, targets, weights=None, *, ignore_index=None, lengths=None, cu_seqlens=None, softcap=None, "
+            "accuracy=False, check_labels=None, exact=False)",
+        ),
         (seqloss.token_loss, f"(logits, targets, *, active=None, {OF_A_TOKEN}exact=False)"),
         (
             seqloss.next_token,
@@ -157,12 +164,13 @@ FLOORS = [
     {"losses.reduction"},
     {"losses.packing"},
     {"losses.arguments", "losses.objective", "losses.token_arguments"},
-    {"losses.custom", "losses.sequence_op", "losses.settings", "losses.token_op"},
+    {"losses.accuracy", "losses.custom", "losses.sequence_op", "losses.settings", "losses.token_op"},
+    {"losses.totals"},
     {"losses.ops"},
-    {"losses.weighting", "losses.sampled"},
+    {"losses.sums", "losses.weighting", "losses.sampled"},
     {"losses.cross_entropies"},
     {"losses.time_lists"},
-    {"sequence", "shift", "tokens", "masks", "samplers", "with_logits"},
+    {"sequence", "loss_sum", "shift", "tokens", "masks", "samplers", "with_logits"},
     {"weighted", "legacy", "sampling"},
     {""},
     {"compat"},

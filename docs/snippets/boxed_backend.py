@@ -102,6 +102,10 @@ def log(x):
     return Box(np.log(x.held))
 
 
+def exp(x):
+    return Box(np.exp(x.held))
+
+
 def take(x, indices):
     return Box(x.held[indices.held])
 

@@ -80,5 +80,12 @@ EXACT_ONCE = (
 )
 """Text of a BackendError: what only a backend can notice."""
 
+NO_DERIVATIVE = (
+    "a LossSum is for evaluation and logs and cannot be differentiated; differentiate seqloss.sequence_loss, with "
+    "reduction='sum' and normalizer=n for one part of a batch, and pass seqloss.loss_sum logits and weights that have "
+    "no gradient (.detach(), stop_gradient)"
+)
+"""Text of a BackendError: what only a backend can notice."""
+
 NO_ARRAY_API = "no framework of the Array API standard is imported that has no backend of its own; import it first"
 """Text of a BackendError: what only a backend can notice."""

@@ -120,6 +120,8 @@ def needing_ids(has_function: bool, off_target: bool, centred: bool, ignored: tu
 def beside_soft_targets(option: str) -> None:
     """Refuse an option that goes with integer targets alone."""
     mend = "give such tokens weight 0" if option == "ignore_index" else "leave it out, or pass class ids"
+    if option == "seqloss.loss_sum":
+        mend = "pass class ids, or call seqloss.sequence_loss"
     raise OptionError(f"{option} cannot be had with soft targets, which name no class; {mend}")
 
 

@@ -8,7 +8,7 @@ whose float64 must not be seen from outside.
 from seqloss.core import dtypes
 from seqloss.core.contract import Spec
 from seqloss.core.protocol import Array, Backend, LossOp
-from seqloss.losses import reduction
+from seqloss.losses import accuracy, reduction
 from seqloss.losses.arguments import SequenceArguments
 from seqloss.losses.kernels import LabelKernel, SigmoidKernel, TokenKernel
 from seqloss.losses.objective import PLAIN, Objective, TokenLoss
@@ -16,6 +16,7 @@ from seqloss.losses.sequence_op import SequenceLossOp, excused, without_excused
 from seqloss.losses.sequence_op import Wanted as Wanted
 from seqloss.losses.token_arguments import TokenArguments
 from seqloss.losses.token_op import TokenLossOp
+from seqloss.losses.totals import TotalsOp
 
 
 def sequence_loss(call: SequenceArguments, plan: reduction.Plan, objective: Objective, exact: bool) -> Array:
@@ -32,6 +33,20 @@ def sequence_loss_op(
     kernel = LabelKernel(call.backend, spec, wrt.targets) if call.is_soft else TokenKernel(call.backend, spec)
     tokens = TokenLoss(kernel, objective)
     return SequenceLossOp(tokens, plan, call.exclude, call.dtype, call.constant_weights, wrt, exact)
+
+
+def totals(call: SequenceArguments, objective: Objective, exact: bool, counts_right: bool) -> tuple[Array, ...]:
+    """The totals of checked arguments, and a 0 that cannot be differentiated; see :class:`TotalsOp`."""
+    kernel = TokenKernel(call.backend, objective.spec("float64" if exact else call.dtype))
+    of_tokens, plan = TokenLoss(kernel, objective), reduction.of_name("none")
+    loss = SequenceLossOp(of_tokens, plan, call.exclude, call.dtype, True, Wanted(False, False), exact)
+    backend = call.backend
+    is_right = accuracy.is_right(backend, call.logits, call.targets) if counts_right else None
+    limbs, zero = backend.run(TotalsOp(loss), (call.logits, call.targets, call.weights, call.kept, is_right))
+    if not backend.needs_grad(call.logits) and (call.weights is None or not backend.needs_grad(call.weights)):
+        # One that depends on nothing: TensorFlow 2.21 makes the backward pass of all that a function returns.
+        zero = backend.reshape(backend.astype(backend.arange(1, like=call.logits) * 0, call.dtype), ())
+    return limbs, zero
 
 
 def token_objective(call: TokenArguments, objective: Objective, exact: bool) -> Array:

@@ -70,6 +70,13 @@ class SequenceLossOp(NamedTuple):
         given = Given(None, labels, *counted.tokens[2:])
         return (loss,), SequenceResiduals(tokens, given, losses, counted.weights, reduced)
 
+    def weighted(self, *arrays: Array | None) -> tuple[Array, counting.Weights]:
+        """What is added up, in the dtype of the kernel, and the weights that count it."""
+        counted = self._counted(*arrays)
+        losses, _ = self.tokens.forward(counted.tokens)
+        losses = self._without_excused(losses, counted)
+        return reduction.forward(self.backend, reduction.of_name("none"), losses, counted.weights).loss, counted.weights
+
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         """The gradients of the logits, of soft targets and of the weights, in their dtypes."""
         backend = self.backend

@@ -87,6 +87,10 @@ def log(x):
     return np.log(x)
 
 
+def exp(x):
+    return np.exp(x)
+
+
 def take(x, indices):
     return x[indices]
 

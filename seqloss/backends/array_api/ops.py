@@ -137,6 +137,10 @@ def log(x: Array) -> Array:
     return namespace(x).log(x)
 
 
+def exp(x: Array) -> Array:
+    return namespace(x).exp(x)
+
+
 def take(x: Array, indices: Array) -> Array:
     xp = namespace(x)
     rows = xp.take(x, xp.reshape(indices, (-1,)), axis=0)  # the standard has indices of one axis

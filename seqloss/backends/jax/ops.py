@@ -132,6 +132,10 @@ def log(x: Array) -> Array:
     return jnp.log(x)
 
 
+def exp(x: Array) -> Array:
+    return jnp.exp(x)
+
+
 def take(x: Array, indices: Array) -> Array:
     sharding = jax.typeof(indices).sharding
     if not any(sharding.spec):

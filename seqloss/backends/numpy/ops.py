@@ -147,6 +147,10 @@ def log(x: Array) -> Array:
     return np.log(x)
 
 
+def exp(x: Array) -> Array:
+    return np.exp(x)
+
+
 def take(x: Array, indices: Array) -> Array:
     return x[indices]
 

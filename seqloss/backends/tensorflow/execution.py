@@ -121,8 +121,9 @@ def _recorded(function: Callable[..., Any], plain: Callable[..., Any], inputs: S
 
         def called(*upstream: Array) -> Any:
             if state["recorded"]:
-                # The cotangent of what is gathered from may be slices.
-                return backward(*(tf.convert_to_tensor(x) for x in upstream))
+                # The cotangent of what is gathered from may be slices, and that of integers nothing.
+                pairs = zip(upstream, values, strict=True)
+                return backward(*(tf.zeros_like(y) if x is None else tf.convert_to_tensor(x) for x, y in pairs))
             state["pushed"] = True
             return [tf.zeros_like(x) for x in inputs]
 

@@ -55,8 +55,18 @@ def location(x: Array) -> Location:
 
 
 def needs_grad(x: Array) -> bool:
-    # A tape may watch any tensor, and the tensor does not know.
-    return x.dtype.is_floating
+    # A tape may watch any tensor, and the tensor does not know. In a graph it is known where all of them end.
+    return x.dtype.is_floating and not _is_stopped(x)
+
+
+def _is_stopped(x: Array) -> bool:
+    """Whether a tensor of a graph is what tf.stop_gradient returned."""
+    if tf.executing_eagerly() or isinstance(x, tf.Variable) or hasattr(x, "numpy"):
+        return False
+    operation = x.op
+    while operation.type == "Identity":
+        operation = operation.inputs[0].op
+    return bool(operation.type == "StopGradient")
 
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:
@@ -149,6 +159,10 @@ def concat(arrays: Sequence[Array], *, axis: int) -> Array:
 
 def log(x: Array) -> Array:
     return tf.math.log(x)
+
+
+def exp(x: Array) -> Array:
+    return tf.math.exp(x)
 
 
 def take(x: Array, indices: Array) -> Array:

@@ -213,6 +213,10 @@ def log(x: Array) -> Array:
     return torch.log(x)
 
 
+def exp(x: Array) -> Array:
+    return torch.exp(x)
+
+
 class _Rows(torch.autograd.Function):
     """Rows of a parameter, with a sparse gradient. Plain eager autograd alone sees it."""
 

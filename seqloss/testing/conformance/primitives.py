@@ -186,6 +186,18 @@ def _log(backend: Backend) -> Iterator[str]:
         yield from values(backend, "of numbers", got, exact, np.asarray(4.0), "float32")
 
 
+def _exp(backend: Backend) -> Iterator[str]:
+    x = np.array([0, -np.inf, np.inf, np.nan, 100], np.float32)
+    numbers = np.array([0.25, -30, 3.0, 80, 1e-5], np.float32)
+    with backend.scope(None):
+        expected = np.array([1, 0, np.inf, np.nan, np.inf], np.float32)
+        yield from different(backend, "of the ends", backend.exp(backend.asarray(x)), expected)
+        got = backend.exp(backend.asarray(numbers))
+        yield from form(backend, "of numbers", got, numbers.shape, "float32")
+        exact = np.exp(numbers.astype(np.longdouble))
+        yield from values(backend, "of numbers", got, exact, np.asarray(4.0), "float32")
+
+
 def _take(backend: Backend) -> Iterator[str]:
     matrix = np.arange(12, dtype=np.float32).reshape(4, 3) + 0.5
     for x in (matrix, matrix[:, 0], *(matrix.astype(dtype) for dtype in half_dtypes(backend))):
@@ -287,6 +299,7 @@ CHECKS: dict[str, Check] = {
     "permute_dims": _permute_dims,
     "concat": _concat,
     "log": _log,
+    "exp": _exp,
     "take": _take,
     "broadcast_like": _broadcast_like,
     "scope": _scope,

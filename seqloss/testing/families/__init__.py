@@ -13,6 +13,7 @@ ELSEWHERE = {
     "sequence_loss": "has a table of cases of its own, seqloss.testing.cases",
     "sequence_loss_and_grad": "is in that table too",
     "token_loss": "has a test of its own in every mode, with and without a mask",
+    "loss_sum": "has tests of its own, because it returns no array",
     "register_backend": "has no arrays",
     "samplers.LearnedUnigram": "is the state of learned_unigram_candidate_sampler",
 }

@@ -1,0 +1,131 @@
+"""Sums of losses, for evaluation and logs."""
+
+from seqloss.core import objectives, options
+from seqloss.core.call import Call
+from seqloss.core.protocol import Array
+from seqloss.losses import arguments, ops
+from seqloss.losses.objective import objective_of
+from seqloss.losses.sums import LossSum
+
+
+def loss_sum(
+    logits: Array,
+    targets: Array,
+    weights: Array | None = None,
+    *,
+    ignore_index: int | tuple[int, ...] | None = None,
+    lengths: Array | None = None,
+    cu_seqlens: Array | None = None,
+    softcap: float | None = None,
+    accuracy: bool = False,
+    check_labels: bool | None = None,
+    exact: bool = False,
+) -> LossSum:
+    """Totals of a batch that can be added up: for the perplexity of a corpus, and for logs.
+
+    The mean of all tokens of many batches is not the mean of the means of these, because they have different numbers of
+    tokens. With the token losses ``nll`` of :func:`sequence_loss`, in nats, the sum of batches has ::
+
+        mean()           = sum(weights * nll) / sum(weights)
+        perplexity()     = exp(mean())
+        bits_per_token() = mean() / log(2)
+        accuracy()       = sum(weights * is_right) / sum(weights)
+
+    The order and the grouping of the batches change no bit of that.
+
+    Parameters
+    ----------
+    logits : array of shape [batch, time, classes]
+        As in :func:`sequence_loss`; so are the arguments below, but for ``accuracy``.
+    targets : array of shape [batch, time]
+        Class ids. (The perplexity of soft targets or of smoothed ones is none.)
+    weights : array of shape [batch, time], optional
+        The weight of each token.
+    ignore_index : int or tuple of int, optional
+        Labels that take a token out.
+    lengths : array of shape [batch], optional
+        How many tokens each sequence has.
+    cu_seqlens : array of shape [batch + 1], optional
+        Where each of packed sequences begins.
+    softcap : float, optional
+        A cap of the logits.
+    accuracy : bool, default False
+        Count the tokens that are right as well, in a pass of its own.
+    check_labels : bool, optional
+        Whether labels are read to be checked.
+    exact : bool, default False
+        Compute the token losses in float64.
+
+    Returns
+    -------
+    LossSum
+        The totals, of the framework of the logits.
+
+    Raises
+    ------
+    OptionError
+        If targets are soft.
+    SeqlossError
+        And what :func:`sequence_loss` raises for these arguments.
+    BackendError
+        If a gradient reaches what is computed from the sum.
+
+    See Also
+    --------
+    sequence_loss : The loss to train with.
+    LossSum : What the sum can do.
+
+    Notes
+    -----
+    The sum is that of the weighted losses as ``reduction="none"`` returns them, with ``exact=True`` before they are
+    rounded. What one of them has below 2**-112 is cut off; one of 2**128 and beyond counts as infinite.
+
+    Beside a loss that is trained with, in one function, pass logits without a gradient: ``jax.lax.stop_gradient``,
+    ``.detach()``, ``tf.stop_gradient``. In PyTorch that spares the memory of the graph too, and is needed inside of
+    ``torch.compile``, which differentiates all that it can; so is it in a ``tf.function`` with the tape outside.
+
+    Under tracing the function follows the rules of :func:`sequence_loss`; what is NaN there makes the sum NaN.
+
+    References
+    ----------
+    C. E. Shannon, "Prediction and entropy of printed English", 1951, for the perplexity; U. W. Kulisch, "Advanced
+    Arithmetic for the Digital Computer", 2002, for sums in fixed point.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import seqloss
+    >>> total = 0
+    >>> for length in (3, 1):
+    ...     logits = np.zeros((1, 3, 8))
+    ...     total += seqloss.loss_sum(logits, np.array([[0, 1, 2]]), lengths=[length], accuracy=True)
+    >>> print(f"{total.mean():.4f} nats, {total.bits_per_token():.1f} bits, accuracy {total.accuracy():.2f}")
+    2.0794 nats, 3.0 bits, accuracy 0.50
+
+    A checkpoint, and on from there:
+
+    >>> import json
+    >>> saved = json.dumps(total.to_dict())
+    >>> print(seqloss.LossSum.from_dict(json.loads(saved)).perplexity().round(4))
+    8.0
+    """
+    counts_right = options.flag("accuracy", accuracy)
+    check_labels = options.loss_options(None, None, check_labels)
+    exact = options.exact(exact)
+    objective, more = objective_of(0.0, None, 0.0, softcap)
+    more = more.counting(objectives.ignore_index(ignore_index), lengths, None)
+    call = Call("logits", logits, opens=True)
+    with call.backend.scope(None):
+        given = arguments.sequence(
+            call,
+            targets,
+            weights,
+            check_labels,
+            labels_are_classes=True,
+            exact=exact,
+            more=more,
+            needs_ids="seqloss.loss_sum",
+            cu_seqlens=cu_seqlens,
+        )
+        limbs, barrier = ops.totals(given, objective, exact, counts_right)
+        return LossSum(limbs, call.guard(barrier))

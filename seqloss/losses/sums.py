@@ -1,0 +1,229 @@
+"""The class of sums of losses."""
+
+import math
+from typing import Any, NamedTuple
+
+from seqloss.core import dispatch, dtypes, options
+from seqloss.core.call import Call
+from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, UnreadableError
+from seqloss.core.hints import shown
+from seqloss.core.protocol import Array
+from seqloss.losses import totals
+
+
+class LossSum(NamedTuple):
+    """Totals of token losses that can be added up: what :func:`seqloss.loss_sum` returns.
+
+    ``a + b`` is the sum over the tokens of both, and ``sum(...)`` adds up many. Totals are integers inside, so neither
+    the order nor the grouping changes a bit of what the methods return, and no count of tokens is rounded.
+
+    Parameters
+    ----------
+    limbs : array of int32 and of the shape [19, 2 or 3]
+        The totals: the weighted losses, the weights, and with ``accuracy=True`` the weights of the tokens that are
+        right. A column stands for ``sum(limbs[k] * 2**(16 * k - 112) for k in range(16))``; its last three entries
+        count NaN, infinities and negative infinities.
+    barrier : array of the shape []
+        0, in the dtype of the results. It is there to refuse derivatives. (It is NaN if sizes that are unknown in a
+        TensorFlow graph have turned out to differ.)
+
+    See Also
+    --------
+    seqloss.loss_sum : The sum of a batch.
+
+    Notes
+    -----
+    A sum is a named tuple of two arrays: a pytree of JAX and PyTorch and a nest of TensorFlow, in and out of compiled
+    functions, scans and checkpoints. Both arrays may be added as they are, as ``jax.lax.psum``, ``jax.tree.map(jnp.add,
+    a, b)`` and all-reduce do. Do so at most 2**14 times in a row; ``+`` carries, and has no such limit.
+
+    The results have the dtype of the losses. They are the quotients of the exact totals, rounded once, and 0 where the
+    denominator is 0: of no tokens the mean is 0, and the perplexity 1. A NaN or an infinity shows in all that it would
+    be a part of.
+
+    None of the results can be differentiated: a BackendError says so when a gradient reaches one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import seqloss
+    >>> one = seqloss.loss_sum(np.zeros((1, 2, 4)), np.array([[0, 1]]), accuracy=True)
+    >>> other = seqloss.loss_sum(np.zeros((1, 1, 2)), np.array([[1]]), accuracy=True)
+    >>> total = sum([one, other])
+    >>> print(total)
+    LossSum(mean=1.15525, weight=3, accuracy=0.333333)
+    >>> print(total.perplexity().round(4), total.bits_per_token().round(4))
+    3.1748 1.6667
+    """
+
+    limbs: Array
+    barrier: Array
+
+    def __add__(self, other: Any) -> "LossSum":
+        if isinstance(other, LossSum):
+            return _added(self, other)
+        if type(other) is int and other == 0:
+            return self
+        raise ArgumentTypeError(f"a LossSum can only be added to another one, or to 0, got {shown(other)}")
+
+    def __radd__(self, other: Any) -> "LossSum":
+        return self + other
+
+    def __mul__(self, other: Any) -> "LossSum":
+        """Refused, because a tuple would be repeated."""
+        raise ArgumentTypeError("a LossSum can only be added to another one, or to 0, and not multiplied")
+
+    def __rmul__(self, other: Any) -> "LossSum":
+        return self * other
+
+    def mean(self) -> Array:
+        """The mean loss of a token in nats: ``sum(weights * nll) / sum(weights)``."""
+        return _quotient(self, totals.LOSSES)
+
+    def bits_per_token(self) -> Array:
+        """The mean in bits: ``mean / log(2)``."""
+        mean = self.mean()
+        backend = dispatch.argument("mean", mean).facts
+        return backend.astype(mean / math.log(2), backend.dtype(mean))
+
+    def perplexity(self) -> Array:
+        """The exponential of the mean: 1 of no tokens, and infinite where that is too large."""
+        mean = self.mean()
+        backend = dispatch.argument("mean", mean).facts
+        with backend.scope(None):
+            return backend.exp(mean)
+
+    def accuracy(self) -> Array:
+        """The weights of the tokens that are right, divided by all weights.
+
+        A token is right if its label has the largest logit, and no class before it has the same. One with a NaN among
+        its logits is wrong.
+
+        Raises
+        ------
+        OptionError
+            If the sum was made without ``accuracy=True``.
+        """
+        if not _counts_right(self.limbs):
+            raise OptionError("this LossSum does not know which tokens are right; pass accuracy=True to loss_sum")
+        return _quotient(self, totals.RIGHT)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sum as lists of integers, of which JSON loses no digit; :meth:`from_dict` reads it in any framework.
+
+        Equal totals give equal dicts, however they were added up.
+
+        Raises
+        ------
+        UnreadableError
+            If it is traced.
+        """
+        backend = dispatch.argument("limbs", self.limbs).facts
+        if backend.location(self.limbs) == "traced":
+            raise UnreadableError(
+                "a LossSum that is traced or batched has no values; return it from the compiled function, and call "
+                "to_dict outside"
+            )
+        host = dispatch.argument("limbs", backend.to_numpy(self.limbs))
+        columns = totals.columns(host.facts, host.value).tolist()
+        if backend.to_numpy(self.barrier) != 0:  # what sizes that differ have made of it
+            for column in columns:
+                column[totals.DIGITS] += 1
+        return {"dtype": backend.dtype(self.barrier), **dict(zip(_NAMES, columns, strict=False))}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], like: Array | None = None) -> "LossSum":
+        """The sum that :meth:`to_dict` was called of.
+
+        Parameters
+        ----------
+        values : dict
+            What it returned, in this or in another framework.
+        like : array, optional
+            An array of the framework of the sum, beside which it is placed. None: a sum of NumPy arrays, which can be
+            added to one of any framework.
+
+        Raises
+        ------
+        OptionError
+            If the dict is none of these.
+        """
+        columns, dtype = [values[name] for name in _NAMES if name in values], values.get("dtype")
+        if len(columns) < 2 or dtype not in ("float32", "float64") or not all(map(totals.is_column, columns)):
+            raise OptionError(f"values must be what LossSum.to_dict returned, got {values!r}")
+        return _placed([list(row) for row in zip(*columns, strict=True)], dtype, like)
+
+    @classmethod
+    def empty(cls, like: Array | None = None, *, accuracy: bool = False) -> "LossSum":
+        """The sum of no tokens, to begin a loop with that asks for one, such as ``jax.lax.scan``.
+
+        Parameters
+        ----------
+        like : array, optional
+            The logits, or another array of their framework and dtype. None: a sum of NumPy arrays for float32 losses.
+        accuracy : bool, default False
+            Whether the sums to be added have ``accuracy=True``.
+        """
+        dtype = None if like is None else dispatch.argument("like", like).dtype
+        zeros = [[0] * (3 if options.flag("accuracy", accuracy) else 2)] * totals.SIZE
+        return _placed(zeros, "float64" if dtype == "float64" else "float32", like)
+
+    def __repr__(self) -> str:
+        try:
+            values = self.to_dict()
+            numbers = {"mean": self.mean(), "weight": totals.number(values["weights"])}
+            if _counts_right(self.limbs):
+                numbers["accuracy"] = self.accuracy()
+        except Exception:  # a tree of something else than arrays, as frameworks make them for a while
+            return f"LossSum(limbs={self.limbs!r}, barrier={self.barrier!r})"
+        return f"LossSum({', '.join(f'{name}={float(x):.6g}' for name, x in numbers.items())})"
+
+
+_NAMES = ("losses", "weights", "right")
+"""The columns, in a dict."""
+
+
+def _added(one: LossSum, other: LossSum) -> LossSum:
+    if dispatch.is_host(one.limbs) and not dispatch.is_host(other.limbs):
+        one, other = other, one
+    if _counts_right(one.limbs) is not _counts_right(other.limbs):
+        raise OptionError(
+            "a LossSum that knows which tokens are right cannot be added to one that does not; pass accuracy=True for "
+            "both, or for none"
+        )
+    call = Call("one LossSum", one.limbs)
+    backend, barriers = call.backend, [one.barrier, other.barrier]
+    with backend.scope(None):
+        limbs = [one.limbs, call.place(call.beside("the other", other.limbs))]
+        barriers[1] = call.place(call.beside("the other", other.barrier))
+        dtype = "float64" if "float64" in map(backend.dtype, barriers) else "float32"
+        zeros = [backend.astype(x, dtype) for x in barriers]
+        return LossSum(totals.carried(backend, limbs[0] + limbs[1]), zeros[0] + zeros[1])
+
+
+def _quotient(of: LossSum, numerator: int) -> Array:
+    backend = dispatch.argument("limbs", of.limbs).facts
+    dtype = backend.dtype(of.limbs)
+    if dtype not in dtypes.INTEGERS:
+        raise DTypeError(
+            f"the limbs of a LossSum must be integers, got {dtype}; sums are only added, as by psum, never averaged, "
+            "as by pmean: their mean is what they are for"
+        )
+    with backend.scope(None):
+        return backend.run(totals.QuotientOp(backend, numerator), (of.barrier, of.limbs))[0]
+
+
+def _counts_right(limbs: Array) -> bool:
+    shape = dispatch.argument("limbs", limbs).shape
+    return shape is not None and shape[1] == 3
+
+
+def _placed(rows: list[list[int]], dtype: str, like: Array | None) -> LossSum:
+    """A sum of host values, [19, 2 or 3], beside an array."""
+    host = dispatch.argument("limbs", rows)
+    limbs = host.facts.astype(host.value, "int32")
+    barrier = host.facts.sum(host.facts.astype(limbs * 0, dtype), axis=(0, 1))
+    if like is None:
+        return LossSum(limbs, barrier)
+    call = Call("like", like)
+    return LossSum(*(call.place(call.beside("limbs", x)) for x in (limbs, barrier)))

@@ -1,0 +1,90 @@
+"""Sums of losses in PyTorch: trees, compiled functions, transformations, and derivatives."""
+
+import copy
+import io
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch.utils import _pytree
+
+import seqloss
+
+REFUSED = "a LossSum is for evaluation and logs and cannot be differentiated"
+
+
+def draw(seed=0):
+    rng = np.random.default_rng(seed)
+    z, y = rng.normal(0, 3, (2, 3, 5)).astype("float32"), rng.integers(0, 5, (2, 3))
+    return torch.from_numpy(z), torch.from_numpy(y), torch.from_numpy(rng.uniform(0, 1, (2, 3)).astype("float32"))
+
+
+def test_it_is_a_tree():
+    one, other = (seqloss.loss_sum(*draw(seed), accuracy=True) for seed in range(2))
+    total = _pytree.tree_map(torch.add, one, other)
+    assert type(total) is seqloss.LossSum
+    assert total.to_dict() == (one + other).to_dict()
+
+
+def test_it_is_saved_and_copied():
+    one = seqloss.loss_sum(*draw())
+    file = io.BytesIO()
+    torch.save({"loss": one.to_dict(), "limbs": one.limbs}, file)
+    file.seek(0)
+    again = torch.load(file, weights_only=True)
+    assert seqloss.LossSum.from_dict(again["loss"], like=one.limbs).to_dict() == one.to_dict()
+    assert copy.deepcopy(one).to_dict() == one.to_dict()
+
+
+def test_a_gradient_is_refused_at_the_backward_pass():
+    z, y, w = draw()
+    z.requires_grad_()
+    total = seqloss.loss_sum(z, y, w) + seqloss.loss_sum(z.detach(), y, w)
+    mean = total.mean()
+    assert mean.requires_grad
+    for backward in (mean.backward, lambda: torch.autograd.grad(total.perplexity(), z, create_graph=True)):
+        with pytest.raises(seqloss.BackendError, match=REFUSED):
+            backward()
+    with pytest.raises(seqloss.BackendError, match=REFUSED):
+        (seqloss.sequence_loss(z, y, w) + seqloss.loss_sum(z, y, w).mean()).backward()
+    assert z.grad is None
+
+
+@pytest.mark.parametrize("transformed", [torch.func.grad, torch.func.jacrev])
+def test_transformations_are_refused(transformed):
+    z, y, w = draw()
+    with pytest.raises(seqloss.BackendError, match=REFUSED):
+        transformed(lambda z: seqloss.loss_sum(z, y, w).mean())(z)
+
+
+def test_detached_logits_hold_no_graph():
+    z, y, w = draw()
+    z.requires_grad_()
+    hidden = z * 2
+    total, ghost = seqloss.loss_sum(hidden.detach(), y, w), weakref.ref(hidden)
+    assert not total.mean().requires_grad
+    del hidden
+    assert ghost() is None
+
+
+def test_compiled_it_takes_logits_without_a_gradient():
+    z, y, w = draw()
+    z.requires_grad_()
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def step(z, y, w):
+        return seqloss.sequence_loss(z, y, w), seqloss.loss_sum(z.detach(), y, w)
+
+    loss, total = step(z, y, w)
+    loss.backward()
+    assert total.to_dict() == seqloss.loss_sum(*draw()).to_dict()
+    np.testing.assert_allclose(z.grad, seqloss.sequence_loss_and_grad(*draw())[1], rtol=1e-5, atol=1e-8)
+
+
+def test_compiled_logits_with_a_gradient_are_refused_at_once():
+    """A compiler differentiates all that it can, before anybody asks."""
+    z, y, w = draw()
+    z.requires_grad_()
+    with pytest.raises(Exception, match=REFUSED):
+        torch.compile(lambda z: seqloss.loss_sum(z, y, w), fullgraph=True, backend="aot_eager")(z)
