@@ -60,6 +60,8 @@ class Perplexity(nn.Module):
     1.6667
     """
 
+    limbs: Any
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
         bound = OPTIONS.bind(**kwargs)
