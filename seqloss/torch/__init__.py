@@ -4,6 +4,7 @@
 """
 
 from seqloss.torch.causal_lm import causal_lm_loss
+from seqloss.torch.perplexity import Perplexity
 from seqloss.torch.sequence import SequenceLoss
 
-__all__ = ["SequenceLoss", "causal_lm_loss"]
+__all__ = ["Perplexity", "SequenceLoss", "causal_lm_loss"]

@@ -296,7 +296,7 @@ def test_compiled():
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["sequence", "causal_lm"])
+@pytest.mark.parametrize("name", ["sequence", "perplexity", "causal_lm"])
 def test_examples(name):
     module = getattr(seqloss.torch, name)
     results = doctest.testmod(module)
