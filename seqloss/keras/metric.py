@@ -1,14 +1,17 @@
 """``seqloss.keras.Perplexity``."""
 
+import inspect
 from typing import Any
 
 import keras
-import numpy as np
 
+import seqloss
 from seqloss.core.protocol import Array
-from seqloss.keras import options, sums
-from seqloss.losses import masking
+from seqloss.keras import options
+from seqloss.losses import masking, totals
 from seqloss.losses.settings import settings
+
+OPTIONS = [name for name in inspect.signature(seqloss.loss_sum).parameters if name in options.DEFAULTS]
 
 
 class Perplexity(keras.metrics.Metric):
@@ -24,7 +27,7 @@ class Perplexity(keras.metrics.Metric):
     name : str, default "perplexity"
         The name of the metric in logs.
     dtype : str or keras.DTypePolicy, optional
-        The dtype of the result; None is Keras's own, float32. The sums have more digits, see the notes.
+        The dtype of the result; None is Keras's own, float32. The sums are exact whatever it is.
 
     Raises
     ------
@@ -33,19 +36,20 @@ class Perplexity(keras.metrics.Metric):
     OptionError
         If an option has no such value.
     SeqlossError
-        When it is updated, what :func:`seqloss.sequence_loss` raises.
+        When it is updated, what :func:`seqloss.loss_sum` raises.
 
     See Also
     --------
     SequenceLoss : The loss.
+    seqloss.loss_sum : The same without Keras.
 
     Notes
     -----
     There is no smoothing, z-loss or class weight, because the perplexity of such an objective is none. Without any
     token the result is 1.
 
-    The sums are float64. Where there is no float64, as in JAX without its 64-bit mode, each is a pair of float32 that
-    keeps what rounding cuts off.
+    The sums are those of a :class:`seqloss.LossSum`, in integers, so that no order and no grouping of the batches
+    changes a bit of them, on backends without float64 too. The variables of the metric are its two arrays.
 
     In ``fit`` on the JAX backend Keras 3.15 loses the mask of the model on its way to the metrics (to all of them, and
     not in ``evaluate``), so padding counts there unless ``ignore_class`` or ``weighted_metrics`` leave it out.
@@ -70,15 +74,13 @@ class Perplexity(keras.metrics.Metric):
     def __init__(
         self, *, ignore_class: Any = None, name: str = "perplexity", dtype: Any = None, **options_: Any
     ) -> None:
-        chosen = options.given("Perplexity", options_, ignore_class, sums.OPTIONS)
+        chosen = options.given("Perplexity", options_, ignore_class, OPTIONS)
         settings(True, True, False, False, name=name, **{**options.DEFAULTS, **chosen})
         super().__init__(name=name, dtype=dtype)
         self._options = chosen
-        # NumPy has said float64, which Keras makes of it is the widest that there is.
-        wide = keras.backend.standardize_dtype(keras.ops.convert_to_tensor(np.zeros(())).dtype)
-        parts = ("",) if wide == "float64" else ("", "_rest")
-        for kind in ("numerator", "denominator"):
-            setattr(self, kind, [self.add_variable((), "zeros", dtype=wide, name=kind + part) for part in parts])
+        # What a LossSum consists of.
+        self.limbs = self.add_variable((totals.SIZE, 2), "zeros", dtype="int32", name="limbs")
+        self.barrier = self.add_variable((), "zeros", dtype=_widened(self.dtype), name="barrier")
 
     def update_state(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> None:
         """Add the tokens of a batch.
@@ -95,9 +97,9 @@ class Perplexity(keras.metrics.Metric):
         mask = masking.keras_mask(y_pred)
         logits = keras.ops.stop_gradient(options.logits(y_pred, None))
         weights = masking.token_weights(logits, sample_weight, mask)
-        numerator, denominator = sums.of_tokens(logits, options.labels(y_true, logits), weights, **self._options)
-        sums.add(self.numerator, numerator)
-        sums.add(self.denominator, denominator)
+        total = self._total() + seqloss.loss_sum(logits, options.labels(y_true, logits), weights, **self._options)
+        self.limbs.assign(total.limbs)
+        self.barrier.assign(total.barrier)
 
     def result(self) -> Array:
         """The perplexity of all tokens so far.
@@ -107,9 +109,11 @@ class Perplexity(keras.metrics.Metric):
         array of shape []
             The perplexity, in the dtype of the metric; 1 if there were no tokens.
         """
-        numerator, denominator = sums.total(self.numerator), sums.total(self.denominator)
-        mean = keras.ops.divide_no_nan(numerator, denominator)
-        return keras.ops.cast(keras.ops.exp(mean), self.dtype)
+        return keras.ops.cast(self._total().perplexity(), self.dtype)
+
+    def _total(self) -> seqloss.LossSum:
+        # An addition reads a variable on each backend; ops.convert_to_tensor leaves one of TensorFlow (Keras 3.15).
+        return seqloss.LossSum(self.limbs + 0, self.barrier + 0)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, as numbers, strings and lists.
@@ -123,6 +127,10 @@ class Perplexity(keras.metrics.Metric):
         return {**super().get_config(), **kept}
 
 
-options.show(Perplexity, sums.OPTIONS)
+def _widened(dtype: str) -> str:
+    return "float64" if dtype == "float64" else "float32"
+
+
+options.show(Perplexity, OPTIONS)
 Perplexity.__module__ = "seqloss.keras"  # where users find it
 keras.saving.register_keras_serializable(package="seqloss", name="Perplexity")(Perplexity)

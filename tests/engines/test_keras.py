@@ -128,7 +128,7 @@ ERRORS = {
     "two names": "OptionError: ignore_class and ignore_index are two names of one option; pass one of them",
     "z_loss": "OptionError: z_loss must be at least 0 and finite, got -1",
     "softcap": "OptionError: softcap must be positive and finite, got 0",
-    "smoothing": "ArgumentTypeError: Perplexity has no argument 'label_smoothing'; it has ignore_index, softcap, ",
+    "smoothing": "ArgumentTypeError: Perplexity has no argument 'label_smoothing'; it has ignore_index, softcap, check",
     "weights": "ShapeError: weights must have the shape [batch, time] = [3, 5] of logits, got [2, 5]",
     "weights of sequences": "ShapeError: sample_weight must have the shape [batch] or [batch, time] = [3, 5] of y_pred",
     "rank": "ShapeError: sample_weight must have the shape [batch] or [batch, time] = [3, 5] of y_pred, got [3, 5, 1]",
@@ -165,7 +165,14 @@ CONFIGS = {
     "loss": {**PLAIN, "ignore_index": [0, 1], "z_loss": 0.5, "reduction": "sum", "exact": True},
     "smoothing": {**PLAIN, "label_smoothing": SMOOTHING, "class_weights": [1.0] * 6, "name": "mine"},
     "function": {**PLAIN, "softmax_loss_function": COOLER, "dtype": "bfloat16"},
-    "metric": {"name": "ppl", "dtype": "float16", "ignore_index": 0, "softcap": 30.0, "exact": False},
+    "metric": {
+        "name": "ppl",
+        "dtype": "float16",
+        "ignore_index": 0,
+        "softcap": 30.0,
+        "check_labels": None,
+        "exact": False,
+    },
 }
 
 
