@@ -21,7 +21,7 @@ def loss_sum(
     check_labels: bool | None = None,
     exact: bool = False,
 ) -> LossSum:
-    """Totals of a batch that can be added up: for the perplexity of a corpus, and for logs.
+    """Add up what a batch has, so that batches can be added up too: for the perplexity of a corpus, and for logs.
 
     The mean of all tokens of many batches is not the mean of the means of these, because they have different numbers of
     tokens. With the token losses ``nll`` of :func:`sequence_loss`, in nats, the sum of batches has ::
@@ -38,7 +38,7 @@ def loss_sum(
     logits : array of shape [batch, time, classes]
         As in :func:`sequence_loss`; so are the arguments below, but for ``accuracy``.
     targets : array of shape [batch, time]
-        Class ids. (The perplexity of soft targets or of smoothed ones is none.)
+        Class ids. The perplexity of soft targets, or of smoothed ones, is none.
     weights : array of shape [batch, time], optional
         The weight of each token.
     ignore_index : int or tuple of int, optional

@@ -24,8 +24,8 @@ class LossSum(NamedTuple):
         right. A column stands for ``sum(limbs[k] * 2**(16 * k - 112) for k in range(16))``; its last three entries
         count NaN, infinities and negative infinities.
     barrier : array of the shape []
-        0, in the dtype of the results. It is there to refuse derivatives. (It is NaN if sizes that are unknown in a
-        TensorFlow graph have turned out to differ.)
+        0, in the dtype of the results. It is there to refuse derivatives. It is NaN if sizes that are unknown in a
+        TensorFlow graph have turned out to differ.
 
     See Also
     --------
@@ -77,17 +77,35 @@ class LossSum(NamedTuple):
         return self.__mul__(other)
 
     def mean(self) -> Array:
-        """The mean loss of a token in nats: ``sum(weights * nll) / sum(weights)``."""
+        """The mean loss of a token: ``sum(weights * nll) / sum(weights)``.
+
+        Returns
+        -------
+        array of shape []
+            The mean, in nats.
+        """
         return _quotient(self, totals.LOSSES)
 
     def bits_per_token(self) -> Array:
-        """The mean in bits: ``mean / log(2)``."""
+        """The mean in bits: ``mean / log(2)``.
+
+        Returns
+        -------
+        array of shape []
+            The mean, in bits.
+        """
         mean = self.mean()
         backend = dispatch.argument("mean", mean).facts
         return backend.astype(mean / math.log(2), backend.dtype(mean))
 
     def perplexity(self) -> Array:
-        """The exponential of the mean: 1 of no tokens, and infinite where that is too large."""
+        """The exponential of the mean.
+
+        Returns
+        -------
+        array of shape []
+            The perplexity: 1 of no tokens, and infinite where that is too large.
+        """
         mean = self.mean()
         backend = dispatch.argument("mean", mean).facts
         with backend.scope(None):
@@ -98,6 +116,11 @@ class LossSum(NamedTuple):
 
         A token is right if its label has the largest logit, and no class before it has the same. One with a NaN among
         its logits is wrong.
+
+        Returns
+        -------
+        array of shape []
+            A number from 0 to 1, if no weight is negative.
 
         Raises
         ------
@@ -112,6 +135,11 @@ class LossSum(NamedTuple):
         """The sum as lists of integers, of which JSON loses no digit; :meth:`from_dict` reads it in any framework.
 
         Equal totals give equal dicts, however they were added up.
+
+        Returns
+        -------
+        dict of str to object
+            The columns of the totals, and the dtype of the results.
 
         Raises
         ------
