@@ -1,5 +1,6 @@
 """JAX: facts and primitives."""
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqloss.core.contract import Spec
 from seqloss.core.protocol import Array, Location
 from seqloss.core.shapes import Shape
 
@@ -139,6 +141,32 @@ def take(x: Array, indices: Array) -> Array:
     # Indices that are explicitly sharded have to be told that their entries are so too (jax 0.10.2).
     spec = (*sharding.spec, *(None,) * (indices.ndim - len(sharding.spec) + x.ndim - 1))
     return x.at[indices].get(mode="promise_in_bounds", out_sharding=sharding.update(spec=spec))
+
+
+def over_classes(*like: int, rows: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let JAX itself share out the work of a kernel on logits [..., classes] whose classes are explicitly sharded.
+
+    Nothing can be gathered along such an axis (jax 0.10.2); where sharding is automatic it can, and the logits stay where
+    they are. What the kernel returns is sharded like the arguments at the positions ``like``, with ``rows`` but for the
+    axis of the classes.
+    """
+
+    def decorated(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(kernel)
+        def computed(*arguments: Any) -> Any:
+            shardings = [jax.typeof(arguments[i]).sharding for i in like]
+            if not any(x.spec and x.spec[-1] for x in shardings):
+                return kernel(*arguments)
+            if rows:
+                shardings = [x.update(spec=x.spec[:-1]) for x in shardings]
+            of_outputs = shardings[0] if len(like) == 1 else tuple(shardings)
+            arrays = [x for x in arguments if not isinstance(x, (Spec, bool))]
+            rest = arguments[len(arrays) :]
+            return jax.sharding.auto_axes(lambda *arrays: kernel(*arrays, *rest), out_sharding=of_outputs)(*arrays)
+
+        return computed
+
+    return decorated
 
 
 def scope(name: str | None) -> AbstractContextManager[Any]:
