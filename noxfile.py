@@ -27,7 +27,7 @@ EXTRAS = ("torch", "tensorflow", "jax")
 nox.options.sessions = [
     *("lint", "types", "wheel"),
     *(f"tests({name})" for name in BACKENDS),
-    *("together", "docs", "plugin"),
+    *("together", "engines", "docs", "plugin"),
 ]
 
 # --- environments
@@ -160,6 +160,14 @@ def together(session: nox.Session) -> None:
     """All four in one process, compared pairwise; and what importing brings where all of them are there."""
     on(session, *BACKENDS)
     pytest(session, "python", "tests/together", "tests/test_imports.py", "--backends", ",".join(BACKENDS))
+
+
+@nox.session(requires=list(INSTALLED.values()))
+def engines(session: nox.Session) -> None:
+    """The loss in trainers and over several processes; each test starts the frameworks that it needs."""
+    on(session, *BACKENDS)
+    install(session, *group("engines"))
+    pytest(session, "python", "tests/engines", "--backends", "numpy")
 
 
 @nox.session(requires=["base"])

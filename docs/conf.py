@@ -22,6 +22,8 @@ html_title = f"seqloss {release}"
 # The docstrings give shapes and dtype kinds, which say more than the annotations.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+# Not installed where the site is built. Modules for a framework are shown all the same.
+autodoc_mock_imports = ["torch"]
 # Fences of colons, and definitions: each is text unless it is named here.
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -40,7 +42,16 @@ numpydoc_validation_checks = {
 numpydoc_validation_exclude = {r"\.core\.(contract|protocol)\."}
 
 
+def without_examples_of_frameworks(app, what, name, obj, options, lines):
+    """Where examples are run, leave out those that need a framework: the tests of that framework run them."""
+    if app.builder.name == "doctest" and name.startswith("seqloss.torch."):
+        lines.clear()
+
+
 def setup(app):
+    # Last, because others read the text too.
+    app.connect("autodoc-process-docstring", without_examples_of_frameworks, priority=900)
+
     # Tables and pictures are made from the figures in "measured", so that they cannot differ from them.
     from benchmarks import pages
 

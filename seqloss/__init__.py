@@ -3,6 +3,7 @@
 Importing this package imports no framework, not even NumPy; the arrays of a call bring their own.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
 from seqloss.core.dispatch import register_backend
@@ -73,10 +74,27 @@ __all__ = [
     "weighted_cross_entropy_with_logits",
 ]
 
-if not TYPE_CHECKING:  # with it, type checkers would take every name for one that exists
+_FACES = ("torch",)
+"""Modules that import a framework, and are imported when they are first used."""
+
+if TYPE_CHECKING:
+    from seqloss import torch as torch
+else:  # with it, type checkers would take every name for one that exists
 
     def __getattr__(name):
+        if name in _FACES:
+            try:
+                return importlib.import_module(f"seqloss.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != name:  # else the framework is not there, and hasattr should say False
+                    raise
+                raise AttributeError(
+                    f"seqloss.{name} needs {name}, which is not installed: python -m pip install 'seqloss[{name}]'"
+                ) from error
         mend = ""
         if name == "cross_entropy":  # what people look for who come from other libraries
             mend = "; call seqloss.token_loss for the cross entropy of each token, seqloss.sequence_loss for their mean"
         raise AttributeError(f"module 'seqloss' has no attribute {name!r}{mend}")
+
+    def __dir__():
+        return sorted({*globals(), *_FACES})

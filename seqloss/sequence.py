@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from seqloss.core import objectives, options, packed
+from seqloss.core import options, packed
 from seqloss.core.call import Call
 from seqloss.core.objectives import Mean, Wrt
 from seqloss.core.protocol import Array
 from seqloss.core.smoothing import Smoothing
 from seqloss.losses import arguments, counting, custom, ops, packing
 from seqloss.losses import reduction as reductions
-from seqloss.losses.beside import Beside
-from seqloss.losses.objective import Objective, objective_of
+from seqloss.losses.settings import settings
 
 
 def sequence_loss(
@@ -237,13 +236,24 @@ def sequence_loss(
     >>> print(f"{seqloss.sequence_loss(logits, teacher, weights):.4f}")
     0.8740
     """
-    flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    plan = _plan(flags, reduction, normalizer)
-    check_labels = options.loss_options(softmax_loss_function, name, check_labels)
-    exact = options.exact(exact, softmax_loss_function)
-    objective, more = _objective(softmax_loss_function, label_smoothing, class_weights, z_loss, softcap)
-    ignored = objectives.ignore_index(ignore_index)
-    more = more.counting(ignored, lengths, normalizer)
+    plan, check_labels, exact, objective, more, needs_ids = settings(
+        average_across_timesteps,
+        average_across_batch,
+        sum_over_timesteps,
+        sum_over_batch,
+        softmax_loss_function,
+        name,
+        ignore_index,
+        label_smoothing,
+        class_weights,
+        z_loss,
+        softcap,
+        reduction,
+        check_labels,
+        exact,
+        normalizer is not None,
+    )
+    more = more.counting(more.ignore_index, lengths, normalizer)
     call, is_builtin = Call("logits", logits, opens=True), softmax_loss_function is None
     is_packed = _is_packed(call, cu_seqlens, plan)
     with call.backend.scope(name):
@@ -255,7 +265,7 @@ def sequence_loss(
             labels_are_classes=is_builtin,
             exact=exact,
             more=more,
-            needs_ids=objectives.needing_ids(not is_builtin, objective.off_target, objective.centred, ignored),
+            needs_ids=needs_ids,
             cu_seqlens=cu_seqlens,
         )
         if softmax_loss_function is None:
@@ -416,13 +426,24 @@ def sequence_loss_and_grad(
     >>> print((d_weights + 0.0).round(4))
     [[ 0.     -0.2231]]
     """
-    flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
-    plan = _plan(flags, reduction, normalizer)
-    check_labels = options.loss_options(softmax_loss_function, name, check_labels)
-    exact = options.exact(exact, softmax_loss_function)
-    objective, more = _objective(softmax_loss_function, label_smoothing, class_weights, z_loss, softcap)
-    ignored = objectives.ignore_index(ignore_index)
-    more = more.counting(ignored, lengths, normalizer)
+    plan, check_labels, exact, objective, more, needs_ids = settings(
+        average_across_timesteps,
+        average_across_batch,
+        sum_over_timesteps,
+        sum_over_batch,
+        softmax_loss_function,
+        name,
+        ignore_index,
+        label_smoothing,
+        class_weights,
+        z_loss,
+        softcap,
+        reduction,
+        check_labels,
+        exact,
+        normalizer is not None,
+    )
+    more = more.counting(more.ignore_index, lengths, normalizer)
     names = options.gradient_names(wrt)
     call, is_builtin = Call("logits", logits, opens=True), softmax_loss_function is None
     backend, is_packed = call.backend, _is_packed(call, cu_seqlens, plan)
@@ -436,7 +457,7 @@ def sequence_loss_and_grad(
             exact=exact,
             wrt=names,
             more=more,
-            needs_ids=objectives.needing_ids(not is_builtin, objective.off_target, objective.centred, ignored),
+            needs_ids=needs_ids,
             cu_seqlens=cu_seqlens,
         )
         if softmax_loss_function is None:
@@ -484,31 +505,8 @@ def sequence_loss_and_grad(
     return loss, gradients[wrt] if isinstance(wrt, str) else tuple(gradients[name] for name in names)
 
 
-def _plan(flags: tuple[Any, ...], reduction: Any, normalizer: Any) -> reductions.Plan:
-    name = None if reduction is None else objectives.reduction(reduction, options.bools(*flags))
-    plan = reductions.plan(*options.flags(*flags)) if name is None else reductions.of_name(name)
-    objectives.normalizer(normalizer is not None, plan.is_scalar)
-    return plan
-
-
 def _is_packed(call: Call, cu_seqlens: Any, plan: reductions.Plan) -> bool:
     is_packed = cu_seqlens is not None or call.main.packed is not None
     if is_packed and plan.axis == (0,):
         packed.no_loss_of_timesteps()
     return is_packed
-
-
-def _objective(
-    function: Callable[..., Array] | None, label_smoothing: Any, class_weights: Any, z_loss: Any, softcap: Any
-) -> tuple[Objective, Beside]:
-    """The loss of a token, and what arrays it has."""
-    objective, more = objective_of(label_smoothing, class_weights, z_loss, softcap)
-    if function is not None:
-        given = {
-            "label_smoothing": objective.eps > 0,
-            "class_weights": class_weights is not None,
-            "z_loss": objective.z_loss > 0,
-            "softcap": softcap is not None,
-        }
-        objectives.beside_function(given)
-    return objective, more

@@ -13,8 +13,9 @@ from seqloss.commands import backends
 from seqloss.testing import frameworks
 
 pytest_plugins = ["pytester"]
-# A project of its own, with its own configuration: test_plugin.py and the session "plugin" run it.
-collect_ignore = ["sample_project"]
+# A project of its own, with its own configuration: test_plugin.py and the session "plugin" run it. And what starts
+# processes with several frameworks, in the session "engines": pytest collects a folder all the same where it is named.
+collect_ignore = ["sample_project", "engines"]
 
 
 def pytest_addoption(parser):

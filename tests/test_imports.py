@@ -49,6 +49,10 @@ def imported_by(python, program):
     return python(f"import sys; {program}; print(*[m for m in {HEAVY} if m in sys.modules])").split()
 
 
+FACES = ["torch"]
+"""Modules of seqloss that import a framework."""
+
+
 @pytest.mark.parametrize("module", ["seqloss", "seqloss.__main__", "seqloss.core.dispatch", "seqloss.core.protocol"])
 def test_importing_brings_no_framework_and_no_numpy(python, module):
     assert imported_by(python, f"import {module}") == []
@@ -65,6 +69,26 @@ def test_a_call_on_lists_brings_numpy_alone(python):
 def test_public_names():
     assert set(seqloss.__all__) == PUBLIC
     assert all(getattr(seqloss, name).__doc__ for name in PUBLIC)
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_a_face_is_there_without_an_import_of_its_own(python, name):
+    """Shown by dir, and imported when it is used; a framework that is not installed is named, with what to do."""
+    program = f"""
+import importlib.util, sys, seqloss
+assert "{name}" in dir(seqloss)
+if importlib.util.find_spec("{name}") is None:
+    assert not hasattr(seqloss, "{name}")
+    try:
+        seqloss.{name}
+    except AttributeError as error:
+        assert str(error) == "seqloss.{name} needs {name}, which is not installed: " \
+            "python -m pip install 'seqloss[{name}]'", error
+else:
+    assert seqloss.{name} is sys.modules["seqloss.{name}"]
+    assert all(getattr(seqloss.{name}, each).__doc__ for each in seqloss.{name}.__all__)
+"""
+    assert python(program) == ""
 
 
 def test_a_name_that_people_guess_leads_to_the_right_ones():
@@ -133,7 +157,7 @@ FLOORS = [
     {"losses.reduction"},
     {"losses.packing"},
     {"losses.arguments", "losses.objective", "losses.token_arguments"},
-    {"losses.custom", "losses.sequence_op", "losses.token_op"},
+    {"losses.custom", "losses.sequence_op", "losses.settings", "losses.token_op"},
     {"losses.ops"},
     {"losses.weighting", "losses.sampled"},
     {"losses.cross_entropies"},
@@ -142,6 +166,7 @@ FLOORS = [
     {"weighted", "legacy", "sampling"},
     {""},
     {"compat"},
+    {"torch"},
     {"testing"},
     {"commands"},
     {"parity"},
@@ -149,7 +174,7 @@ FLOORS = [
 ]
 FRAMEWORKS = {"backends.numpy", "backends.torch", "backends.tensorflow", "backends.jax"}
 MAY_IMPORT = {
-    "torch": {"backends.torch", "testing"},
+    "torch": {"backends.torch", "torch", "testing"},
     "tensorflow": {"backends.tensorflow", "testing"},
     "jax": {"backends.jax", "testing"},
 }
@@ -199,7 +224,7 @@ def violations(own, names):
             if {here, there} < FRAMEWORKS and here != there:
                 found.append(f"{own} imports {name}, another backend")
                 continue
-            lazily = here == "core.dispatch" and there.startswith("backends")
+            lazily = (here == "core.dispatch" and there.startswith("backends")) or (here == "" and there == "torch")
             if there is None or (there != here and level(there) >= level(here) and not lazily):
                 found.append(f"{own} imports {name}, which does not stand below it")
     return found

@@ -39,7 +39,7 @@ def imports(found: dict[str, Path], top: str) -> Graph:
 
 
 def _imported(path: Path, found: dict[str, Path], top: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -53,6 +53,15 @@ def _imported(path: Path, found: dict[str, Path], top: str) -> Iterator[str]:
                 while rest not in found:
                     rest = rest.rpartition(".")[0]
                 yield rest
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes, but for what is said to type checkers alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _nodes(node)
 
 
 def _folder(name: str, path: Path, top: str) -> str:

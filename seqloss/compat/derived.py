@@ -58,15 +58,15 @@ def _package(function: Callable[..., Any]) -> str:
 
 def _filled_up(function: Callable[..., Any], original: Callable[..., Any], package: str) -> str:
     text = re.sub(r":(func|class):`(?=\w+`)", rf":\1:`{package}.", original.__doc__ or "")
-    theirs, own = _sections(text), _sections(function.__doc__ or "")
+    theirs, own = sections(text), sections(function.__doc__ or "")
     # What is related to the other one is not so to this one, which names the other one already.
     theirs.pop("See Also", None)
     summary, _, rest = theirs.pop("").partition("\n\n")
     parts = [summary, own.pop(""), rest]
 
-    entries = _entries(theirs["Parameters"]) | _entries(own.get("Parameters", ""))
+    about = entries(theirs["Parameters"]) | entries(own.get("Parameters", ""))
     order = list(inspect.signature(function).parameters)
-    own["Parameters"] = "\n".join(entries[name] for name in sorted(entries.keys() & order, key=order.index))
+    own["Parameters"] = "\n".join(about[name] for name in sorted(about.keys() & order, key=order.index))
     theirs["Returns"] = _as_given(theirs["Returns"])
     absent = [name for name in inspect.signature(original).parameters if name not in order]
     theirs["Examples"] = _without(theirs["Examples"], absent)
@@ -77,16 +77,16 @@ def _filled_up(function: Callable[..., Any], original: Callable[..., Any], packa
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
-def _sections(text: str) -> dict[str, str]:
+def sections(text: str) -> dict[str, str]:
     """The sections of a docstring by their titles; what stands before them has none."""
     head, *others = re.split(r"^(\w[\w ]*)\n-+\n", inspect.cleandoc(text), flags=re.MULTILINE)
     return {"": head, **dict(zip(others[::2], others[1::2], strict=True))}
 
 
-def _entries(section: str) -> dict[str, str]:
+def entries(section: str) -> dict[str, str]:
     """The entries of a section by their names; by the first one, where several share an entry."""
-    entries = re.split(r"^(?=\S)", section, flags=re.MULTILINE)
-    return {entry.split()[0].rstrip(","): entry.rstrip() for entry in entries if entry}
+    found = re.split(r"^(?=\S)", section, flags=re.MULTILINE)
+    return {entry.split()[0].rstrip(","): entry.rstrip() for entry in found if entry}
 
 
 def _as_given(returns: str) -> str:

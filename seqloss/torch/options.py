@@ -1,0 +1,63 @@
+"""The options that a module keeps are read off the function that it calls: names, defaults, documentation."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from seqloss.compat.derived import entries, sections
+from seqloss.core.options import is_bool
+from seqloss.core.smoothing import Smoothing
+
+
+def of(function: Callable[..., Any], without: Iterable[str]) -> inspect.Signature:
+    """The arguments of a function but for those of a batch, all as keywords."""
+    return inspect.Signature(
+        [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in inspect.signature(function).parameters.items()
+            if name not in without
+        ]
+    )
+
+
+def show(cls: type, signature: inspect.Signature, function: Callable[..., Any]) -> None:
+    """Let inspect, help and editors show these options, with what the docstring of the function says of them."""
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    cls.__init__.__signature__ = inspect.Signature([own, *signature.parameters.values()])  # type: ignore[misc]
+    if cls.__doc__ and function.__doc__:  # python -OO has none
+        theirs = re.sub(r":(func|class):`(?=\w+`)", r":\1:`seqloss.", function.__doc__)
+        theirs = theirs.replace("see the notes", f"see :func:`seqloss.{function.__name__}`")
+        about = entries(sections(theirs)["Parameters"])
+        parameters = "\n".join(about[name] for name in signature.parameters)
+        parts = {"": sections(cls.__doc__)[""], "Parameters": parameters} | sections(cls.__doc__)
+        texts = [f"{title}\n{'-' * len(title)}\n{text}" if title else text for title, text in parts.items()]
+        cls.__doc__ = "\n\n".join(text.strip() for text in texts) + "\n"
+
+
+def shown(signature: inspect.Signature, given: dict[str, Any]) -> str:
+    """Options that are not as they are by default, as arguments."""
+    return ", ".join(
+        f"{name}={_value(given[name])}"
+        for name, parameter in signature.parameters.items()
+        if not _is(given[name], parameter.default)
+    )
+
+
+def _is(value: Any, default: Any) -> bool:
+    # Tensors are not compared, which would give a tensor; none is there by default.
+    return value is default or ((isinstance(value, (int, float, str)) or is_bool(value)) and bool(value == default))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Smoothing):
+        defaults = Smoothing._field_defaults
+        fields = [
+            f"{name}={_value(x)}"
+            for name, x in zip(value._fields, value, strict=True)
+            if name not in defaults or not (_is(x, defaults[name]) or x == ())
+        ]
+        return f"Smoothing({', '.join(fields)})"
+    if hasattr(value, "shape"):
+        return f"<{len(value)} classes>"
+    return getattr(value, "__name__", None) or repr(value)
