@@ -187,8 +187,8 @@ def _refuse_replicas(name: str, value: Any) -> None:
     """What a strategy of TensorFlow has for all replicas is no array of one. Told by the module of its class."""
     if type(value).__module__ == "tensorflow.python.distribute.values":
         raise ArgumentTypeError(
-            f"{name} is a {type(value).__qualname__}, which holds a value for each replica; call the function inside of "
-            "strategy.run, where each replica has its own"
+            f"{name} is a {type(value).__qualname__}, which holds a value for each replica; call the function inside "
+            "of strategy.run, where each replica has its own"
         )
 
 

@@ -144,11 +144,10 @@ def take(x: Array, indices: Array) -> Array:
 
 
 def over_classes(*like: int, rows: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let JAX itself share out the work of a kernel on logits [..., classes] whose classes are explicitly sharded.
+    """A kernel whose arrays may be explicitly sharded along the classes, which are their last axis.
 
-    Nothing can be gathered along such an axis (jax 0.10.2); where sharding is automatic it can, and the logits stay where
-    they are. What the kernel returns is sharded like the arguments at the positions ``like``, with ``rows`` but for the
-    axis of the classes.
+    JAX (0.10.2) gathers nothing along such an axis. Inside of the kernel it is automatic therefore, and the logits stay
+    where they are. Results are sharded like the arguments at these positions; with ``rows`` they have no classes.
     """
 
     def decorated(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -159,10 +158,13 @@ def over_classes(*like: int, rows: bool = False) -> Callable[[Callable[..., Any]
                 return kernel(*arguments)
             if rows:
                 shardings = [x.update(spec=x.spec[:-1]) for x in shardings]
-            of_outputs = shardings[0] if len(like) == 1 else tuple(shardings)
             arrays = [x for x in arguments if not isinstance(x, (Spec, bool))]
-            rest = arguments[len(arrays) :]
-            return jax.sharding.auto_axes(lambda *arrays: kernel(*arrays, *rest), out_sharding=of_outputs)(*arrays)
+            static = arguments[len(arrays) :]
+            automatic = jax.sharding.auto_axes(
+                lambda *arrays: kernel(*arrays, *static),
+                out_sharding=shardings[0] if len(like) == 1 else tuple(shardings),
+            )
+            return automatic(*arrays)
 
         return computed
 

@@ -58,7 +58,7 @@ def location(x: Array) -> Location:
 
 
 def _has_layout(x: Array) -> bool:
-    """Whether it is a DTensor with values. They cannot be read, and few eager operations take them (TensorFlow 2.21)."""
+    """Whether it is a DTensor with values, which cannot be read. Few eager operations take one (TensorFlow 2.21)."""
     return ":CUSTOM:" in x.device
 
 
