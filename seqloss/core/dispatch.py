@@ -161,6 +161,7 @@ def argument(name: str, value: Any, opens: bool = False) -> Argument:
         return _owned(name, _from_list(name, value), load("numpy"))
     found = backend_of(value)
     if found is None:
+        _refuse_replicas(name, value)
         what = "None" if value is None else f"a {type(value).__module__}.{type(value).__qualname__}"
         raise ArgumentTypeError(
             f"{name} is {what}, not an array; pass an array of {', '.join(frameworks())}, or a list of numbers"
@@ -180,6 +181,15 @@ def refuse_packed(name: str, value: Any) -> None:
     kind = type(value)
     if kind.__name__ == "PackedSequence" and kind.__module__.startswith("torch."):
         _not_dense(name, value, "torch.nn.utils.rnn.pad_packed_sequence({0}, batch_first=True)[0]")
+
+
+def _refuse_replicas(name: str, value: Any) -> None:
+    """What a strategy of TensorFlow has for all replicas is no array of one. Told by the module of its class."""
+    if type(value).__module__ == "tensorflow.python.distribute.values":
+        raise ArgumentTypeError(
+            f"{name} is a {type(value).__qualname__}, which holds a value for each replica; call the function inside "
+            "of strategy.run, where each replica has its own"
+        )
 
 
 def _not_dense(name: str, value: Any, mend: str) -> None:

@@ -87,6 +87,12 @@ NO_DERIVATIVE = (
 )
 """Text of a BackendError: what only a backend can notice."""
 
+LAYOUT_NEEDS_GRAPH = (
+    "an argument is a DTensor, and TensorFlow computes with these in graphs alone; call the function inside of a "
+    "tf.function, as in tf.function(seqloss.sequence_loss)(logits, targets, weights), with gradients taken there too"
+)
+"""Text of a BackendError: what only a backend can notice."""
+
 NO_ARRAY_API = "no framework of the Array API standard is imported that has no backend of its own; import it first"
 """Text of a BackendError: what only a backend can notice."""
 

@@ -5,6 +5,7 @@ of a long one nor of one with a mask in it. So the last axis becomes blocks whos
 left out is left out of its block alone, which is reduced a second time.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,10 @@ from seqloss.core.protocol import Array
 
 _FEW = 64
 """So few numbers are added up one after the other, and so few classes compared without blocks."""
+
+_PARTS = 16
+"""Devices that classes are often sharded over divide this. Of two sums at a time along a sharded axis XLA (jax 0.10.2)
+gathers what each device has, so the axis becomes so many parts, which are added up at the end."""
 
 
 def total(x: Array) -> Array:
@@ -125,6 +130,7 @@ def totals(
     count = x.shape[-1]
     size = 8 if count % 8 else _columns(count) or 8
     even = count // size * size
+    parts = math.gcd(count // size, _PARTS)
     ones = (1,) * (x.ndim - 1)
     columns = [None if a is None else a.reshape(*ones, count) for a in of_classes]
 
@@ -132,17 +138,20 @@ def totals(
         numbers = (jnp.expand_dims(a, axes) for a in rows)
         return terms(shape(x[..., at]), *(None if a is None else shape(a[..., at]) for a in columns), *numbers)
 
+    def of_blocks(a: Array) -> Array:
+        return a.reshape(*a.shape[:-1], parts, size, even // (parts * size))
+
     if even == 0:  # sharded arrays cannot be reshaped to blocks of nothing (jax 0.10.2)
         one, other = found(slice(None), lambda a: a, (-1,))
         return jnp.sum(one, axis=-1), jnp.sum(other, axis=-1)
-    head = found(slice(even), lambda a: _apart(a, size), (-2, -1))
+    head = found(slice(even), of_blocks, (-3, -2, -1))
     tail = found(slice(even, None), lambda a: a, (-1,))
-    zero, axis = np.zeros((), x.dtype), x.ndim - 1
+    zero, axis = np.zeros((), x.dtype), x.ndim
 
     def added(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
         return a[0] + b[0], a[1] + b[1]
 
-    blocks = jax.lax.reduce(head, (zero, zero), added, [axis])
+    blocks = (x.reshape(*x.shape[:-2], -1) for x in jax.lax.reduce(head, (zero, zero), added, [axis]))
     one, other = (total(block) + jnp.sum(part, axis=-1) for block, part in zip(blocks, tail, strict=True))
     return one, other
 

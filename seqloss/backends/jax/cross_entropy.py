@@ -17,7 +17,7 @@ from seqloss.backends.compensated import difference
 from seqloss.backends.jax import distribution
 from seqloss.backends.jax.blocks import at, highest_without, powers_without
 from seqloss.backends.jax.numbers import capped, exp_of_difference, log_of_one_more, narrowed, slope_of_cap
-from seqloss.backends.jax.ops import nan_unless
+from seqloss.backends.jax.ops import nan_unless, over_classes
 from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.protocol import Array
 
@@ -30,6 +30,7 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
 
 
 @partial(jax.jit, static_argnums=4)
+@over_classes(0, rows=True)
 def token_statistics(
     logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:
@@ -61,6 +62,7 @@ def token_statistics(
 
 
 @partial(jax.jit, static_argnums=6)
+@over_classes(1)
 def token_pullback(
     cotangents: Cotangents,
     logits: Array,

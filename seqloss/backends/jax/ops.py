@@ -1,5 +1,6 @@
 """JAX: facts and primitives."""
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqloss.core.contract import Spec
 from seqloss.core.protocol import Array, Location
 from seqloss.core.shapes import Shape
 
@@ -143,6 +145,34 @@ def take(x: Array, indices: Array) -> Array:
     # Indices that are explicitly sharded have to be told that their entries are so too (jax 0.10.2).
     spec = (*sharding.spec, *(None,) * (indices.ndim - len(sharding.spec) + x.ndim - 1))
     return x.at[indices].get(mode="promise_in_bounds", out_sharding=sharding.update(spec=spec))
+
+
+def over_classes(*like: int, rows: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A kernel whose arrays may be explicitly sharded along the classes, which are their last axis.
+
+    JAX (0.10.2) gathers nothing along such an axis. Inside of the kernel it is automatic therefore, and the logits stay
+    where they are. Results are sharded like the arguments at these positions; with ``rows`` they have no classes.
+    """
+
+    def decorated(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(kernel)
+        def computed(*arguments: Any) -> Any:
+            shardings = [jax.typeof(arguments[i]).sharding for i in like]
+            if not any(x.spec and x.spec[-1] for x in shardings):
+                return kernel(*arguments)
+            if rows:
+                shardings = [x.update(spec=x.spec[:-1]) for x in shardings]
+            arrays = [x for x in arguments if not isinstance(x, (Spec, bool))]
+            static = arguments[len(arrays) :]
+            automatic = jax.sharding.auto_axes(
+                lambda *arrays: kernel(*arrays, *static),
+                out_sharding=shardings[0] if len(like) == 1 else tuple(shardings),
+            )
+            return automatic(*arrays)
+
+        return computed
+
+    return decorated
 
 
 def scope(name: str | None) -> AbstractContextManager[Any]:

@@ -15,12 +15,13 @@ from seqloss.backends.jax import distribution
 from seqloss.backends.jax.blocks import total, total_in_any_order
 from seqloss.backends.jax.cross_entropy import plus, used
 from seqloss.backends.jax.numbers import capped, exp_of_difference, narrowed, slope_of_cap
-from seqloss.backends.jax.ops import nan_unless
+from seqloss.backends.jax.ops import nan_unless, over_classes
 from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.protocol import Array
 
 
 @partial(jax.jit, static_argnums=4)
+@over_classes(0, rows=True)
 def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
     x, labels = logits.astype(spec.dtype), labels.astype(spec.dtype)
     if active is not None:
@@ -46,6 +47,7 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
 
 
 @partial(jax.jit, static_argnums=(7, 8))
+@over_classes(1, 2)
 def label_pullback(
     cotangents: Cotangents,
     logits: Array,

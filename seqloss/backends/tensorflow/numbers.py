@@ -72,8 +72,10 @@ def _in_packets(function: Callable[[Array], Array], x: Array, compiled: bool) ->
     count = tf.minimum(rows, _PACKET)
     last = function(tf.pad(x[-_PACKET:], [[0, _PACKET - count], [0, 0]]))[:count]
     # With an axis more than is needed: without it a second derivative has slices, which forward mode (TensorFlow 2.21)
-    # cannot take.
-    return tf.tensor_scatter_nd_update(value, tf.range(rows - count, rows)[None, :, None], last[None])
+    # cannot take. With a front axis in the indices and the values too, or one made by None, DTensor ends the process.
+    places = tf.range(rows - count, rows)
+    index = tf.stack([tf.zeros_like(places), places], -1)
+    return tf.squeeze(tf.tensor_scatter_nd_update(tf.expand_dims(value, 0), index, last), [0])
 
 
 def rounded(x: Array, dtype: Any) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from seqloss.core.errors import LAYOUT_NEEDS_GRAPH, BackendError
 from seqloss.core.protocol import Array, Location
 from seqloss.core.shapes import Shape
 
@@ -51,7 +52,14 @@ def location(x: Array) -> Location:
     # A tensor with values that a function closes over keeps them.
     if not hasattr(x, "numpy"):
         return "traced"
-    return "host" if x.device.endswith("CPU:0") else "device"
+    if x.device.endswith("CPU:0"):
+        return "host"
+    return "traced" if _has_layout(x) else "device"
+
+
+def _has_layout(x: Array) -> bool:
+    """Whether it is a DTensor with values, which cannot be read. Few eager operations take one (TensorFlow 2.21)."""
+    return ":CUSTOM:" in x.device
 
 
 def needs_grad(x: Array) -> bool:
@@ -71,9 +79,11 @@ def _is_stopped(x: Array) -> bool:
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:
     # A tensor with values that a function closes over keeps them: its labels can be read while tracing.
-    if isinstance(x, tf.Tensor):
-        return x
-    return x.to_tensor() if _is_weak(x) else tf.convert_to_tensor(x)
+    if not isinstance(x, tf.Tensor):
+        x = x.to_tensor() if _is_weak(x) else tf.convert_to_tensor(x)
+    if _has_layout(x) and tf.executing_eagerly():
+        raise BackendError(LAYOUT_NEEDS_GRAPH)
+    return x
 
 
 def to_numpy(x: Array) -> Any:
