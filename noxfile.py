@@ -107,7 +107,7 @@ def pytest(session: nox.Session, python: str, *arguments: str) -> None:
     """Tests on every core, in the environment of this Python."""
     workers = os.environ.get("SEQLOSS_TEST_WORKERS", "auto")
     # worksteal gives a worker tests that stand side by side, which share what was compiled for one of them.
-    run = ("-m", "pytest", "-q", "-n", workers, "--dist", "worksteal")
+    run = ("-m", "pytest", "-q", "-n", workers, "--dist", "worksteal", "--durations", "30")
     session.run(python, *run, *arguments, *session.posargs, env=settings(session), external=True)
 
 
