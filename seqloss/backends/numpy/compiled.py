@@ -28,10 +28,10 @@ _WORTH_A_THREAD = 1 << 18
 _COPIED = 1 << 17
 """Logits that are copied at a time where the classes of a row are not next to each other."""
 
-_SMALL = 1 << 20
-"""Bytes of a gradient up to which it is not zero from the start."""
+_MANY = 1 << 18
+"""Logits from which on memory for a gradient comes from the system, which has zeros in it."""
 
-_pack = struct.Struct("=8qd12q").pack
+_pack = struct.Struct("=8qd18q").pack
 """The record ``Call`` of ``call.h``."""
 
 
@@ -49,19 +49,9 @@ def compiled(on_numpy: _Kernel) -> _Kernel:
 def _token_statistics(
     logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:
-    z = rows_of(logits)
-    count, shape = len(z), targets.shape
-    rows = _Rows(z, targets, active, prior, spec)
-    saved = np.empty((2, count))
-    found = np.empty((1 + spec.lse + 2 * spec.unl, count), spec.dtype)
-    start, step = _address(found), found.strides[0]
-    nll, lse, unl, mass = start, start + step if spec.lse else 0, 0, 0
-    if spec.unl:
-        unl, mass = start + (1 + spec.lse) * step, start + (2 + spec.lse) * step
-    rows.run(library.found().forward, _address(saved), (nll, lse, unl, mass, 0, 0))
-    rest = iter(found)
-    named = [next(rest).reshape(shape) if is_there else None for is_there in (True, spec.lse, spec.unl, spec.unl)]
-    return Statistics(*named, (saved,))
+    rows = _Rows(logits, active, prior, spec)
+    labels = _flat(targets, np.int64, rows.count)
+    return rows.statistics(targets.shape, labels, np.empty((2, rows.count)))
 
 
 def _token_pullback(
@@ -73,65 +63,133 @@ def _token_pullback(
     statistics: Statistics,
     spec: Spec,
 ) -> Array:
-    z = rows_of(logits)
-    upstream = [None if x is None else _flat(x, spec.dtype, len(z)) for x in cotangents]
-    if all(x is None for x in upstream):
-        return np.zeros_like(logits)
-    mass = None if statistics.mass is None else _flat(statistics.mass, spec.dtype, len(z))
-    rows = _Rows(z, targets, active, prior, spec)
-    is_clean = z.nbytes >= _SMALL
-    gradient = zeros(z.shape, z.dtype) if is_clean else np.empty(z.shape, z.dtype)
-    (saved,) = statistics.saved
-    addresses = (*(_address(x) for x in (*upstream, mass)), _address(gradient), is_clean)
-    rows.run(library.found().pullback, _address(saved), addresses)
-    return like(gradient, logits)
+    rows = _Rows(logits, active, prior, spec)
+    return rows.gradient(cotangents, _flat(targets, np.int64, rows.count), statistics)
+
+
+def _label_statistics(
+    logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec
+) -> Statistics:
+    rows = _Rows(logits, active, prior, spec, labels)
+    return rows.statistics(logits.shape[:-1], None, np.empty((3, rows.count)))
+
+
+def _label_pullback(
+    cotangents: Cotangents,
+    logits: Array,
+    labels: Array,
+    mass: Array,
+    active: Array | None,
+    prior: Array | None,
+    statistics: Statistics,
+    spec: Spec,
+    wrt_labels: bool,
+) -> tuple[Array, Array | None]:
+    rows = _Rows(logits, active, prior, spec, labels)
+    to_labels = rows.empty(rows.labels) if wrt_labels else None
+    mass = _flat(mass, spec.dtype, rows.count)
+    to_logits = rows.gradient(cotangents, None, statistics, mass, to_labels)
+    return to_logits, None if to_labels is None else like(to_labels, labels)
 
 
 class _Rows:
-    """What both kernels read."""
+    """Rows of logits, and what all kernels read beside them."""
 
-    def __init__(self, z: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec) -> None:
-        self._z = z
+    def __init__(
+        self, logits: Array, active: Array | None, prior: Array | None, spec: Spec, labels: Array | None = None
+    ) -> None:
+        self._logits, self._spec = logits, spec
+        self.z = rows_of(logits)
+        self.count, self.classes = self.z.shape
+        self.labels = None if labels is None else rows_of(labels)
+        if self.labels is not None and self.labels.shape != self.z.shape:
+            raise ValueError(f"labels of shape {self.labels.shape} for logits of shape {self.z.shape}")
         self._is_wide = spec.dtype == "float64" or spec.softcap is not None
-        self._spec = spec
-        count = len(z)
-        self._targets = _flat(targets, np.int64, count)
-        self._active = None if active is None else _flat(active, np.bool_, count)
+        self._active = None if active is None else _flat(active, np.bool_, self.count)
         self._prior = None if prior is None else self._filled(prior)
+        self._is_clean = self.z.size >= _MANY
 
     def _filled(self, prior: Array) -> Array:
         """The prior, with zeros up to the end of the last tile."""
-        classes = self._z.shape[1]
-        filled = np.zeros(-(-classes // _TILE) * _TILE, "float64" if self._is_wide else "float32")
-        filled[:classes] = prior
+        filled = np.zeros(-(-self.classes // _TILE) * _TILE, "float64" if self._is_wide else "float32")
+        filled[: self.classes] = prior
         return filled
 
-    def run(self, function: Any, saved: int, more: tuple[int, ...]) -> None:
-        """Call the function with the rows, in pieces and threads; ``more`` are the last numbers of the record."""
-        z, spec = self._z, self._spec
-        count, classes = z.shape
+    def empty(self, x: Array) -> Array:
+        """Room for a gradient."""
+        return zeros(x.shape, x.dtype) if self._is_clean else np.empty(x.shape, x.dtype)
+
+    def statistics(self, shape: tuple[int, ...], targets: Array | None, saved: Array) -> Statistics:
+        _, has_lse, has_unl, _ = self._spec
+        found = np.empty((1 + has_lse + 2 * has_unl, self.count), self._spec.dtype)
+        places = iter(found)
+        named = [next(places) if is_asked else None for is_asked in (True, has_lse, has_unl, has_unl)]
+        self._run(library.found().forward, targets, saved, (*map(_address, named), 0, 0), (0, 0))
+        nll, lse, unl, mass = (None if x is None else x.reshape(shape) for x in named)
+        return Statistics(nll, lse, unl, mass, (saved,))
+
+    def gradient(
+        self,
+        cotangents: Cotangents,
+        targets: Array | None,
+        statistics: Statistics,
+        mass: Array | None = None,
+        to_labels: Array | None = None,
+    ) -> Array:
+        """That of the logits; that of the labels is written, if there is room for it."""
+        dtype, count = self._spec.dtype, self.count
+        upstream = [None if x is None else _flat(x, dtype, count) for x in (*cotangents, statistics.mass)]
+        to_logits = self.empty(self.z)
+        (saved,) = statistics.saved
+        first = (*map(_address, (*upstream, to_logits)), self._is_clean)
+        self._run(library.found().pullback, targets, saved, first, (_address(mass), _address(to_labels)))
+        return like(to_logits, self._logits)
+
+    def _run(
+        self, function: Any, targets: Array | None, saved: Array, more: tuple[int, ...], of_labels: tuple[int, int]
+    ) -> None:
+        """Call a function of the library with the rows, in pieces and threads. What it gets stands in ``call.h``."""
+        z, y, spec = self.z, self.labels, self._spec
         if not z.size:
             return
         is_exact = z.dtype != FLOAT64 and spec.dtype == "float64"
         facts = _DTYPES[z.dtype], self._is_wide, is_exact, spec.dtype == "float64", spec.softcap or 0.0
-        beside = (*map(_address, (self._targets, self._active, self._prior)), saved, saved + 8 * count, *more)
-        can_stay = (classes == 1 or z.strides[1] == z.itemsize) and z.flags.aligned
-        if can_stay and z.size < 2 * _WORTH_A_THREAD:
-            function(_pack(0, count, classes, z.strides[0], *facts, _address(z), *beside))
-            return
+        kept = _address(saved)
+        beside = (*map(_address, (targets, self._active, self._prior)), kept, kept + 8 * self.count, *more)
+        last = (_DTYPES[y.dtype], kept + 16 * self.count, *of_labels) if y is not None else (0, 0, 0, 0)
+        can_stay = _has_whole_rows(z) and (y is None or _has_whole_rows(y))
 
         def pieces(mine: Iterator[slice]) -> None:
             for rows in mine:
-                own = z[rows] if can_stay else np.array(z[rows], order="C")
-                stride = own.strides[0]
-                # As if the piece were where it belongs.
-                first = _address(own) - rows.start * stride
-                function(_pack(rows.start, rows.stop, classes, stride, *facts, first, *beside))
+                logits, stride, _z = _placed(z, rows, can_stay)
+                labels, labels_stride, _y = _placed(y, rows, can_stay)
+                first = rows.start, rows.stop, self.classes, stride
+                function(_pack(*first, *facts, logits, *beside, labels, labels_stride, *last))
 
+        if can_stay and z.size < 2 * _WORTH_A_THREAD:
+            pieces(iter((slice(0, self.count),)))
+            return
         workers = min(threads.allowed(), max(1, z.size // _WORTH_A_THREAD))
         # Some for each thread, so that one that is held up holds up nobody.
-        size = -(-count // (4 * workers)) if can_stay else max(1, _COPIED // classes)
-        threads.share(pieces, [slice(i, min(i + size, count)) for i in range(0, count, size)], workers)
+        size = -(-self.count // (4 * workers)) if can_stay else max(1, _COPIED // self.classes)
+        starts = range(0, self.count, size)
+        threads.share(pieces, [slice(i, min(i + size, self.count)) for i in starts], workers)
+
+
+def _has_whole_rows(x: Array) -> bool:
+    """Whether the classes of a row are next to each other, each where a processor wants it."""
+    return x.flags.aligned and (x.shape[1] == 1 or x.strides[1] == x.itemsize)
+
+
+def _placed(x: Array | None, rows: slice, can_stay: bool) -> tuple[int, int, Array | None]:
+    """The address of row 0, the stride, and what has to live as long as those; rows that cannot stay are copied."""
+    if x is None:
+        return 0, 0, None
+    if can_stay:
+        return _address(x), x.strides[0], x
+    copied = np.array(x[rows], order="C")
+    # As if the piece were where it belongs.
+    return _address(copied) - rows.start * copied.strides[0], copied.strides[0], copied
 
 
 def _flat(x: Array, dtype: Any, count: int) -> Array:

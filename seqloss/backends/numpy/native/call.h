@@ -35,7 +35,13 @@ typedef struct {
     int64_t highest, rest;   /* float64, one a row: the forward writes what the pullback reads. */
     int64_t nll, lse, unl, mass; /* Statistics, one a row; in the pullback cotangents, and the mass. 0: none. */
     int64_t gradient;        /* Rows without gaps. */
-    int64_t is_clean;        /* 1 where the gradient is zero already. */
+    int64_t is_clean;        /* 1 where gradients are zero already. */
+    int64_t labels;          /* Soft ones, in place of targets: address of row 0, class 0; or 0. */
+    int64_t labels_stride;   /* From a row of them to the next, in bytes. */
+    int64_t labels_dtype;    /* Not wider than the computation. */
+    int64_t places;          /* int64, one a row: where the highest logit is. The forward writes, the pullback reads. */
+    int64_t labels_mass;     /* One a row, as statistics. */
+    int64_t labels_gradient; /* Rows without gaps, in the dtype of the labels; or 0. */
 } Call;
 
 #endif

@@ -6,10 +6,10 @@
 
 #define TILE_LOOP for (int64_t j = 0; j < n; j++)
 
-/* n numbers of a row from class `first`, filled up with -infinity to a multiple of LANES. */
-INLINE const REAL *F(read)(const Call *c, const void *row, int64_t first, int64_t n, REAL *room)
+/* n numbers of a row from class `first`, filled up to a multiple of LANES. */
+INLINE const REAL *F(read_as)(int64_t dtype, const void *row, int64_t first, int64_t n, REAL *room, REAL fill)
 {
-    switch (c->dtype) {
+    switch (dtype) {
     case WIDE ? FLOAT64 : FLOAT32: {
         const REAL *x = (const REAL *)row + first;
         if (n % LANES == 0)
@@ -36,8 +36,13 @@ INLINE const REAL *F(read)(const Call *c, const void *row, int64_t first, int64_
     }
     }
     for (int64_t j = n; j % LANES; j++)
-        room[j] = -INFINITY;
+        room[j] = fill;
     return room;
+}
+
+INLINE const REAL *F(read)(const Call *c, const void *row, int64_t first, int64_t n, REAL *room)
+{
+    return F(read_as)(c->dtype, row, first, n, room, -INFINITY);
 }
 
 INLINE double F(one)(const Call *c, const void *row, int64_t place)
@@ -172,12 +177,14 @@ INLINE void F(add_away)(const REAL *x, const REAL *prior, int64_t n, REAL highes
 }
 
 typedef struct {
+    double raw; /* The highest logit before the cap. */
     double highest, rest, distance, mass;
 } F(Sums);
 
 static F(Sums) F(sums)(const Call *c, const void *row)
 {
     F(Peak) peak = F(peak)(c, row);
+    double raw = peak.highest;
     double grid = 0;
 #if WIDE
     if (c->softcap != 0) {
@@ -187,7 +194,7 @@ static F(Sums) F(sums)(const Call *c, const void *row)
     }
     grid = F(grid)(c, peak);
 #endif
-    const REAL *prior = (const REAL *)(uintptr_t)c->prior;
+    const REAL *prior = address(c->prior);
     double powers = 0, peaks = 0, distance = 0, mass = 0;
     REAL room[TILE], part[2][LANES] = {{0}}, count[LANES] = {0};
     for (int64_t first = 0; first < c->classes; first += TILE) {
@@ -218,154 +225,5 @@ static F(Sums) F(sums)(const Call *c, const void *row)
     if (!(fabs((double)peak.highest) <= DBL_MAX))
         rest = NAN;
     distance = mass == 0 ? 0 : distance / mass * 0x1p8;
-    return (F(Sums)){peak.highest, rest, distance, mass};
-}
-
-static void F(forward)(const Call *c)
-{
-    const int64_t *targets = (const int64_t *)(uintptr_t)c->targets;
-    const uint8_t *active = (const uint8_t *)(uintptr_t)c->active;
-    double *highest = (double *)(uintptr_t)c->highest, *rest = (double *)(uintptr_t)c->rest;
-    for (int64_t i = c->first; i < c->last; i++) {
-        double nll = 0, lse = 0, unl = 0;
-        F(Sums) sums = {0, 0, 0, 0};
-        if (!active || active[i]) {
-            const void *row = (const void *)(uintptr_t)(c->logits + i * c->stride);
-            sums = F(sums)(c, row);
-            int is_legal = targets[i] >= 0 && targets[i] < c->classes;
-            double label = is_legal ? F(one)(c, row, targets[i]) : NAN;
-            if (!is_legal)
-                sums.rest = NAN;
-            if (c->softcap != 0)
-                label = capped(label, c->softcap);
-            double log = log_1_plus(sums.rest);
-            nll = log - (label - sums.highest);
-            lse = sums.highest + log;
-            unl = sums.mass == 0 ? log - log : sums.distance + log;
-        }
-        highest[i] = sums.highest;
-        rest[i] = sums.rest;
-        put(c, c->nll, i, nll);
-        put(c, c->lse, i, lse);
-        put(c, c->unl, i, unl);
-        put(c, c->mass, i, sums.mass);
-    }
-}
-
-/* What flows back to a row. */
-typedef struct {
-    double highest;
-    double scale;    /* Of the exponentials. */
-    double label;    /* The entry at the label, in place of its exponential. */
-    double to_prior; /* What of the prior is taken away. */
-} F(Flow);
-
-INLINE void F(entries)(const Call *c, const REAL *x, const REAL *prior, int64_t n, const F(Flow) *flow, REAL *out)
-{
-    REAL highest = (REAL)flow->highest;
-#if WIDE
-    double scale = flow->scale;
-    TILE_LOOP out[j] = power_f64(x[j] - highest) * scale;
-#else
-    int is_large = !(fabs(flow->scale) < 1);
-    float scale = (float)(is_large ? flow->scale * 0x1p-126 : flow->scale);
-    float lowest = is_large ? -174.5f : -87.5f;
-    uint32_t shift = is_large ? 127 + 126 : 127;
-    TILE_LOOP out[j] = below_f32(x[j], highest, shift, lowest) * scale;
-#endif
-    if (flow->to_prior != 0) {
-        REAL part = (REAL)flow->to_prior;
-        TILE_LOOP out[j] -= x[j] > -INFINITY ? part * (prior ? prior[j] : 1) : 0;
-    }
-    (void)c;
-}
-
-/* Numbers of a tile as entries of the gradient. */
-INLINE void F(write)(const Call *c, REAL *out, int64_t n, void *row, int64_t first)
-{
-    if (c->exact)
-        TILE_LOOP out[j] = fabs((double)out[j]) < FLT_MIN ? 0 : out[j];
-    switch (c->dtype) {
-    case FLOAT32: {
-        float *to = (float *)row + first;
-        if ((const void *)to != (const void *)out)
-            TILE_LOOP to[j] = (float)out[j];
-        break;
-    }
-    case FLOAT64: {
-        double *to = (double *)row + first;
-        if ((const void *)to != (const void *)out)
-            TILE_LOOP to[j] = out[j];
-        break;
-    }
-    case BFLOAT16: {
-        uint16_t *to = (uint16_t *)row + first;
-        TILE_LOOP to[j] = to_bfloat16(WIDE ? rounded_to_odd(out[j]) : (float)out[j]);
-        break;
-    }
-    case FLOAT16: {
-        uint16_t *to = (uint16_t *)row + first;
-        TILE_LOOP to[j] = to_float16(WIDE ? rounded_to_odd(out[j]) : (float)out[j]);
-        break;
-    }
-    }
-}
-
-static void F(pull_row)(const Call *c, const void *row, void *gradient, int64_t label, const F(Flow) *flow)
-{
-    const REAL *prior = (const REAL *)(uintptr_t)c->prior;
-    REAL room[TILE], own[TILE];
-    for (int64_t first = 0; first < c->classes; first += TILE) {
-        int64_t n = c->classes - first < TILE ? c->classes - first : TILE;
-        const REAL *x = F(read_capped)(c, row, first, n, room);
-        int in_place = c->dtype == (WIDE ? FLOAT64 : FLOAT32) && n % LANES == 0;
-        REAL *out = in_place ? (REAL *)gradient + first : own;
-        F(entries)(c, x, prior ? prior + first : 0, F(filled)(n), flow, out);
-#if WIDE
-        if (c->softcap != 0) {
-            const REAL *raw = F(read)(c, row, first, n, room);
-            TILE_LOOP out[j] *= cap_slope(raw[j], c->softcap);
-        }
-#endif
-        F(write)(c, out, n, gradient, first);
-    }
-    double raw = F(one)(c, row, label), entry = flow->label;
-    if (flow->to_prior != 0 && raw > -INFINITY)
-        entry -= flow->to_prior * (prior ? prior[label] : 1);
-    if (c->softcap != 0)
-        entry *= cap_slope(raw, c->softcap);
-    REAL last = (REAL)entry;
-    F(write)(c, &last, 1, gradient, label);
-}
-
-static void F(pullback)(const Call *c)
-{
-    const int64_t *targets = (const int64_t *)(uintptr_t)c->targets;
-    const uint8_t *active = (const uint8_t *)(uintptr_t)c->active;
-    const double *highest = (const double *)(uintptr_t)c->highest, *rest = (const double *)(uintptr_t)c->rest;
-    size_t length = (size_t)c->classes * size_of[c->dtype];
-    for (int64_t i = c->first; i < c->last; i++) {
-        char *gradient = (char *)(uintptr_t)c->gradient + (size_t)i * length;
-        double to_nll = get(c, c->nll, i), to_lse = get(c, c->lse, i), to_unl = get(c, c->unl, i);
-        if ((to_nll == 0 && to_lse == 0 && to_unl == 0) || (active && !active[i])) {
-            if (!c->is_clean)
-                memset(gradient, 0, length);
-            continue;
-        }
-        const void *row = (const void *)(uintptr_t)(c->logits + i * c->stride);
-        int64_t label = targets[i] >= 0 && targets[i] < c->classes ? targets[i] : 0;
-        double mass = get(c, c->mass, i), gap = F(one)(c, row, label);
-        if (c->softcap != 0)
-            gap = capped(gap, c->softcap);
-        gap -= highest[i];
-        to_unl = mass == 0 ? 0 : to_unl;
-        double whole = 1 + rest[i], to_powers = to_lse + to_unl;
-        F(Flow) flow = {
-            .highest = highest[i],
-            .scale = (to_nll + to_powers) / whole,
-            .label = (to_powers * power_f64(gap) - to_nll * (rest[i] - power_less_1(gap))) / whole,
-            .to_prior = mass == 0 ? 0 : to_unl / mass,
-        };
-        F(pull_row)(c, row, gradient, label, &flow);
-    }
+    return (F(Sums)){raw, peak.highest, rest, distance, mass};
 }
