@@ -35,7 +35,7 @@ _pack = struct.Struct("=8qd18q").pack
 """The record ``Call`` of ``call.h``."""
 
 
-def compiled(on_numpy: _Kernel) -> _Kernel:
+def in_c_where_built(on_numpy: _Kernel) -> _Kernel:
     """A kernel that is the one of its name in this module, if the library is there."""
     in_c = globals()["_" + on_numpy.__name__]
 
