@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import test_stress_grid as grid
+from test_splits import batch
 
 import seqloss
 from seqloss.backends import numpy as backend
@@ -83,6 +84,21 @@ def test_exact_soft_targets_have_the_bits_of_numpy(monkeypatch, classes):
     for got, wanted in zip(results(), expected, strict=True):
         assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape)
         np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_order_of_the_classes_changes_a_bit(monkeypatch, dtype):
+    """Of float64, not of what it is rounded to; of sure tokens too, whose sums are small."""
+    z, y = (x[0] for x in batch())
+    run_by(monkeypatch, "")
+    rng, found = np.random.default_rng(0), []
+    for _ in range(20):
+        order = rng.permutation(z.shape[1])
+        statistics = backend.token_statistics(
+            z[:, order].astype(dtype), np.argsort(order)[y], None, None, Spec("float64", True)
+        )
+        found.append((statistics.nll.tobytes(), statistics.lse.tobytes()))
+    assert len(set(found)) == 1
 
 
 # --- accuracy
