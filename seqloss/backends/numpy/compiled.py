@@ -5,7 +5,7 @@ All that C reads and writes is checked or made here: dtypes, lengths, alignment,
 
 import functools
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -18,6 +18,9 @@ from seqloss.core.protocol import Array
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 _DTYPES = {np.dtype("float32"): 0, FLOAT64: 1, BITS: 2, np.dtype("float16"): 3}
+
+_SAVED = np.float64, np.float64, np.int64
+"""What a forward keeps for its pullback: the highest logit and the rest of the sum; with soft labels its place."""
 
 _TILE = 256
 """As in ``call.h``."""
@@ -51,7 +54,7 @@ def _token_statistics(
 ) -> Statistics:
     rows = _Rows(logits, active, prior, spec)
     labels = _flat(targets, np.int64, rows.count)
-    return rows.statistics(targets.shape, labels, np.empty((2, rows.count)))
+    return rows.statistics(targets.shape, labels)
 
 
 def _token_pullback(
@@ -71,7 +74,7 @@ def _label_statistics(
     logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:
     rows = _Rows(logits, active, prior, spec, labels)
-    return rows.statistics(logits.shape[:-1], None, np.empty((3, rows.count)))
+    return rows.statistics(logits.shape[:-1], None)
 
 
 def _label_pullback(
@@ -104,7 +107,9 @@ class _Rows:
         self.labels = None if labels is None else rows_of(labels)
         if self.labels is not None and self.labels.shape != self.z.shape:
             raise ValueError(f"labels of shape {self.labels.shape} for logits of shape {self.z.shape}")
-        self._is_wide = spec.dtype == "float64" or spec.softcap is not None
+        # Capped logits too: a tanh of float32 would cost the digits that the loss is to keep.
+        is_double = FLOAT64 in (self.z.dtype, None if self.labels is None else self.labels.dtype)
+        self._is_wide = spec.dtype == "float64" or spec.softcap is not None or is_double
         self._active = None if active is None else _flat(active, np.bool_, self.count)
         self._prior = None if prior is None else self._filled(prior)
         self._is_clean = self.z.size >= _MANY
@@ -119,14 +124,16 @@ class _Rows:
         """Room for a gradient."""
         return zeros(x.shape, x.dtype) if self._is_clean else np.empty(x.shape, x.dtype)
 
-    def statistics(self, shape: tuple[int, ...], targets: Array | None, saved: Array) -> Statistics:
+    def statistics(self, shape: tuple[int, ...], targets: Array | None) -> Statistics:
         _, has_lse, has_unl, _ = self._spec
         found = np.empty((1 + has_lse + 2 * has_unl, self.count), self._spec.dtype)
-        places = iter(found)
-        named = [next(places) if is_asked else None for is_asked in (True, has_lse, has_unl, has_unl)]
+        rooms = iter(found)
+        named = [next(rooms) if is_asked else None for is_asked in (True, has_lse, has_unl, has_unl)]
+        kept = _SAVED if self.labels is not None else _SAVED[:2]
+        saved = [np.empty(self.count, dtype) for dtype in kept]
         self._run(library.found().forward, targets, saved, (*map(_address, named), 0, 0), (0, 0))
         nll, lse, unl, mass = (None if x is None else x.reshape(shape) for x in named)
-        return Statistics(nll, lse, unl, mass, (saved,))
+        return Statistics(nll, lse, unl, mass, tuple(saved))
 
     def gradient(
         self,
@@ -140,13 +147,18 @@ class _Rows:
         dtype, count = self._spec.dtype, self.count
         upstream = [None if x is None else _flat(x, dtype, count) for x in (*cotangents, statistics.mass)]
         to_logits = self.empty(self.z)
-        (saved,) = statistics.saved
         first = (*map(_address, (*upstream, to_logits)), self._is_clean)
+        saved = [_flat(x, dtype, count) for x, dtype in zip(statistics.saved, _SAVED, strict=False)]
         self._run(library.found().pullback, targets, saved, first, (_address(mass), _address(to_labels)))
         return like(to_logits, self._logits)
 
     def _run(
-        self, function: Any, targets: Array | None, saved: Array, more: tuple[int, ...], of_labels: tuple[int, int]
+        self,
+        function: Any,
+        targets: Array | None,
+        saved: Sequence[Array],
+        more: tuple[int, ...],
+        of_labels: tuple[int, int],
     ) -> None:
         """Call a function of the library with the rows, in pieces and threads. What it gets stands in ``call.h``."""
         z, y, spec = self.z, self.labels, self._spec
@@ -154,9 +166,9 @@ class _Rows:
             return
         is_exact = z.dtype != FLOAT64 and spec.dtype == "float64"
         facts = _DTYPES[z.dtype], self._is_wide, is_exact, spec.dtype == "float64", spec.softcap or 0.0
-        kept = _address(saved)
-        beside = (*map(_address, (targets, self._active, self._prior)), kept, kept + 8 * self.count, *more)
-        last = (_DTYPES[y.dtype], kept + 16 * self.count, *of_labels) if y is not None else (0, 0, 0, 0)
+        highest, rest, *places = map(_address, saved)
+        beside = (*map(_address, (targets, self._active, self._prior)), highest, rest, *more)
+        last = (_DTYPES[y.dtype], *places, *of_labels) if y is not None else (0, 0, 0, 0)
         can_stay = _has_whole_rows(z) and (y is None or _has_whole_rows(y))
 
         def pieces(mine: Iterator[slice]) -> None:
