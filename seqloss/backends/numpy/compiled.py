@@ -108,7 +108,7 @@ class _Rows:
         if self.labels is not None and self.labels.shape != self.z.shape:
             raise ValueError(f"labels of shape {self.labels.shape} for logits of shape {self.z.shape}")
         # Capped logits too: a tanh of float32 would cost the digits that the loss is to keep.
-        is_double = FLOAT64 in (self.z.dtype, None if self.labels is None else self.labels.dtype)
+        is_double = FLOAT64 in [x.dtype for x in (self.z, self.labels) if x is not None]
         self._is_wide = spec.dtype == "float64" or spec.softcap is not None or is_double
         self._active = None if active is None else _flat(active, np.bool_, self.count)
         self._prior = None if prior is None else self._filled(prior)
