@@ -23,7 +23,9 @@ VERSIONS = [] if BEST.version is None else library.VERSIONS[: library.VERSIONS.i
 
 
 def run_by(monkeypatch, wanted):
+    """This version, for all sizes."""
     monkeypatch.setattr(library, "found", lambda: library.loaded(wanted))
+    monkeypatch.setattr(compiled, "_is_faster", lambda logits, spec: True)
 
 
 def test_the_library_is_built_where_there_is_a_compiler():
@@ -242,6 +244,25 @@ def test_lengths_that_differ_never_reach_the_library(monkeypatch, which):
 
 
 # --- which one runs
+
+
+@pytest.mark.parametrize(
+    "shape, spec, is_expected",
+    [
+        ((64, 5), Spec("float32"), True),
+        ((65, 5), Spec("float32"), False),
+        ((65, 64), Spec("float32", unl=True), True),
+        ((2, 100), Spec("float32", softcap=30.0), False),
+        ((2, 100), Spec("float64", softcap=30.0), True),
+    ],
+)
+def test_numpy_runs_where_it_is_faster(shape, spec, is_expected):
+    z, y = np.zeros(shape, "float32"), np.zeros(shape[0], int)
+    found = backend.token_statistics(z, y, None, None, spec)
+    assert isinstance(found.saved, compiled._Kept) is (is_expected and bool(VERSIONS))
+    g = np.ones(len(z), spec.dtype)
+    with backend.scope(None):
+        assert backend.token_pullback(Cotangents(g, None, None), z, y, None, None, found, spec).shape == shape
 
 
 def test_the_library_is_loaded_with_the_first_kernel_that_runs(python):

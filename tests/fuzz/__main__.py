@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqloss.backends import numpy as backend
-from seqloss.backends.numpy import library
+from seqloss.backends.numpy import compiled, library
 from seqloss.core.contract import Cotangents, Spec
 
 DTYPES = {"float32": "float32", "float64": "float64", "float16": "float16", "bfloat16": "uint16"}
@@ -79,7 +79,7 @@ if __name__ == "__main__":
     for version in library.VERSIONS:
         there = library.loaded(version, path)
         if there.version == version:
-            library.found = lambda chosen=there: chosen
+            library.found, compiled._is_faster = lambda chosen=there: chosen, lambda logits, spec: True
             fuzz(number // len(library.VERSIONS))
             print(f"{version}: nothing in {number // len(library.VERSIONS):,} calls")
         else:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from seqloss.backends.numpy import library, threads
-from seqloss.backends.numpy.numbers import BITS, FLOAT64, like, rows_of, zeros
+from seqloss.backends.numpy.numbers import BITS, FEW, FLOAT64, like, rows_of, zeros
 from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.protocol import Array
 
@@ -20,7 +20,7 @@ _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 _DTYPES = {np.dtype("float32"): 0, FLOAT64: 1, BITS: 2, np.dtype("float16"): 3}
 
 _SAVED = np.float64, np.float64, np.int64
-"""What a forward keeps for its pullback: the highest logit and the rest of the sum; with soft labels its place."""
+"""Of what a forward keeps; the last with soft labels alone."""
 
 _TILE = 256
 """As in ``call.h``."""
@@ -39,14 +39,34 @@ _pack = struct.Struct("=8qd18q").pack
 
 
 def in_c_where_built(on_numpy: _Kernel) -> _Kernel:
-    """A kernel that is the one of its name in this module, if the library is there."""
+    """A kernel that is the one of its name in this module, where that is built and faster.
+
+    A pullback goes where its forward went.
+    """
     in_c = globals()["_" + on_numpy.__name__]
+    is_pullback = on_numpy.__name__.endswith("_pullback")
 
     @functools.wraps(on_numpy)
     def kernel(*arguments: Any) -> Any:
-        return on_numpy(*arguments) if library.found().version is None else in_c(*arguments)
+        if is_pullback:
+            (statistics,) = (x for x in arguments if isinstance(x, Statistics))
+            runs = isinstance(statistics.saved, _Kept)
+        else:
+            runs = library.found().version is not None and _is_faster(arguments[0], arguments[-1])
+        return (in_c if runs else on_numpy)(*arguments)
 
     return cast(_Kernel, kernel)
+
+
+def _is_faster(logits: Array, spec: Spec) -> bool:
+    """Not where rows are many and short, of which NumPy does many at a time, nor where its float32 tanh will do."""
+    if spec.softcap is not None and spec.dtype == "float32":
+        return False
+    return logits.shape[-1] >= FEW or logits.size <= FEW * logits.shape[-1]
+
+
+class _Kept(tuple[Array, ...]):
+    """What a forward in C keeps for its pullback: highest logits, rests of sums, places of the highest."""
 
 
 def _token_statistics(
@@ -111,10 +131,10 @@ class _Rows:
         is_double = FLOAT64 in [x.dtype for x in (self.z, self.labels) if x is not None]
         self._is_wide = spec.dtype == "float64" or spec.softcap is not None or is_double
         self._active = None if active is None else _flat(active, np.bool_, self.count)
-        self._prior = None if prior is None else self._filled(prior)
+        self._prior = self._filled(1 if prior is None else prior) if spec.unl else None
         self._is_clean = self.z.size >= _MANY
 
-    def _filled(self, prior: Array) -> Array:
+    def _filled(self, prior: Any) -> Array:
         """The prior, with zeros up to the end of the last tile."""
         filled = np.zeros(-(-self.classes // _TILE) * _TILE, "float64" if self._is_wide else "float32")
         filled[: self.classes] = prior
@@ -133,7 +153,7 @@ class _Rows:
         saved = [np.empty(self.count, dtype) for dtype in kept]
         self._run(library.found().forward, targets, saved, (*map(_address, named), 0, 0), (0, 0))
         nll, lse, unl, mass = (None if x is None else x.reshape(shape) for x in named)
-        return Statistics(nll, lse, unl, mass, tuple(saved))
+        return Statistics(nll, lse, unl, mass, _Kept(saved))
 
     def gradient(
         self,

@@ -31,7 +31,7 @@ typedef struct {
     int64_t logits;          /* Address of row 0, class 0. */
     int64_t targets;         /* int64, one a row. */
     int64_t active;          /* One byte a row, or 0. */
-    int64_t prior;           /* In the dtype of the computation, filled up with 0 to a multiple of TILE; or 0. */
+    int64_t prior;           /* In the dtype of the computation, with 0 up to a multiple of TILE; 0 without unl. */
     int64_t highest, rest;   /* float64, one a row: the forward writes what the pullback reads. */
     int64_t nll, lse, unl, mass; /* Statistics, one a row; in the pullback cotangents, and the mass. 0: none. */
     int64_t gradient;        /* Rows without gaps. */

@@ -29,7 +29,7 @@ INLINE void F(entries)(const REAL *x, const REAL *labels, const REAL *prior, int
     }
     if (flow->to_prior != 0) {
         REAL part = (REAL)flow->to_prior;
-        TILE_LOOP out[j] -= x[j] > -INFINITY ? part * (prior ? prior[j] : 1) : 0;
+        TILE_LOOP out[j] -= x[j] > -INFINITY ? part * prior[j] : 0;
     }
 }
 
@@ -75,18 +75,19 @@ static void F(pull_row)(const Call *c, const void *row, const void *labels, void
         const REAL *y = labels ? F(read_as)(c->labels_dtype, labels, first, n, beside, 0) : 0;
         int in_place = c->dtype == (WIDE ? FLOAT64 : FLOAT32) && n % LANES == 0;
         REAL *out = in_place ? (REAL *)gradient + first : own;
-        F(entries)(x, y, prior ? prior + first : 0, F(filled)(n), flow, out);
+        F(entries)(x, y, flow->to_prior != 0 ? prior + first : 0, F(filled)(n), flow, out);
 #if WIDE
         if (c->softcap != 0) {
             const REAL *raw = F(read)(c, row, first, n, room);
-            TILE_LOOP out[j] *= cap_slope(raw[j], c->softcap);
+            double cap = c->softcap;
+            TILE_LOOP out[j] *= cap_slope(raw[j], cap);
         }
 #endif
         F(write)(c->dtype, c->exact, out, n, gradient, first);
     }
     double raw = F(one)(c, row, flow->place), entry = flow->entry;
     if (flow->to_prior != 0 && raw > -INFINITY)
-        entry -= flow->to_prior * (prior ? prior[flow->place] : 1);
+        entry -= flow->to_prior * prior[flow->place];
     if (c->softcap != 0)
         entry *= cap_slope(raw, c->softcap);
     REAL last = (REAL)entry;

@@ -95,17 +95,18 @@ INLINE double log_1_plus(double x)
         /* What was cut off from the sum, in units of it. */
         cut = (x < 1 ? x - (whole - 1) : 1 - (whole - x)) / whole;
     }
-    double s = f / (2 + f), z = s * s, r = 0;
-    for (int power = 25; power >= 3; power -= 2)
-        r = r * z + 2.0 / power;
-    r *= z;
+    double s = f / (2 + f), z = s * s, z2 = z * z, z4 = z2 * z2;
+    double low = (2.0 / 3 + 2.0 / 5 * z) + (2.0 / 7 + 2.0 / 9 * z) * z2;
+    double middle = (2.0 / 11 + 2.0 / 13 * z) + (2.0 / 15 + 2.0 / 17 * z) * z2;
+    double high = (2.0 / 19 + 2.0 / 21 * z) + (2.0 / 23 + 2.0 / 25 * z) * z2;
+    double r = z * (low + (middle + high * z4) * z4);
     return k * LN2_HIGH_F64 + (f - (s * (f - r) - (k * LN2_LOW_F64 + cut)));
 }
 
 /* c tanh(x / c); infinities stay what they are. */
 INLINE double capped(double x, double c)
 {
-    double v = power_less_1(-2 * fabs(x / c));
+    double v = power_less_1(fabs(x) * (-2 / c));
     double z = copysign(v / (v + 2) * -c, x);
     return fabs(x) > DBL_MAX ? x : z;
 }
@@ -113,7 +114,7 @@ INLINE double capped(double x, double c)
 /* The derivative of that. */
 INLINE double cap_slope(double x, double c)
 {
-    double e = power_f64(-2 * fabs(x / c)), whole = 1 + e;
+    double e = power_f64(fabs(x) * (-2 / c)), whole = 1 + e;
     return 4 * e / (whole * whole);
 }
 

@@ -59,8 +59,9 @@ INLINE const REAL *F(read_capped)(const Call *c, const void *row, int64_t first,
     const REAL *x = F(read)(c, row, first, n, room);
 #if WIDE
     if (c->softcap != 0) {
+        double cap = c->softcap;
         n = F(filled)(n);
-        TILE_LOOP room[j] = capped(x[j], c->softcap);
+        TILE_LOOP room[j] = capped(x[j], cap);
         return room;
     }
 #endif
@@ -100,14 +101,14 @@ INLINE F(Peak) F(peak)(const Call *c, const void *row)
                 high[l] = v > high[l] ? v : high[l];
             }
     }
-    F(Peak) peak = {-INFINITY, -INFINITY};
-    for (int l = 0; l < LANES; l++) {
-        REAL low = high[l] < peak.highest ? high[l] : peak.highest;
-        low = next[l] > low ? next[l] : low;
-        peak.second = low > peak.second ? low : peak.second;
-        peak.highest = high[l] > peak.highest ? high[l] : peak.highest;
-    }
-    return peak;
+    for (int width = LANES / 2; width; width /= 2)
+        for (int l = 0; l < width; l++) {
+            REAL v = high[l + width], low = v < high[l] ? v : high[l];
+            low = next[l + width] > low ? next[l + width] : low;
+            next[l] = low > next[l] ? low : next[l];
+            high[l] = v > high[l] ? v : high[l];
+        }
+    return (F(Peak)){high[0], next[0]};
 }
 
 #if !WIDE
@@ -169,10 +170,12 @@ INLINE void F(add_away)(const REAL *x, const REAL *prior, int64_t n, REAL highes
 {
     for (int64_t j = 0; j < n; j += LANES)
         for (int l = 0; l < LANES; l++) {
-            REAL v = x[j + l], weight = prior ? prior[j + l] : 1;
-            REAL away = (highest - v) * (REAL)0x1p-8 * weight;
-            distance[l] += weight != 0 && v > -INFINITY ? away : 0;
-            mass[l] += v > -INFINITY ? weight : 0;
+            REAL v = x[j + l], weight = prior[j + l];
+            weight = v > -INFINITY ? weight : 0;
+            v = v > -INFINITY ? v : highest;
+            /* Small before they are subtracted, so that nothing overflows. */
+            distance[l] += (highest * (REAL)0x1p-8 - v * (REAL)0x1p-8) * weight;
+            mass[l] += weight;
         }
 }
 
@@ -210,7 +213,7 @@ static F(Sums) F(sums)(const Call *c, const void *row)
 #endif
         if (c->unl) {
             REAL away[LANES] = {0}, weight[LANES] = {0};
-            F(add_away)(x, prior ? prior + first : 0, n, peak.highest, away, weight);
+            F(add_away)(x, prior + first, n, peak.highest, away, weight);
             distance += F(total)(away);
             mass += F(total)(weight);
         }
