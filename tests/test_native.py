@@ -288,10 +288,10 @@ def test_env_says_which_kernels_run_and_why(monkeypatch, capsys, wanted):
 
 def test_a_library_that_cannot_be_used_is_none(tmp_path):
     path = tmp_path / "libseqloss.so"
-    assert library.loaded("", path).reason == "installed without a C compiler"
+    assert library.loaded("", str(path)).reason == "installed without a C compiler"
     path.write_bytes(b"no library")
-    assert library.loaded("", path)[:2] == (None, library.loaded("", path).reason)
-    assert library.loaded("", path).reason.startswith("the library does not load: ")
+    assert library.loaded("", str(path))[:2] == (None, library.loaded("", str(path)).reason)
+    assert library.loaded("", str(path)).reason.startswith("the library does not load: ")
     assert library.loaded("0") == library.Library(None, "SEQLOSS_NATIVE=0")
     assert str(library.loaded("0")) == "NumPy (SEQLOSS_NATIVE=0)"
 

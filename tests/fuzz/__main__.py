@@ -4,8 +4,8 @@ Whatever shapes, strides, labels and numbers Hypothesis thinks of, the library m
 C leaves undefined: the process would end with a report. What comes out is judged elsewhere.
 """
 
+import os
 import sys
-from pathlib import Path
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -75,7 +75,7 @@ def fuzz(number):
 
 
 if __name__ == "__main__":
-    path, number = Path(sys.argv[1]), int(sys.argv[2])
+    path, number = os.path.abspath(sys.argv[1]), int(sys.argv[2])
     for version in library.VERSIONS:
         there = library.loaded(version, path)
         if there.version == version:

@@ -5,10 +5,9 @@ It has no Python in it and is called by ctypes, which lets other threads run mea
 
 import functools
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
-PATH = Path(__file__).parent / "native" / "libseqloss.so"
+PATH = os.path.join(os.path.dirname(__file__), "native", "libseqloss.so")
 
 VERSIONS = ("baseline", "avx2", "avx512")
 """One code for several processors, in the order of ``versions.c``. All give the same bits."""
@@ -35,15 +34,15 @@ def found() -> Library:
     return loaded(os.environ.get("SEQLOSS_NATIVE", ""))
 
 
-def loaded(wanted: str, path: Path = PATH) -> Library:
+def loaded(wanted: str, path: str = PATH) -> Library:
     if wanted == "0":
         return Library(None, "SEQLOSS_NATIVE=0")
-    if not path.exists():
+    if not os.path.exists(path):
         return Library(None, "installed without a C compiler")
     import ctypes
 
     try:
-        library = ctypes.CDLL(str(path))
+        library = ctypes.CDLL(path)
         layout = library.seqloss_layout()
     except (OSError, AttributeError) as error:
         return Library(None, f"the library does not load: {error}")
