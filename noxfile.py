@@ -73,6 +73,17 @@ def build(session: nox.Session) -> None:
     # With -R, as in `nox -R -s "tests(torch)"`, the last one is good enough: tests import the checkout.
     session.run_install("python", "-c", "import shutil, sys; shutil.rmtree(sys.argv[1], True)", str(built(session)))
     session.run_install("python", "-m", "build", "--outdir", str(built(session)), str(HERE))
+    session.run_install("python", "-c", TAKE_LIBRARY, str(built(session)), str(HERE))
+
+
+TAKE_LIBRARY = """
+import pathlib, sys, zipfile
+(wheel,), checkout = pathlib.Path(sys.argv[1]).glob("*.whl"), pathlib.Path(sys.argv[2])
+(checkout / "seqloss/backends/numpy/native/libseqloss.so").unlink(missing_ok=True)
+with zipfile.ZipFile(wheel) as file:
+    file.extractall(checkout, [name for name in file.namelist() if name.endswith(".so")])
+"""
+"""The C kernels of the wheel, if it has them, are put into the checkout, where the tests import seqloss from."""
 
 
 @nox.session(requires=["build"])
@@ -137,6 +148,12 @@ def wheel(session: nox.Session) -> None:
     install(session, *group("test"))
     options = ("--backends", "numpy", "-c", str(HERE / "pyproject.toml"))
     session.run("python", "-m", "pytest", "-q", str(HERE / "tests" / "conformance"), *options)
+    # The same without a C compiler: kernels in NumPy.
+    (source,) = built(session).glob("*.tar.gz")
+    without = ("--no-deps", "--force-reinstall", "--no-cache-dir", str(source))
+    session.install(*without, env={"CC": "no-compiler"})
+    tried = ("test_kernels.py", "test_exact.py", "test_sequence_loss.py", "test_token_loss.py", "test_objectives.py")
+    session.run("python", "-m", "pytest", "-q", *(str(HERE / "tests" / "conformance" / x) for x in tried), *options)
 
 
 def suite(name: str, doc: str, *options: str) -> None:
@@ -252,6 +269,22 @@ def mutants(backend: str) -> None:
 
 for name in BACKENDS:
     mutants(name)
+
+
+@nox.session(requires=["base"])
+def fuzz(session: nox.Session) -> None:
+    """The C kernels with a look at every address and number, over 100,000 calls; `-- 1000` for fewer."""
+    on(session, "numpy")
+    install(session, "hatchling")
+    library = HERE / session.cache_dir / "fuzz" / "libseqloss.so"
+    library.parent.mkdir(exist_ok=True)
+    looks = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    session.run("python", "hatch_build.py", str(library), *looks)
+    compiler = os.environ.get("CC", "cc")
+    runtime = session.run(compiler, "-print-file-name=libasan.so", silent=True, external=True).strip()
+    # Python's own memory is no matter here.
+    sanitized = {"LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
+    session.run("python", "tests/fuzz", str(library), *(session.posargs or ["100000"]), env=sanitized)
 
 
 @nox.session(requires=list(INSTALLED.values()))

@@ -12,7 +12,7 @@ import pytest
 
 import seqloss
 from seqloss.backends import numpy as backend
-from seqloss.backends.numpy import blocks, numbers, threads
+from seqloss.backends.numpy import blocks, library, numbers, threads
 from seqloss.core.contract import Cotangents, Spec
 from seqloss.testing import oracle, tolerances
 from seqloss.testing.conformance import assert_conforms
@@ -44,9 +44,16 @@ DTYPES = ["float32", "float64", "float16", "bfloat16"]
 
 
 @pytest.fixture(autouse=True)
-def four_threads():
+def kernels_in(request, monkeypatch):
+    """The kernels in NumPy, whether those in C are there or not; their blocks are what this file is about."""
     with threads.at_most(4):
+        if getattr(request, "param", "NumPy") == "NumPy":
+            monkeypatch.setenv("SEQLOSS_NATIVE", "0")  # in processes of their own too
+            monkeypatch.setattr(library, "found", lambda: library.loaded("0"))
         yield
+
+
+in_both = pytest.mark.parametrize("kernels_in", ["NumPy", "C"], indirect=True)
 
 
 def cut(monkeypatch, block, worth):
@@ -131,6 +138,7 @@ def test_invariants_in_small_blocks(monkeypatch, name):
     INVARIANTS[name](loss, 0)
 
 
+@in_both
 def test_big_batch_in_real_blocks():
     """More than one block and more than one thread, with the sizes as they are."""
     logits, targets, weights = batch((3, 401, 1031), "float32")
@@ -164,6 +172,7 @@ def two_threads():
 ROOMS = 8 << 20  # of two threads: rows picked out, or what else there is, and what is made of them
 
 
+@in_both
 @pytest.mark.parametrize("exact", [False, True])
 def test_nothing_of_the_size_of_the_logits_is_allocated_but_the_gradient(exact, two_threads):
     logits, targets, weights = batch((8, 512, 2048), "float32")
@@ -179,6 +188,7 @@ OF_A_TOKEN = {
 }
 
 
+@in_both
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("options", OF_A_TOKEN.values(), ids=OF_A_TOKEN)
 def test_no_option_of_the_loss_of_a_token_needs_more(options, exact, two_threads):
@@ -188,6 +198,7 @@ def test_no_option_of_the_loss_of_a_token_needs_more(options, exact, two_threads
     assert logits.nbytes < peak < 1.05 * logits.nbytes + 2 * ROOMS
 
 
+@in_both
 def test_soft_labels_need_their_gradients_and_little_more(two_threads):
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(4096, 2048)).astype("float32"), rng.uniform(size=(4096, 2048)).astype("float32")
@@ -202,6 +213,7 @@ def test_soft_labels_need_their_gradients_and_little_more(two_threads):
     assert 2 * logits.nbytes < allocated(both) < 2 * logits.nbytes + numbers_of_tokens + ROOMS
 
 
+@in_both
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("options", [{}, OF_A_TOKEN["smoothing"]], ids=["plain", "smoothing"])
 def test_soft_targets_need_two_gradients_and_little_more(options, exact, two_threads):
@@ -224,6 +236,7 @@ def test_big_gradients_are_aligned(align):
     assert gradient.flags.c_contiguous and gradient.flags.writeable and not gradient.any()
 
 
+@in_both
 def test_arrays_that_are_not_contiguous():
     logits, targets, weights = batch((4, 6, 10), "float32")
     expected = seqloss.sequence_loss_and_grad(logits, targets, weights)
@@ -233,6 +246,7 @@ def test_arrays_that_are_not_contiguous():
     assert got[1].tobytes() == expected[1].tobytes()
 
 
+@in_both
 def test_odd_nans_stay_nan_in_bfloat16():
     """A NaN whose last bits are set would be rounded up to the sign bit."""
     logits, targets, _ = batch((2, 3, 70), "bfloat16")

@@ -19,7 +19,9 @@ One that crashes or hangs is shown as such, and the others are shown all the sam
 backend      "works", or how it failed
 import       seconds from the start of the import to its end, NumPy included; the start of Python is not
 threads      that the framework uses for one operation; auto where it decides by itself
-settings     what changes numbers: JAX computes in float32 at most unless jax_enable_x64 is on
+settings     what changes numbers: JAX computes in float32 at most unless jax_enable_x64 is on.
+             The kernels of NumPy, in which eager PyTorch and TensorFlow compute on CPUs too, are in C where a C
+             compiler was there to build them, else in NumPy; SEQLOSS_NATIVE=0 switches C off
 
 exit status  0: every framework that is installed works
              1: one does not
@@ -86,7 +88,14 @@ def _report(found: list[dict[str, Any]]) -> Report:
     )
 
 
-VARIABLES = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS", "JAX_ENABLE_X64", "XLA_FLAGS")
+VARIABLES = (
+    "SEQLOSS_NATIVE",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "JAX_PLATFORMS",
+    "JAX_ENABLE_X64",
+    "XLA_FLAGS",
+)
 """What is set of these is shown: it decides devices, threads and precision."""
 
 

@@ -46,9 +46,9 @@ def _nothing(module: Module) -> Facts:
 
 
 def _numpy(numpy: Module) -> Facts:
-    from seqloss.backends.numpy import threads
+    from seqloss.backends.numpy import library, threads
 
-    return {"devices": ["cpu"], "threads": threads.allowed()}
+    return {"devices": ["cpu"], "threads": threads.allowed(), "settings": {"kernels": str(library.found())}}
 
 
 def _torch(torch: Module) -> Facts:

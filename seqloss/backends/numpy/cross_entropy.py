@@ -17,6 +17,7 @@ bfloat16.
 import numpy as np
 
 from seqloss.backends.numpy.blocks import Block, for_blocks, is_tiny
+from seqloss.backends.numpy.compiled import in_c_where_built
 from seqloss.backends.numpy.numbers import rows_of, sum_of_others
 from seqloss.backends.numpy.rows import Entries, Flow, Sums, plus, pulled_back, times
 from seqloss.core.contract import Cotangents, Spec, Statistics
@@ -29,6 +30,7 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
     return index if np.count_nonzero(legal) == legal.size else np.where(legal, index, 0), legal
 
 
+@in_c_where_built
 def token_statistics(
     logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:
@@ -58,6 +60,7 @@ def token_statistics(
     return sums.statistics(log - gap, log, targets.shape, used, (index, *kept))
 
 
+@in_c_where_built
 def token_pullback(
     cotangents: Cotangents,
     logits: Array,

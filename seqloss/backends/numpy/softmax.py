@@ -6,12 +6,14 @@ Both go through the rows in blocks and threads, as the kernels of ``cross_entrop
 import numpy as np
 
 from seqloss.backends.numpy.blocks import Block, for_blocks
+from seqloss.backends.numpy.compiled import in_c_where_built
 from seqloss.backends.numpy.numbers import rows_of, sum_of_others, total, zero_if_faint, zeros
 from seqloss.backends.numpy.rows import Entries, Flow, Sums, plus, pulled_back, times
 from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.protocol import Array
 
 
+@in_c_where_built
 def label_statistics(logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec) -> Statistics:
     z, y = rows_of(logits), rows_of(labels)
     sums = Sums.of(z, prior, spec)
@@ -40,6 +42,7 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
     return sums.statistics(nll, log, logits.shape[:-1], used, (sums.rest, log, at_highest))
 
 
+@in_c_where_built
 def label_pullback(
     cotangents: Cotangents,
     logits: Array,

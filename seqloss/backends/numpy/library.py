@@ -1,0 +1,59 @@
+"""The library of C kernels, if there is one: ``native/`` has its sources, ``hatch_build.py`` builds it.
+
+It has no Python in it and is called by ctypes, which lets other threads run meanwhile.
+"""
+
+import functools
+import os
+from typing import Any, NamedTuple
+
+PATH = os.path.join(os.path.dirname(__file__), "native", "libseqloss.so")
+
+VERSIONS = ("baseline", "avx2", "avx512")
+"""One code for several processors, in the order of ``versions.c``. All give the same bits."""
+
+LAYOUT = 1
+"""Of the record in ``call.h``: a library that was built from other sources is not called."""
+
+
+class Library(NamedTuple):
+    """The kernels that run, or why none do: then NumPy computes."""
+
+    version: str | None
+    reason: str
+    forward: Any = None
+    pullback: Any = None
+
+    def __str__(self) -> str:
+        return f"{'NumPy' if self.version is None else 'C, ' + self.version} ({self.reason})"
+
+
+@functools.cache
+def found() -> Library:
+    """What the variable SEQLOSS_NATIVE asks for: "0" is NumPy, a version is that one, and without it the best runs."""
+    return loaded(os.environ.get("SEQLOSS_NATIVE", ""))
+
+
+def loaded(wanted: str, path: str = PATH) -> Library:
+    if wanted == "0":
+        return Library(None, "SEQLOSS_NATIVE=0")
+    if not os.path.exists(path):
+        return Library(None, "installed without a C compiler")
+    import ctypes
+
+    try:
+        library = ctypes.CDLL(path)
+        layout = library.seqloss_layout()
+    except (OSError, AttributeError) as error:
+        return Library(None, f"the library does not load: {error}")
+    if layout != LAYOUT:
+        return Library(None, "the library was built from other sources")
+    best = VERSIONS[library.seqloss_best_version()]
+    if wanted and (wanted not in VERSIONS or VERSIONS.index(wanted) > VERSIONS.index(best)):
+        return Library(None, f"SEQLOSS_NATIVE={wanted} is none of {', '.join(VERSIONS[: VERSIONS.index(best) + 1])}")
+    version = wanted or best
+    functions = [getattr(library, f"{name}_{version}") for name in ("forward", "pullback")]
+    for function in functions:
+        function.argtypes, function.restype = [ctypes.c_char_p], None
+    reason = f"SEQLOSS_NATIVE={version}" if wanted else "the best of this processor"
+    return Library(version, reason, *functions)
