@@ -1,6 +1,6 @@
 """The kernels in C: the bits of NumPy's in exact mode, the same bits in every version, 4 ULP in float32.
 
-What they compute is judged with everything else, because they run by default where they were built.
+They run where SEQLOSS_NATIVE=1 asks for them.
 """
 
 import json
@@ -18,7 +18,7 @@ from seqloss.backends.numpy import compiled, library, threads
 from seqloss.core.contract import Cotangents, Spec
 from seqloss.testing import cases
 
-BEST = library.loaded("")
+BEST = library.loaded("1")
 VERSIONS = [] if BEST.version is None else library.VERSIONS[: library.VERSIONS.index(BEST.version) + 1]
 
 
@@ -64,7 +64,7 @@ def test_exact_results_have_the_bits_of_numpy(monkeypatch, classes, dtype, name)
     options = options_for(name, classes)
     run_by(monkeypatch, "0")
     expected = exact_bits(logits, targets, **options)
-    run_by(monkeypatch, "")
+    run_by(monkeypatch, "1")
     assert exact_bits(logits, targets, **options) == expected
 
 
@@ -82,7 +82,7 @@ def test_exact_soft_targets_have_the_bits_of_numpy(monkeypatch, classes):
 
     run_by(monkeypatch, "0")
     expected = results()
-    run_by(monkeypatch, "")
+    run_by(monkeypatch, "1")
     for got, wanted in zip(results(), expected, strict=True):
         assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape)
         np.testing.assert_array_equal(got, wanted)
@@ -92,7 +92,7 @@ def test_exact_soft_targets_have_the_bits_of_numpy(monkeypatch, classes):
 def test_no_order_of_the_classes_changes_a_bit(monkeypatch, dtype):
     """Of float64, not of what it is rounded to; of sure tokens too, whose sums are small."""
     z, y = (x[0] for x in batch())
-    run_by(monkeypatch, "")
+    run_by(monkeypatch, "1")
     rng, found = np.random.default_rng(0), []
     for _ in range(20):
         order = rng.permutation(z.shape[1])
@@ -109,7 +109,7 @@ def test_no_order_of_the_classes_changes_a_bit(monkeypatch, dtype):
 @pytest.mark.parametrize("classes", [2, 3, 17, 257, 4099])
 def test_float32_is_right_to_4_ulp_at_every_margin(monkeypatch, classes):
     rows, exact = grid.exact(classes, "float32")
-    run_by(monkeypatch, "")
+    run_by(monkeypatch, "1")
     value = seqloss.token_loss(rows.logits, rows.targets)
     _, gradient = seqloss.sequence_loss_and_grad(rows.logits[None], rows.targets[None], **cases.PLAIN)
     bound = np.full((len(value), 1), 4 if VERSIONS else np.inf)
@@ -128,7 +128,7 @@ def test_every_half_precision_number_is_read_as_it_is(monkeypatch, dtype):
     wide = (half.astype("uint32") << 16).view("float32") if dtype == "bfloat16" else half.view("float16").astype("f4")
     half = half if dtype == "bfloat16" else half.view("float16")
     targets = np.zeros(len(bits), int)
-    run_by(monkeypatch, "")
+    run_by(monkeypatch, "1")
     of_half, of_wide = (backend.token_statistics(z, targets, None, None, Spec("float32", True)) for z in (half, wide))
     for got, wanted in zip(of_half[:2], of_wide[:2], strict=True):
         np.testing.assert_array_equal(got, wanted)
@@ -207,7 +207,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_rows_in_any_layout(monkeypatch, layout, dtype):
     z, y, active, labels = arrays(9, 37, dtype)
-    run_by(monkeypatch, "")
+    run_by(monkeypatch, "1")
     labels, spec = labels.astype("float32"), Spec("float32", True, True)
     expected = all_results(z, y, active, labels, spec, None)
     placed = [LAYOUTS[layout](x) for x in (z, labels)]
@@ -221,7 +221,7 @@ def test_rows_in_any_layout(monkeypatch, layout, dtype):
 def test_the_same_bits_in_pieces_and_threads(monkeypatch, count, classes, layout):
     z, y, active, labels = (x[:count] for x in arrays(max(count, 9), classes, "float32"))
     labels, spec = labels.astype("float32"), Spec("float32", True, True)
-    run_by(monkeypatch, "")
+    run_by(monkeypatch, "1")
     expected = all_results(z, y, active, labels, spec, None)
     monkeypatch.setattr(compiled, "_WORTH_A_THREAD", 1)
     monkeypatch.setattr(compiled, "_COPIED", 20)
@@ -238,7 +238,7 @@ def test_lengths_that_differ_never_reach_the_library(monkeypatch, which):
     z, y, active, labels = arrays(9, 7, "float32")
     given = {"targets": y, "active": active, "labels": labels}
     given[which] = given[which][:-1]
-    run_by(monkeypatch, "")
+    run_by(monkeypatch, "1")
     with pytest.raises(ValueError, match=r"8|labels of shape"):
         all_results(z, *given.values(), Spec("float32"), None)
 
@@ -256,7 +256,8 @@ def test_lengths_that_differ_never_reach_the_library(monkeypatch, which):
         ((2, 100), Spec("float64", softcap=30.0), True),
     ],
 )
-def test_numpy_runs_where_it_is_faster(shape, spec, is_expected):
+def test_numpy_runs_where_it_is_faster(monkeypatch, shape, spec, is_expected):
+    monkeypatch.setattr(library, "found", lambda: BEST)
     z, y = np.zeros(shape, "float32"), np.zeros(shape[0], int)
     found = backend.token_statistics(z, y, None, None, spec)
     assert isinstance(found.saved, compiled._Kept) is (is_expected and bool(VERSIONS))
@@ -276,7 +277,7 @@ print(before, library.found.cache_info().currsize)
     assert python(program).split() == ["0", "1"]
 
 
-@pytest.mark.parametrize("wanted", ["0", "", "sse9"])
+@pytest.mark.parametrize("wanted", ["0", "1", "sse9"])
 def test_env_says_which_kernels_run_and_why(monkeypatch, capsys, wanted):
     from seqloss.__main__ import main
 
@@ -288,18 +289,18 @@ def test_env_says_which_kernels_run_and_why(monkeypatch, capsys, wanted):
 
 def test_a_library_that_cannot_be_used_is_none(tmp_path):
     path = tmp_path / "libseqloss.so"
-    assert library.loaded("", str(path)).reason == "installed without a C compiler"
+    assert library.loaded("1", str(path)).reason == "installed without a C compiler"
     path.write_bytes(b"no library")
-    assert library.loaded("", str(path))[:2] == (None, library.loaded("", str(path)).reason)
-    assert library.loaded("", str(path)).reason.startswith("the library does not load: ")
-    assert library.loaded("0") == library.Library(None, "SEQLOSS_NATIVE=0")
-    assert str(library.loaded("0")) == "NumPy (SEQLOSS_NATIVE=0)"
+    assert library.loaded("1", str(path))[:2] == (None, library.loaded("1", str(path)).reason)
+    assert library.loaded("1", str(path)).reason.startswith("the library does not load: ")
+    assert library.loaded("0") == library.Library(None, "SEQLOSS_NATIVE=0, or not set")
+    assert str(library.loaded("0")) == "NumPy (SEQLOSS_NATIVE=0, or not set)"
 
 
 @pytest.mark.skipif(not VERSIONS, reason="about a library")
 def test_a_library_from_other_sources_is_not_used(monkeypatch):
     monkeypatch.setattr(library, "LAYOUT", library.LAYOUT + 1)
-    assert library.loaded("") == library.Library(None, "the library was built from other sources")
+    assert library.loaded("1") == library.Library(None, "the library was built from other sources")
 
 
 @pytest.mark.skipif(not VERSIONS, reason="about a library")

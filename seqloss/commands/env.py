@@ -20,8 +20,8 @@ backend      "works", or how it failed
 import       seconds from the start of the import to its end, NumPy included; the start of Python is not
 threads      that the framework uses for one operation; auto where it decides by itself
 settings     what changes numbers: JAX computes in float32 at most unless jax_enable_x64 is on.
-             The kernels of NumPy, in which eager PyTorch and TensorFlow compute on CPUs too, are in C where a C
-             compiler was there to build them, else in NumPy; SEQLOSS_NATIVE=0 switches C off
+             The kernels of NumPy, in which eager PyTorch and TensorFlow compute on CPUs too, are those in C if
+             SEQLOSS_NATIVE=1 is set and a C compiler was there to build them
 
 exit status  0: every framework that is installed works
              1: one does not

@@ -49,18 +49,17 @@ def loss_of(exact, options, wrt=(0,)):
     return jax.value_and_grad(lambda *a: seqloss.sequence_loss(*a, exact=exact, **options), wrt)
 
 
-def split_row(split, exact, kind=AxisType.Auto, mode="jit", targets=Y, **options):
+def split_row(split, exact, kind=AxisType.Auto, mode="jit", logits=Z, targets=Y, **options):
     """The loss of arrays that are split, with its gradients."""
     wrt = (0,) if targets is Y else (0, 1)
-    wanted = expected(Z, targets, W, ("logits", "targets")[: len(wrt)], **options)
+    wanted = expected(logits, targets, W, ("logits", "targets")[: len(wrt)], **options)
     function, devices = loss_of(exact, options, wrt), mesh(split, kind)
     of_logits, of_tokens = SPLITS[split]
     places = (of_logits, of_tokens if targets is Y else of_logits, of_tokens)
     with jax.set_mesh(devices) if kind is AxisType.Explicit else contextlib.nullcontext():
         # Copies, because donated arrays are gone afterwards.
-        given = [
-            jax.device_put(x.copy(), NamedSharding(devices, s)) for x, s in zip((Z, targets, W), places, strict=True)
-        ]
+        pairs = zip((logits, targets, W), places, strict=True)
+        given = [jax.device_put(x.copy(), NamedSharding(devices, place)) for x, place in pairs]
         if mode == "eager":
             loss, found = function(*given)
             return results(loss, found, wanted, given)
@@ -141,6 +140,9 @@ def rows():
     soft = {"targets": soft_targets()}
     yield "batch, soft targets", split_row, ("batch", True), soft
     yield "classes, soft targets, explicit", split_row, ("classes", True, explicit), soft
+    # Blocks of these classes lie on two devices each.
+    few = {"logits": Z[..., :100], "targets": soft["targets"][..., :100]}
+    yield "classes, crossed blocks, explicit", split_row, ("classes", True, explicit), few
     several = OPTIONS["smoothing and z"] | OPTIONS["class weights"]
     yield "classes, smoothing, explicit", split_row, ("classes", True, explicit), several
     yield "classes, smoothing, rounded", split_row, ("classes", False), OPTIONS["smoothing and z"]

@@ -30,13 +30,13 @@ class Library(NamedTuple):
 
 @functools.cache
 def found() -> Library:
-    """What the variable SEQLOSS_NATIVE asks for: "0" is NumPy, a version is that one, and without it the best runs."""
-    return loaded(os.environ.get("SEQLOSS_NATIVE", ""))
+    """What the variable SEQLOSS_NATIVE asks for: "1" is the best for this processor, or a version; else NumPy runs."""
+    return loaded(os.environ.get("SEQLOSS_NATIVE", "0"))
 
 
 def loaded(wanted: str, path: str = PATH) -> Library:
     if wanted == "0":
-        return Library(None, "SEQLOSS_NATIVE=0")
+        return Library(None, "SEQLOSS_NATIVE=0, or not set")
     if not os.path.exists(path):
         return Library(None, "installed without a C compiler")
     import ctypes
@@ -49,11 +49,11 @@ def loaded(wanted: str, path: str = PATH) -> Library:
     if layout != LAYOUT:
         return Library(None, "the library was built from other sources")
     best = VERSIONS[library.seqloss_best_version()]
-    if wanted and (wanted not in VERSIONS or VERSIONS.index(wanted) > VERSIONS.index(best)):
+    if wanted != "1" and (wanted not in VERSIONS or VERSIONS.index(wanted) > VERSIONS.index(best)):
         return Library(None, f"SEQLOSS_NATIVE={wanted} is none of {', '.join(VERSIONS[: VERSIONS.index(best) + 1])}")
-    version = wanted or best
+    version = best if wanted == "1" else wanted
     functions = [getattr(library, f"{name}_{version}") for name in ("forward", "pullback")]
     for function in functions:
         function.argtypes, function.restype = [ctypes.c_char_p], None
-    reason = f"SEQLOSS_NATIVE={version}" if wanted else "the best of this processor"
+    reason = f"SEQLOSS_NATIVE={version}" if wanted != "1" else "the best of this processor"
     return Library(version, reason, *functions)
