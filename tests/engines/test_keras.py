@@ -19,14 +19,19 @@ WAYS = {"tensorflow": ("eager", "default", "compiled"), "jax": ("eager", "defaul
 
 
 @functools.cache
-def facts(backend):
-    done = subprocess.run(
+def program(backend):
+    """What the program said: once, also if it fails."""
+    return subprocess.run(
         [sys.executable, str(HERE / "keras_program.py"), backend],
-        env={**os.environ, "KERAS_BACKEND": backend},
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(HERE.parents[1])},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def facts(backend):
+    done = program(backend)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
