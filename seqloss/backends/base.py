@@ -55,6 +55,10 @@ def needs_grad(backend: Backend, x: Array) -> bool:
     return False
 
 
+def is_stopped(backend: Backend, x: Array) -> bool:
+    return True
+
+
 # --- primitives ------------------------------------------------------------------------------------------------------
 
 
@@ -204,7 +208,7 @@ def indices(backend: Backend, logits: Array, targets: Array) -> tuple[Array, Arr
 ANSWERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        *(dense_form, packed_form, shape, device, location, needs_grad),
+        *(dense_form, packed_form, shape, device, location, needs_grad, is_stopped),
         *(sizes, nan_unless, surely_all, stop_gradient, wide_sum, quotient),
         *(scope, with_rank, sizes_agree, broadcast_like, vjp),
         *(differentiable, run, explicit, indices),

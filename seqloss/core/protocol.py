@@ -85,6 +85,9 @@ class Backend(Protocol):
     def needs_grad(self, x: Array, /) -> bool:
         """Whether a derivative with respect to ``x`` may be asked for later. True where that cannot be known."""
 
+    def is_stopped(self, x: Array, /) -> bool:
+        """Whether it is known that no derivative goes on from ``x`` to what it was computed from."""
+
     # --- into and out of the framework ---------------------------------------------------------------------------
 
     def asarray(self, x: Any, /, *, like: Array | None = None) -> Array:

@@ -43,7 +43,7 @@ def totals(call: SequenceArguments, objective: Objective, exact: bool, counts_ri
     backend = call.backend
     is_right = accuracy.is_right(backend, call.logits, call.targets) if counts_right else None
     limbs, zero = backend.run(TotalsOp(loss), (call.logits, call.targets, call.weights, call.kept, is_right))
-    if not backend.needs_grad(call.logits) and (call.weights is None or not backend.needs_grad(call.weights)):
+    if all(x is None or backend.is_stopped(x) for x in (call.logits, call.weights)):
         # One that depends on nothing: TensorFlow 2.21 makes the backward pass of all that a function returns.
         zero = backend.reshape(backend.astype(backend.arange(1, like=call.logits) * 0, call.dtype), ())
     return limbs, zero

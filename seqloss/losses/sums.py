@@ -176,8 +176,10 @@ class LossSum(NamedTuple):
         OptionError
             If the dict is none of these.
         """
+        if not isinstance(values, dict) or any(name not in values for name in _NAMES[:2]):
+            raise OptionError(f"values must be what LossSum.to_dict returned, got {values!r}")
         columns, dtype = [values[name] for name in _NAMES if name in values], values.get("dtype")
-        if len(columns) < 2 or dtype not in ("float32", "float64") or not all(map(totals.is_column, columns)):
+        if dtype not in ("float32", "float64") or not all(map(totals.is_column, columns)):
             raise OptionError(f"values must be what LossSum.to_dict returned, got {values!r}")
         return _placed([list(row) for row in zip(*columns, strict=True)], dtype, like)
 

@@ -20,6 +20,9 @@ def causal_lm_loss(
     label_smoothing: float | Smoothing = 0.0,
     ignore_index: int | tuple[int, ...] | None = -100,
     shift: bool = True,
+    weights: Any = None,
+    lengths: Any = None,
+    cu_seqlens: Any = None,
     **options: Any,
 ) -> Any:
     """The loss of a causal language model, for ``Trainer(..., compute_loss_func=seqloss.torch.causal_lm_loss)``.
@@ -45,6 +48,8 @@ def causal_lm_loss(
     shift : bool, default True
         Whether a position predicts the label behind it. False for labels that are shifted already, and for models that
         encode and decode.
+    weights, lengths, cu_seqlens : tensor, optional
+        As in :func:`seqloss.sequence_loss`, for the labels as the model got them: they are shifted with them.
     **options
         Further options of :func:`seqloss.sequence_loss`, such as ``z_loss``, ``softcap`` or ``exact``; but for
         ``reduction`` and ``normalizer``, which follow from ``num_items_in_batch``.
@@ -104,15 +109,16 @@ def causal_lm_loss(
     labels, num_items_in_batch = (
         x.to(logits.device) if isinstance(x, torch.Tensor) else x for x in (labels, num_items_in_batch)
     )
-    weights = None
     if flag("shift", shift):
-        labels, weights = next_token(labels, ignore_index=ignore_index)
-        ignore_index = None
+        labels, weights = next_token(labels, weights, lengths=lengths, cu_seqlens=cu_seqlens, ignore_index=ignore_index)
+        ignore_index = lengths = None  # they are in the weights
     return sequence_loss(
         logits,
         labels,
         weights,
         ignore_index=ignore_index,
+        lengths=lengths,
+        cu_seqlens=cu_seqlens,
         label_smoothing=label_smoothing,
         reduction="mean",
         normalizer=num_items_in_batch,

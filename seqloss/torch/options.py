@@ -55,9 +55,9 @@ def _value(value: Any) -> str:
         fields = [
             f"{name}={_value(x)}"
             for name, x in zip(value._fields, value, strict=True)
-            if name not in defaults or not (_is(x, defaults[name]) or x == ())
+            if name not in defaults or not (_is(x, defaults[name]) or (isinstance(x, tuple) and not x))
         ]
         return f"Smoothing({', '.join(fields)})"
-    if hasattr(value, "shape"):
+    if getattr(value, "shape", ()):
         return f"<{len(value)} classes>"
     return getattr(value, "__name__", None) or repr(value)

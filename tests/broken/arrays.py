@@ -26,6 +26,7 @@ FAULTS = {
     "location is a device": {"location": lambda x: "cpu"},
     "location is nowhere": {"location": lambda x: "traced"},
     "needs_grad is an array": {"needs_grad": lambda x: np.bool_(False)},
+    "is_stopped is an array": {"is_stopped": lambda x: np.bool_(True)},
     "asarray widens": {"asarray": lambda x, *, like=None: np.asarray(x) + np.float64(0)},
     "asarray loses rank 0": {"asarray": lambda x, *, like=None: np.atleast_1d(x)},
     "asarray takes the dtype of like": {

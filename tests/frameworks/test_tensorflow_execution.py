@@ -111,6 +111,23 @@ def test_tensors_that_are_still_being_computed():
     np.testing.assert_array_equal(actual, expected)
 
 
+def test_what_is_stopped_may_be_watched():
+    """Weight 0 has a gradient, also where nothing flows on to what the weights were computed from."""
+    z, y = tf.random.stateless_normal([2, 3, 5], [1, 2]), tf.constant([[0, 1, 2], [3, 4, 0]])
+
+    def slope(w):
+        w = tf.stop_gradient(w)
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            loss = seqloss.sequence_loss(z, y, w)
+        return tape.gradient(loss, w)
+
+    weights = tf.constant([[1.0, 0.0, 2.0], [0.5, 1.0, 0.0]])
+    expected = slope(weights)
+    assert np.count_nonzero(expected) == 6
+    np.testing.assert_allclose(tf.function(slope)(weights), expected, rtol=1e-5)
+
+
 def test_gradients_through_a_py_function():
     z, y, w = batch()
     with tf.GradientTape() as tape:

@@ -253,7 +253,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("options", BAD, ids=repr)
+@pytest.mark.parametrize("options", BAD, ids=lambda options: "-".join(options))
 def test_options_are_checked_when_it_is_made_as_the_function_does(options):
     with pytest.raises(seqloss.SeqlossError) as expected:
         seqloss.sequence_loss(*batch(), **options)

@@ -50,6 +50,26 @@ def test_the_loss_of_hugging_face(eps, count, shift):
     agree(logits, loss, shifted(logits, labels, count, shift, label_smoothing=eps))
 
 
+@pytest.mark.parametrize("shift", [True, False])
+def test_lengths_and_weights_are_those_of_the_labels_as_given(shift):
+    """What is behind the end of a sequence is predicted by nobody, whatever its label."""
+    logits, labels = batch()
+    lengths, weights = torch.tensor([4, 3, 5]), torch.rand(labels.shape)
+    behind = torch.arange(labels.shape[1]) >= lengths[:, None]
+    loss = causal_lm_loss(logits, labels.where(~behind, 1), lengths=lengths, weights=weights, shift=shift)
+    at, of = (slice(-1), slice(1, None)) if shift else (slice(None), slice(None))
+    kept = (weights * ~behind)[:, of] * (labels[:, of] != -100)
+    expected = seqloss.sequence_loss(logits[:, at], labels[:, of].where(kept != 0, 0), kept)
+    agree(logits, loss, expected)
+
+
+def test_packed_sequences_do_not_predict_each_other():
+    logits, labels = batch()
+    labels = labels.where(labels >= 0, 2)
+    packed = causal_lm_loss(logits.flatten(0, 1), labels.flatten(), cu_seqlens=torch.tensor([0, 5, 10, 15]))
+    agree(logits, packed, causal_lm_loss(logits, labels))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(dtype):
     logits, labels = batch(dtype)

@@ -49,6 +49,10 @@ def needs_grad(x: Array) -> bool:
     return isinstance(x, jax.core.Tracer)
 
 
+def is_stopped(x: Array) -> bool:
+    return not needs_grad(x)
+
+
 def asarray(x: Any, *, like: Array | None = None) -> Array:
     return x if isinstance(x, jax.Array) else jnp.asarray(x)
 

@@ -53,6 +53,10 @@ def needs_grad(x: Array) -> bool:
     return False
 
 
+def is_stopped(x: Array) -> bool:
+    return True
+
+
 def asarray(x: Any, *, like: Array | None = None) -> Array:
     x = np.asarray(x)
     # In the byte order of the machine: a dtype of the other one is equal to none.

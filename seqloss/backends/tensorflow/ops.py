@@ -63,12 +63,14 @@ def _has_layout(x: Array) -> bool:
 
 
 def needs_grad(x: Array) -> bool:
-    # A tape may watch any tensor, and the tensor does not know. In a graph it is known where all of them end.
-    return x.dtype.is_floating and not _is_stopped(x)
+    # A tape may watch any tensor, and the tensor does not know.
+    return x.dtype.is_floating
 
 
-def _is_stopped(x: Array) -> bool:
-    """Whether a tensor of a graph is what tf.stop_gradient returned."""
+def is_stopped(x: Array) -> bool:
+    """Known in a graph alone, of what tf.stop_gradient returned. A tape may still watch that."""
+    if not x.dtype.is_floating:
+        return True
     if tf.executing_eagerly() or isinstance(x, tf.Variable) or hasattr(x, "numpy"):
         return False
     operation = x.op

@@ -79,6 +79,10 @@ def needs_grad(x: Array) -> bool:
     return is_tracing() or is_differentiated(x)
 
 
+def is_stopped(x: Array) -> bool:
+    return not needs_grad(x)
+
+
 def is_tracing() -> bool:
     """Whether torch.compile, torch.export, torch.jit.trace or a transformation of torch.func is under way.
 

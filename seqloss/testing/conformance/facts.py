@@ -70,6 +70,12 @@ def _needs_grad(backend: Backend) -> Iterator[str]:
         yield f"is {answer!r}, expected a bool"
 
 
+def _is_stopped(backend: Backend) -> Iterator[str]:
+    answer = backend.is_stopped(backend.asarray(FLOATS))
+    if not isinstance(answer, bool):
+        yield f"is {answer!r}, expected a bool"
+
+
 def _asarray(backend: Backend) -> Iterator[str]:
     like = backend.asarray(FLOATS)
     for x in _samples(backend):
@@ -98,6 +104,7 @@ CHECKS: dict[str, Check] = {
     "device": _device,
     "location": _location,
     "needs_grad": _needs_grad,
+    "is_stopped": _is_stopped,
     "asarray": _asarray,
     "to_numpy": _to_numpy,
 }

@@ -173,8 +173,8 @@ INLINE void F(add_away)(const REAL *x, const REAL *prior, int64_t n, REAL highes
             REAL v = x[j + l], weight = prior[j + l];
             weight = v > -INFINITY ? weight : 0;
             v = v > -INFINITY ? v : highest;
-            /* Small before they are subtracted, so that nothing overflows. */
-            distance[l] += (highest * (REAL)0x1p-8 - v * (REAL)0x1p-8) * weight;
+            /* A difference that overflows is infinite, as in every framework; that of a class without mass counts 0. */
+            distance[l] += weight == 0 ? 0 : (highest - v) * (REAL)0x1p-8 * weight;
             mass[l] += weight;
         }
 }
