@@ -21,7 +21,7 @@ def loss_sum(
     check_labels: bool | None = None,
     exact: bool = False,
 ) -> LossSum:
-    """Add up what a batch has, so that batches can be added up too: for the perplexity of a corpus, and for logs.
+    """Return totals of a batch that can be added to those of others: for the perplexity of a corpus, and for logs.
 
     The mean of all tokens of many batches is not the mean of the means of these, because they have different numbers of
     tokens. With the token losses ``nll`` of :func:`sequence_loss`, in nats, the sum of batches has ::
@@ -38,7 +38,7 @@ def loss_sum(
     logits : array of shape [batch, time, classes]
         As in :func:`sequence_loss`; so are the arguments below, but for ``accuracy``.
     targets : array of shape [batch, time]
-        Class ids. The perplexity of soft targets, or of smoothed ones, is none.
+        Class ids. Soft targets are refused: the exponential of their loss is not a perplexity.
     weights : array of shape [batch, time], optional
         The weight of each token.
     ignore_index : int or tuple of int, optional
@@ -77,8 +77,8 @@ def loss_sum(
 
     Notes
     -----
-    The sum is that of the weighted losses as ``reduction="none"`` returns them, with ``exact=True`` before they are
-    rounded. What one of them has below 2**-112 is cut off; one of 2**128 and beyond counts as infinite.
+    The weighted losses are added up as ``reduction="none"`` returns them; with ``exact=True``, before they are rounded.
+    The part of a loss below 2**-112 is cut off. A loss of 2**128 or more counts as infinite.
 
     Beside a loss that is trained with, in one function, pass logits without a gradient: ``jax.lax.stop_gradient``,
     ``.detach()``, ``tf.stop_gradient``. In PyTorch that spares the memory of the graph too, and is needed inside of

@@ -1,4 +1,4 @@
-"""The Trainer of Hugging Face with the loss of seqloss, which counts the labels of all micro-batches of a step."""
+"""The loss of seqloss in the Trainer of Hugging Face. The Trainer counts the labels of all micro-batches of a step."""
 
 import functools
 import tempfile

@@ -37,7 +37,7 @@ def train(steps=common.STEPS):
     model = Model()
     loss = seqloss.keras.SequenceLoss(ignore_class=common.PAD)
     model.compile(optimizer=keras.optimizers.SGD(common.RATE), loss=loss)
-    # One step in an epoch, because Keras tells the mean of the losses of an epoch.
+    # One step per epoch, because Keras reports the mean of the losses of an epoch.
     return model.fit(whole(steps), steps_per_epoch=1, epochs=steps, verbose=0, shuffle=False).history["loss"]
 
 

@@ -55,12 +55,13 @@ class SequenceLoss(keras.losses.Loss):
     float32 for its own losses; labels that are floats already are read as integers.
 
     ``reduction="mean"`` divides by the weights of the tokens that count. Of Keras, ``"mean_with_sample_weight"`` is the
-    same; ``"sum_over_batch_size"``, which is its default, divides by the number of tokens whatever they weigh, and of
-    those that the mask leaves where there is a mask. A ``sample_weight`` [batch] is the weight of each token of a
+    same. Its default, ``"sum_over_batch_size"``, divides by the number of tokens that the mask leaves, whatever they
+    weigh; without a mask, by the number of all. A ``sample_weight`` [batch] is the weight of each token of a
     sequence; Keras's own losses fail there, or spread it along the wrong axis where batch and time have one size.
 
     A loss of several numbers (``reduction="none"`` or ``"per_sequence"``) is for calls of your own: ``fit`` needs one.
-    Under ``tf.distribute`` a mean is that of each replica, divided by their number, as Keras does it.
+    Under ``tf.distribute`` each replica takes its own mean and divides it by the number of replicas, as Keras does.
+    That is a mean of means; ``reduction="sum"`` adds up all replicas.
 
     Gradients flow to logits, sample weights and soft targets. In a compiled step a bad label makes the loss NaN; with
     ``run_eagerly=True``, where labels can be read, it is a ``LabelError``.

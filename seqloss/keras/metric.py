@@ -45,7 +45,7 @@ class Perplexity(keras.metrics.Metric):
 
     Notes
     -----
-    There is no smoothing, z-loss or class weight, because the perplexity of such an objective is none. Without any
+    There is no smoothing, z-loss or class weight: the exponential of such a loss is not a perplexity. Without any
     token the result is 1.
 
     The sums are those of a :class:`seqloss.LossSum`, in integers, so that no order and no grouping of the batches

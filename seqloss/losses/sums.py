@@ -144,7 +144,7 @@ class LossSum(NamedTuple):
         Raises
         ------
         UnreadableError
-            If it is traced.
+            If the sum is traced.
         """
         backend = dispatch.argument("limbs", self.limbs).facts
         if backend.location(self.limbs) == "traced":
@@ -161,7 +161,7 @@ class LossSum(NamedTuple):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], like: Array | None = None) -> "LossSum":
-        """The sum that :meth:`to_dict` was called of.
+        """The sum that a dict of :meth:`to_dict` stands for.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class LossSum(NamedTuple):
         Raises
         ------
         OptionError
-            If the dict is none of these.
+            If the dict does not come from :meth:`to_dict`.
         """
         if not isinstance(values, dict) or any(name not in values for name in _NAMES[:2]):
             raise OptionError(f"values must be what LossSum.to_dict returned, got {values!r}")
@@ -185,7 +185,7 @@ class LossSum(NamedTuple):
 
     @classmethod
     def empty(cls, like: Array | None = None, *, accuracy: bool = False) -> "LossSum":
-        """The sum of no tokens, to begin a loop with that asks for one, such as ``jax.lax.scan``.
+        """The sum of no tokens: the initial value of a loop, such as ``jax.lax.scan``.
 
         Parameters
         ----------

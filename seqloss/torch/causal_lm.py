@@ -29,7 +29,7 @@ def causal_lm_loss(
 
     With the token losses ``nll`` of the positions whose next label is not ``ignore_index``, in nats, it is ::
 
-        loss = sum(nll) / num_items_in_batch        (by their number, where that is None)
+        loss = sum(nll) / num_items_in_batch        (or / the number of these positions, if it is None)
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def causal_lm_loss(
     ignore_index : int, tuple of int or None, default -100
         Labels that are not predicted. The Trainer counts those that are not -100, whatever is given here.
     shift : bool, default True
-        Whether a position predicts the label behind it. False for labels that are shifted already, and for models that
-        encode and decode.
+        Whether a position predicts the next label. False for labels that are shifted already, and for encoder-decoder
+        models.
     weights, lengths, cu_seqlens : tensor, optional
         As in :func:`seqloss.sequence_loss`, for the labels as the model got them: they are shifted with them.
     **options

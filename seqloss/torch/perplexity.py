@@ -126,7 +126,7 @@ class Perplexity(nn.Module):
         self.limbs.zero_()
 
     def all_reduce(self, group: Any = None) -> "Perplexity":
-        """The same of all processes of ``torch.distributed``, in each of them.
+        """A metric with the totals of all processes of ``torch.distributed``. Every process must call it.
 
         Parameters
         ----------
