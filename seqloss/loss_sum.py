@@ -81,8 +81,9 @@ def loss_sum(
     The part of a loss below 2**-112 is cut off. A loss of 2**128 or more counts as infinite.
 
     Beside a loss that is trained with, in one function, pass logits without a gradient: ``jax.lax.stop_gradient``,
-    ``.detach()``, ``tf.stop_gradient``. In PyTorch that spares the memory of the graph too, and is needed inside of
-    ``torch.compile``, which differentiates all that it can; so is it in a ``tf.function`` with the tape outside.
+    ``.detach()``, ``tf.stop_gradient``. In PyTorch a sum of logits that require a gradient keeps them in memory as long
+    as it lives: detach them, or compute it under ``torch.no_grad``. Inside of ``torch.compile``, which differentiates
+    all that it can, and in a ``tf.function`` with the tape outside, it does not work otherwise.
 
     Under tracing the function follows the rules of :func:`sequence_loss`; what is NaN there makes the sum NaN.
 

@@ -52,6 +52,7 @@ def checked(framework, loss, *invariants, **conventions):
     return check_loss(loss, **given, invariants=invariants)
 
 
+@pytest.mark.few_where_compiled("third")
 @pytest.mark.parametrize("third", FORMS)
 def test_masks_and_lengths(framework, third):
     """Few questions, because each is compiled somewhere."""
@@ -95,6 +96,7 @@ def test_masks_and_lengths_that_are_wrong(third):
     assert violated(check) == {"padding", "unsafe_masks", "empty", "one_hot", "split_batches"}, check.report()
 
 
+@pytest.mark.few_where_compiled("count", "expected")
 @pytest.mark.parametrize("count, expected", [("weights", set()), ("tokens", {"padding", "one_hot"})])
 def test_sum_and_count(framework, count, expected):
     def loss(logits, targets, weights):
