@@ -21,11 +21,9 @@ html_title = f"seqloss {release}"
 
 # The docstrings give shapes and dtype kinds, which say more than the annotations.
 autodoc_typehints = "none"
-# What is only there to import from: its classes are bases.
-autodoc_mock_imports = ["keras"]
 autodoc_member_order = "bysource"
 # Not installed where the site is built. Modules for a framework are shown all the same.
-autodoc_mock_imports = ["torch"]
+autodoc_mock_imports = ["keras", "torch"]
 # Fences of colons, and definitions: each is text unless it is named here.
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
