@@ -86,7 +86,7 @@ def spelled(conventions: Conventions, shell: bool) -> str:
     if conventions.ignore_label is not None:
         said["ignore_label"] = f"{conventions.ignore_label}"
     if conventions.class_weights is not None:
-        said["class_weights"] = ",".join(map(repr, conventions.class_weights))
+        said["class_weights"] = ",".join(repr(x).removesuffix(".0") for x in conventions.class_weights)
     for name in ("label_smoothing", "z_loss", "softcap", "denominator"):
         if (value := getattr(conventions, name)) != getattr(Conventions, name):
             said[name] = value
