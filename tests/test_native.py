@@ -4,8 +4,6 @@ They run where SEQLOSS_NATIVE=1 asks for them.
 """
 
 import json
-import os
-import shutil
 
 import numpy as np
 import pytest
@@ -19,17 +17,19 @@ from seqloss.core.contract import Cotangents, Spec
 from seqloss.testing import cases
 
 BEST = library.loaded("1")
-VERSIONS = [] if BEST.version is None else library.VERSIONS[: library.VERSIONS.index(BEST.version) + 1]
+VERSIONS = library.VERSIONS[: 1 + library.VERSIONS.index(BEST.version)] if BEST.version else ()
+
+
+@pytest.fixture(autouse=True)
+def built():
+    """An error where the library is missing: NumPy's kernels would be compared with themselves."""
+    assert BEST.version, f"{BEST.reason}; build the kernels with a C compiler: python hatch_build.py"
 
 
 def run_by(monkeypatch, wanted):
     """This version, for all sizes."""
     monkeypatch.setattr(library, "found", lambda: library.loaded(wanted))
     monkeypatch.setattr(compiled, "_is_faster", lambda logits, spec: True)
-
-
-def test_the_library_is_built_where_there_is_a_compiler():
-    assert BEST.version or not (shutil.which("cc") or shutil.which("gcc") or os.environ.get("CC")), BEST.reason
 
 
 # --- against NumPy
@@ -112,7 +112,7 @@ def test_float32_is_right_to_4_ulp_at_every_margin(monkeypatch, classes):
     run_by(monkeypatch, "1")
     value = seqloss.token_loss(rows.logits, rows.targets)
     _, gradient = seqloss.sequence_loss_and_grad(rows.logits[None], rows.targets[None], **cases.PLAIN)
-    bound = np.full((len(value), 1), 4 if VERSIONS else np.inf)
+    bound = np.full((len(value), 1), 4)
     for name, got, parts, place in (
         ("loss", value, exact.nll, None),
         ("gradient", gradient[0], exact.slope, rows.place),
@@ -232,7 +232,6 @@ def test_the_same_bits_in_pieces_and_threads(monkeypatch, count, classes, layout
     assert bits(got) == bits(expected)
 
 
-@pytest.mark.skipif(not VERSIONS, reason="about arguments of the library")
 @pytest.mark.parametrize("which", ["targets", "active", "labels"])
 def test_lengths_that_differ_never_reach_the_library(monkeypatch, which):
     z, y, active, labels = arrays(9, 7, "float32")
@@ -260,7 +259,7 @@ def test_numpy_runs_where_it_is_faster(monkeypatch, shape, spec, is_expected):
     monkeypatch.setattr(library, "found", lambda: BEST)
     z, y = np.zeros(shape, "float32"), np.zeros(shape[0], int)
     found = backend.token_statistics(z, y, None, None, spec)
-    assert isinstance(found.saved, compiled._Kept) is (is_expected and bool(VERSIONS))
+    assert isinstance(found.saved, compiled._Kept) is is_expected
     g = np.ones(len(z), spec.dtype)
     with backend.scope(None):
         assert backend.token_pullback(Cotangents(g, None, None), z, y, None, None, found, spec).shape == shape
@@ -297,13 +296,11 @@ def test_a_library_that_cannot_be_used_is_none(tmp_path):
     assert str(library.loaded("0")) == "NumPy (SEQLOSS_NATIVE=0, or not set)"
 
 
-@pytest.mark.skipif(not VERSIONS, reason="about a library")
 def test_a_library_from_other_sources_is_not_used(monkeypatch):
     monkeypatch.setattr(library, "LAYOUT", library.LAYOUT + 1)
     assert library.loaded("1") == library.Library(None, "the library was built from other sources")
 
 
-@pytest.mark.skipif(not VERSIONS, reason="about a library")
 def test_a_version_can_be_asked_for():
     assert [library.loaded(name).version for name in VERSIONS] == list(VERSIONS)
     assert library.loaded("sse9").version is None

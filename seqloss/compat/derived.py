@@ -102,7 +102,8 @@ def show_options(cls: type, signature: inspect.Signature, function: Callable[...
         theirs = theirs.replace("see the notes", f"see :func:`{package}.{function.__name__}`")
         parts = sections(cls.__doc__)
         about = entries(sections(theirs)["Parameters"]) | entries(parts.get("Parameters", ""))
-        parts = {"": parts[""], **parts, "Parameters": "\n".join(about[name] for name in signature.parameters)}
+        shown = "\n".join(about[name] for name in signature.parameters)
+        parts = {"": parts[""], "Parameters": "", **parts} | {"Parameters": shown}
         texts = [f"{title}\n{'-' * len(title)}\n{text}" if title else text for title, text in parts.items()]
         cls.__doc__ = "\n\n".join(text.strip() for text in texts) + "\n"
 

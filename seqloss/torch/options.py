@@ -1,11 +1,9 @@
-"""The options that a module keeps are read off the function that it calls: names, defaults, documentation."""
+"""The options that a module keeps are read off the function that it calls."""
 
 import inspect
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from seqloss.compat.derived import entries, sections
 from seqloss.core.options import is_bool
 from seqloss.core.smoothing import Smoothing
 
@@ -19,20 +17,6 @@ def of(function: Callable[..., Any], without: Iterable[str]) -> inspect.Signatur
             if name not in without
         ]
     )
-
-
-def show(cls: type, signature: inspect.Signature, function: Callable[..., Any]) -> None:
-    """Let inspect, help and editors show these options, with what the docstring of the function says of them."""
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    cls.__init__.__signature__ = inspect.Signature([own, *signature.parameters.values()])  # type: ignore[misc]
-    if cls.__doc__ and function.__doc__:  # python -OO has none
-        theirs = re.sub(r":(func|class):`(?=\w+`)", r":\1:`seqloss.", function.__doc__)
-        theirs = theirs.replace("see the notes", f"see :func:`seqloss.{function.__name__}`")
-        about = entries(sections(theirs)["Parameters"])
-        parameters = "\n".join(about[name] for name in signature.parameters)
-        parts = {"": sections(cls.__doc__)[""], "Parameters": parameters} | sections(cls.__doc__)
-        texts = [f"{title}\n{'-' * len(title)}\n{text}" if title else text for title, text in parts.items()]
-        cls.__doc__ = "\n\n".join(text.strip() for text in texts) + "\n"
 
 
 def shown(signature: inspect.Signature, given: dict[str, Any]) -> str:

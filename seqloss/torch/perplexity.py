@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqloss.compat.derived import show_options
 from seqloss.loss_sum import loss_sum
 from seqloss.losses.settings import settings
 from seqloss.losses.sums import LossSum
@@ -156,4 +157,4 @@ class Perplexity(nn.Module):
 
 OPTIONS = options.of(loss_sum, {"accuracy", *inspect.signature(Perplexity.update).parameters})
 NAMES = tuple(OPTIONS.parameters)
-options.show(Perplexity, OPTIONS, loss_sum)
+show_options(Perplexity, OPTIONS, loss_sum)

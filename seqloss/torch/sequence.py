@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqloss.compat.derived import show_options
 from seqloss.core import dispatch, objectives
 from seqloss.core.call import Call
 from seqloss.core.smoothing import Smoothing
@@ -136,7 +137,7 @@ class SequenceLoss(nn.Module):
 
 OPTIONS = options.of(sequence_loss, inspect.signature(SequenceLoss.forward).parameters)
 NAMES = tuple(OPTIONS.parameters)
-options.show(SequenceLoss, OPTIONS, sequence_loss)
+show_options(SequenceLoss, OPTIONS, sequence_loss)
 
 
 def _with_prior(smoothing: Any, prior: Any) -> Smoothing:
