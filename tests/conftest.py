@@ -111,13 +111,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _choice(items, names):
-    """Of tests that are marked ``few_where_compiled``, in a framework that compiles eager code too: those in which each
-    value of each parameter is, but for those that the marker names, of which one after the other has its turn. All of
-    them run with NumPy, which runs the same neutral code."""
+    """Of tests that are marked ``few_where_compiled``, where they are compiled: those in which each value of each
+    parameter is, but for those that the marker names, of which one after the other has its turn. NumPy runs all of
+    them, which is the same neutral code."""
     keeps, groups = dict.fromkeys(items, True), {}
-    compiling = [name for name in names if frameworks.load(name).QUICK]
     for item in items:
-        if compiling == names and item.get_closest_marker("few_where_compiled") and hasattr(item, "callspec"):
+        if item.get_closest_marker("few_where_compiled") and _is_compiled(item, names):
             groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for turn, group in enumerate(groups.values()):
         # What is a parameter of several tests is one object.
@@ -126,6 +125,14 @@ def _choice(items, names):
         chosen = covering.each_value(rows, turn, lambda row: 0)
         keeps.update((item, any(row is one for one in chosen)) for item, row in zip(group, rows, strict=True))
     return keeps
+
+
+def _is_compiled(item, names):
+    """Whether each row of a test is a program: in a compiled mode, and in a framework that compiles eager code too."""
+    if len(names) > 1 or not hasattr(item, "callspec"):
+        return False
+    driver = frameworks.load(names[0])
+    return bool(driver.QUICK) or item.callspec.params.get("mode") in driver.COMPILED
 
 
 def _keep(config, items, keeps):

@@ -11,6 +11,8 @@ import seqloss
 from seqloss.compat import tf1, tfa
 from seqloss.core.errors import ArgumentTypeError, OptionError, ShapeError
 
+pytestmark = pytest.mark.few_where_compiled
+
 RNG = np.random.RandomState(7)
 LOGITS = (RNG.randn(2, 3, 5) * 2).astype("float32")
 TARGETS = RNG.randint(0, 5, (2, 3)).astype("int32")

@@ -9,6 +9,8 @@ import pytest
 import seqloss
 from seqloss.testing import cases, families
 
+pytestmark = pytest.mark.few_where_compiled
+
 NO_FLAG = {"average_across_timesteps": False, "average_across_batch": False}
 LOGITS, TARGETS, _ = cases.draw(2, 3, 5)
 LOGITS = LOGITS.astype("float32")

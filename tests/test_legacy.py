@@ -8,6 +8,8 @@ from seqloss import legacy
 from seqloss.losses import ops, time_lists
 from seqloss.testing import frameworks
 
+pytestmark = pytest.mark.few_where_compiled
+
 RNG = np.random.RandomState(3)
 LOGITS = (2 * RNG.randn(3, 4, 5)).astype("float32")  # [time, batch, classes]
 TARGETS = RNG.randint(0, 5, (3, 4)).astype("int32")

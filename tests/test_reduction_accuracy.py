@@ -15,6 +15,8 @@ from test_stress_grid import COMPILED, runner
 import seqloss
 from seqloss.testing import cases, frameworks, tolerances
 
+pytestmark = pytest.mark.few_where_compiled
+
 ULPS = 2
 # The axis along which each flag reduces; None stands for both.
 AXES = {"average_both": None, "average_time": 1, "average_batch": 0, "sum_both": None, "sum_time": 1, "sum_batch": 0}

@@ -11,6 +11,8 @@ import seqloss
 from seqloss import samplers, sampling
 from seqloss.testing import frameworks
 
+pytestmark = pytest.mark.few_where_compiled
+
 LOSSES = {"softmax": sampling.sampled_softmax_loss, "nce": sampling.nce_loss}
 SIZES = {"num_sampled": SAMPLED, "num_classes": CLASSES, "num_true": 2}
 CLOSE = {"float32": {"rtol": 1e-5, "atol": 1e-6}, "float64": {"rtol": 1e-12, "atol": 1e-13}}

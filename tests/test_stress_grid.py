@@ -17,6 +17,8 @@ import pytest
 import seqloss
 from seqloss.testing import cases, frameworks, tolerances
 
+pytestmark = pytest.mark.few_where_compiled
+
 SCALES = (0.01, 1.0, 10.0, 50.0)
 MARGINS = (-40.0, -20.5, -3.0, -0.25, 0.0, 0.25, 3.0, 9.0, 17.0, 25.0, 40.0, 60.0, 80.0)
 OFFSETS = (0.0, -1e4, 1e8)

@@ -10,6 +10,8 @@ import pytest
 import seqloss
 from seqloss import Reduction
 
+pytestmark = pytest.mark.few_where_compiled
+
 RNG = np.random.RandomState(13)
 LOGITS = (RNG.randn(2, 3, 5) * 2).astype("float32")
 LABELS = RNG.dirichlet(np.ones(5), (2, 3)).astype("float32")

@@ -9,6 +9,8 @@ import pytest
 import seqloss
 from seqloss.testing import oracle, tolerances
 
+pytestmark = pytest.mark.few_where_compiled
+
 MARGINS = np.arange(20, 80.5, 0.5)
 RNG = np.random.RandomState(11)
 LOGITS = RNG.randn(2, 3, 5) * 2

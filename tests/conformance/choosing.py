@@ -25,8 +25,8 @@ def chosen(driver, pairs, rows, kind, shared=()):
     shared
         The rows that are cheap in every pair.
     """
-    # In a framework with a QUICK compiler eager code is compiled as well, operation by operation.
-    costly = [pair for pair in pairs if pair[0] in driver.COMPILED or (driver.QUICK and pair[1] != "float32")]
+    # A framework with a QUICK compiler compiles eager code as well.
+    costly = [pair for pair in pairs if driver.QUICK or pair[0] in driver.COMPILED]
     first, *others = sorted(costly, key=lambda pair: pair[0] != driver.COMPILED[0]) or [None]
     picked = {pair: set(rows) for pair in pairs if pair == first or pair not in costly}
     rest = [row for row in rows if row not in shared]

@@ -226,7 +226,7 @@ def test_blocks_of_classes(classes):
         assert tolerances.ulps(got, exact, "float32").max() <= 8
 
 
-@pytest.mark.parametrize("margin, classes", [(-3.0, 5), (0.0, 5), (3.0, 5), (-3.0, 101), (0.0, 100), (3.0, 101)])
+@pytest.mark.parametrize("margin, classes", [(-3.0, 5), (0.0, 5), (3.0, 101)])
 def test_second_derivative_on_both_sides_of_a_tie(margin, classes):
     """The target below the largest other logit, beside it and above: the formulas change at 0."""
     with driver.precision("float64"):

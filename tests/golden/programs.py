@@ -3,7 +3,8 @@
 ``WAYS[framework][mode](driver, cases)`` is a function of arrays by name, to the value and the gradients of each case.
 It can be called again with other arrays; where a mode compiles, those of the same shapes and dtypes cost no program.
 
-What is compiled runs a few of the recorded vectors. ``pytest --full`` runs all of them.
+By default every vector runs eagerly (in JAX, which compiles that too, a few). The compiled modes run with
+``pytest --full``: the conformance suite has compared the same programs with the oracle, on numbers of its own.
 """
 
 import functools
@@ -84,6 +85,7 @@ def jax_jit(driver, cases):
     return importlib.import_module("jax").jit(eager(driver, cases))
 
 
+EAGER = ("explicit", "eager")
 WAYS = {
     "numpy": {"explicit": explicit},
     "torch": {"eager": eager, "compile": torch_compile},
@@ -92,19 +94,17 @@ WAYS = {
 }
 
 
-def costly(name, mode):
-    """Whether each shape and dtype is compiled anew: JAX compiles every operation, eager ones too."""
-    return name == "jax" or mode not in ("explicit", "eager")
+def parametrize(metafunc, names, every, some, ways=WAYS, compiled=()):
+    """Rows of a framework, a mode and a vector: every vector in eager modes, but where those compile only some.
 
-
-def parametrize(metafunc, names, every, some, ways=WAYS):
-    """Rows of a framework, a mode and a vector: every vector, but where that is costly only some."""
+    ``compiled`` are the vectors of the other modes by default.
+    """
     if "mode" in metafunc.fixturenames:
         full = metafunc.config.getoption("--full")
         rows = [
             (name, mode, *vector)
             for name in metafunc.config.getoption("--backends").split(",")
             for mode in ways[name]
-            for vector in (some if costly(name, mode) and not full else every)
+            for vector in (every if full else compiled if mode not in EAGER else some if name == "jax" else every)
         ]
         metafunc.parametrize(("driver_name", "mode", *names), rows, ids=["-".join(row) for row in rows])

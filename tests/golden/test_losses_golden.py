@@ -125,7 +125,7 @@ def pytest_generate_tests(metafunc):
 
 def test_vectors(driver_name, mode, file, dtype, pytestconfig):
     driver = frameworks.load(driver_name)
-    some = programs.costly(driver_name, mode) and not pytestconfig.getoption("--full")
+    some = driver_name == "jax" and not pytestconfig.getoption("--full")
     with driver.precision(DTYPES[dtype]):
         step = programs.WAYS[driver_name][mode](driver, cases(file))
         for weights in FEW_WEIGHTS[file] if some else weights_of(file):
