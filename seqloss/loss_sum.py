@@ -50,7 +50,7 @@ def loss_sum(
     softcap : float, optional
         A cap of the logits.
     accuracy : bool, default False
-        Count the tokens that are right as well, in a pass of its own.
+        Count the tokens that are right as well, in a pass of its own that stores nothing of the size of the logits.
     check_labels : bool, optional
         Whether labels are read to be checked.
     exact : bool, default False

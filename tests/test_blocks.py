@@ -198,6 +198,18 @@ def test_no_option_of_the_loss_of_a_token_needs_more(options, exact, two_threads
     assert logits.nbytes < peak < 1.05 * logits.nbytes + 2 * ROOMS
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_accuracy_needs_a_few_numbers_of_each_token(dtype):
+    """In half precision room to widen a block as well, as the loss has it."""
+    logits, targets, _ = batch((8, 512, 2048), dtype)
+    with threads.at_most(1):  # where blocks are smallest
+        without, with_it = (
+            allocated(lambda counts=counts: seqloss.loss_sum(logits, targets, accuracy=counts))
+            for counts in (False, True)
+        )
+    assert with_it < without + 64 * targets.size
+
+
 @in_both
 def test_soft_labels_need_their_gradients_and_little_more(two_threads):
     rng = np.random.default_rng(0)

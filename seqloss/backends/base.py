@@ -205,13 +205,25 @@ def indices(backend: Backend, logits: Array, targets: Array) -> tuple[Array, Arr
     return backend.where(legal, index, 0), legal
 
 
+def is_highest(backend: Backend, logits: Array, targets: Array) -> Array:
+    axis = len(backend.sizes(targets))
+    index, legal = backend.indices(logits, targets)
+    numbers = backend.astype(backend.arange(backend.sizes(logits)[-1], like=logits), "int64")
+    index = backend.expand_dims(backend.astype(index, "int64"), axis=-1)
+    own = backend.sum(backend.where(backend.equal(numbers, index), logits, 0.0), axis=(axis,))
+    own = backend.expand_dims(own, axis=-1)
+    # Not "is above", which is False beside NaN.
+    is_beaten = ~backend.where(numbers < index, logits < own, logits <= own)
+    return legal & backend.equal(backend.count_nonzero(is_beaten, axis=(axis,)), 0)
+
+
 ANSWERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         *(dense_form, packed_form, shape, device, location, needs_grad, is_stopped),
         *(sizes, nan_unless, surely_all, stop_gradient, wide_sum, quotient),
         *(scope, with_rank, sizes_agree, broadcast_like, vjp),
-        *(differentiable, run, explicit, indices),
+        *(differentiable, run, explicit, indices, is_highest),
     )
 }
 """The functions of the protocol that have a natural answer."""

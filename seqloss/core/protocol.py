@@ -212,6 +212,12 @@ class Backend(Protocol):
     def indices(self, logits: Array, targets: Array, /) -> tuple[Array, Array]:
         """The labels in a signed dtype that indexes the classes, 0 for those that are no class; and where they are."""
 
+    def is_highest(self, logits: Array, targets: Array, /) -> Array:
+        """Whether the label of each token has the highest of its logits, and no class before it has the same.
+
+        False for a label that is no class, and where one of the logits is NaN. No derivative is asked for.
+        """
+
     def token_statistics(
         self, logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec, /
     ) -> Statistics:

@@ -343,5 +343,14 @@ FAULTS = {
         )
     },
     "indices in the dtype of the labels": {"indices": narrow_indices},
+    "is_highest with all that are equal": {
+        "is_highest": lambda z, y: (
+            right.indices(z, y)[1] & (np.take_along_axis(z, right.indices(z, y)[0][..., None], -1)[..., 0] == z.max(-1))
+        )
+    },
+    "is_highest but for NaN": {"is_highest": lambda z, y: right.indices(z, y)[1] & (np.nan_to_num(z).argmax(-1) == y)},
+    "is_highest of the nearest class": {
+        "is_highest": lambda z, y: right.is_highest(z, np.clip(y, 0, z.shape[-1] - 1).astype(y.dtype))
+    },
     "indices that wrap": {"indices": lambda z, y: (y.astype(int) % z.shape[-1], right.indices(z, y)[1])},
 }

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import seqloss
+from seqloss.backends import torch as backend
 
 REFUSED = "a LossSum is for evaluation and logs and cannot be differentiated"
 
@@ -66,6 +68,27 @@ def test_detached_logits_hold_no_graph():
     assert not total.mean().requires_grad
     del hidden
     assert ghost() is None
+
+
+class _Largest(TorchDispatchMode):
+    """The most numbers in a tensor that an operation returns."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        self.numbers = max(self.numbers, *(x.numel() for x in _pytree.tree_leaves(made)))
+        return made
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_device_accuracy_makes_nothing_of_the_size_of_the_logits(dtype):
+    z, y, _ = draw()
+    z = z.to(dtype)
+    with _Largest() as seen:
+        is_right = backend.is_highest(z, y)
+    assert torch.equal(is_right, z.argmax(-1) == y)
+    assert seen.numbers == y.numel()
 
 
 def test_compiled_it_takes_logits_without_a_gradient():

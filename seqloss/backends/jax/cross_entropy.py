@@ -29,6 +29,18 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
     return jnp.where(legal, y, 0).astype(jnp.int32), legal
 
 
+@jax.jit
+@over_classes(0, rows=True)
+def is_highest(logits: Array, targets: Array) -> Array:
+    # One pass that stores nothing. XLA (jax 0.10.2) takes eight times as long for an argmax on a CPU.
+    index, legal = indices(logits, targets)
+    own, index = _pick(logits, index)[..., None], index[..., None]
+    classes = jax.lax.broadcasted_iota(index.dtype, logits.shape, logits.ndim - 1)
+    # Not "is above", which is False beside NaN.
+    is_beaten = ~jnp.where(classes < index, logits < own, logits <= own)
+    return legal & ~jnp.any(is_beaten, axis=-1)
+
+
 @partial(jax.jit, static_argnums=4)
 @over_classes(0, rows=True)
 def token_statistics(

@@ -30,6 +30,19 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
     return index if np.count_nonzero(legal) == legal.size else np.where(legal, index, 0), legal
 
 
+def is_highest(logits: Array, targets: Array) -> Array:
+    index, legal = indices(logits, targets)
+    z, first = rows_of(logits), np.empty(index.size, np.intp)
+
+    def look(block: Block) -> None:
+        found = block.logits.argmax(axis=1)  # NaN is higher than all
+        highest = np.take_along_axis(block.logits, found[:, None], 1)[:, 0]
+        first[block.rows] = np.where(highest == highest, found, -1)
+
+    for_blocks(look, z, None, np.dtype("float32"), rooms=0)
+    return legal & (first.reshape(index.shape) == index)
+
+
 @in_c_where_built
 def token_statistics(
     logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec

@@ -38,6 +38,13 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
     return tf.cast(tf.where(legal, y, tf.zeros_like(y)), tf.int32), legal
 
 
+def is_highest(logits: Array, targets: Array) -> Array:
+    index, legal = indices(logits, targets)
+    # What argmax makes of NaN is not said (TensorFlow 2.21); the highest is NaN then.
+    has_number = ~tf.math.is_nan(tf.reduce_max(logits, -1))
+    return legal & has_number & tf.equal(tf.argmax(logits, -1, tf.int32), index)
+
+
 def token_statistics(
     logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:

@@ -20,6 +20,13 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
     return torch.where(legal, y, 0), legal
 
 
+def is_highest(logits: Array, targets: Array) -> Array:
+    see_whole_rows(logits)
+    index, legal = indices(logits, targets)
+    highest, first = logits.max(-1)  # NaN is higher than all
+    return legal & (first == index) & (highest == highest)
+
+
 def token_statistics(
     logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:

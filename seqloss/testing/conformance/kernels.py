@@ -149,6 +149,37 @@ def _indices(backend: Backend) -> Iterator[str]:
             yield f"is {backend.dtype(index)}, expected a signed integer dtype"
 
 
+def _is_highest(backend: Backend) -> Iterator[str]:
+    """In rows of more classes than a register holds; the others are below, in float16 too."""
+    rows = {
+        "the highest": ({70: 5}, 70, True),
+        "not the highest": ({70: 5}, 71, False),
+        "the first of two": ({3: 5, 70: 5}, 3, True),
+        "not the first of two": ({3: 5, 70: 5}, 70, False),
+        "zeros of both signs": ({3: -0.0, 70: 0.0}, 3, True),
+        "beside NaN in front": ({3: NAN, 70: 5}, 70, False),
+        "beside NaN behind": ({70: 5, 150: NAN}, 70, False),
+        "NaN": ({70: NAN}, 70, False),
+        "infinite": ({70: INF}, 70, True),
+        "possible alone": ({i: -INF for i in range(200) if i != 70}, 70, True),
+        "one of none that are possible": (dict.fromkeys(range(200), -INF), 0, True),
+        "no class": ({70: 5}, 200, False),
+        "negative": ({0: 5}, -1, False),
+    }
+    z = np.full((len(rows), 200), -1.0)
+    for row, (logits, _, _) in zip(z, rows.values(), strict=True):
+        row[list(logits)] = list(logits.values())
+    labels = np.array([label for _, label, _ in rows.values()], "int32")
+    expected = np.array([is_right for *_, is_right in rows.values()])
+    for dtype in float_dtypes(backend):
+        got = backend.is_highest(placed(backend, z, dtype), backend.asarray(labels))
+        yield from different(backend, f"in {dtype}, of labels that are {', '.join(rows)}", got, expected)
+    nothing = backend.is_highest(
+        backend.asarray(np.zeros((2, 0, 6), "float32")), backend.asarray(np.zeros((2, 0), int))
+    )
+    yield from different(backend, "of no tokens", nothing, np.zeros((2, 0), bool))
+
+
 def _nothing(backend: Backend) -> Iterator[str]:
     """No tokens at all."""
     arrays = backend.asarray(np.zeros((0, 6), np.float32)), backend.asarray(np.zeros(0, int)), None, None
@@ -163,6 +194,7 @@ def _nothing(backend: Backend) -> Iterator[str]:
 
 CHECKS: dict[str, Check] = {
     "indices": _indices,
+    "is_highest": _is_highest,
     "token_statistics": several(_token_statistics, _narrow_labels, _saved, exact.token_statistics),
     "token_pullback": several(_token_pullback, _nothing, exact.token_pullback),
 }
