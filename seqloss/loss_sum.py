@@ -81,9 +81,10 @@ def loss_sum(
     The part of a loss below 2**-112 is cut off. A loss of 2**128 or more counts as infinite.
 
     Beside a loss that is trained with, in one function, pass logits without a gradient: ``jax.lax.stop_gradient``,
-    ``.detach()``, ``tf.stop_gradient``. In PyTorch a sum of logits that require a gradient keeps them in memory as long
-    as it lives: detach them, or compute it under ``torch.no_grad``. Inside of ``torch.compile``, which differentiates
-    all that it can, and in a ``tf.function`` with the tape outside, it does not work otherwise.
+    ``.detach()``, ``tf.stop_gradient``. Inside of ``torch.compile``, which differentiates all that it can, and in a
+    ``tf.function`` with the tape outside, it does not work otherwise. Elsewhere the sum keeps no array, neither logits
+    nor weights; but in PyTorch it keeps the graph that they come from, if they have one. A backward pass frees what
+    that holds, and detached logits or ``torch.no_grad`` spare it.
 
     Under tracing the function follows the rules of :func:`sequence_loss`; what is NaN there makes the sum NaN.
 

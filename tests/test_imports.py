@@ -160,7 +160,7 @@ FLOORS = [
     {"backends.array_api", "backends.torch", "backends.tensorflow", "backends.jax"},
     {"core.dispatch"},
     {"core.call"},
-    {"losses.beside", "losses.classes", "losses.counting", "losses.kernels", "losses.masking"},
+    {"losses.beside", "losses.classes", "losses.columns", "losses.counting", "losses.kernels", "losses.masking"},
     {"losses.reduction"},
     {"losses.packing"},
     {"losses.arguments", "losses.objective", "losses.token_arguments"},

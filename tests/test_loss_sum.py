@@ -206,12 +206,35 @@ def test_a_negative_mean(framework):
     assert found == np.float32(float(expected)) < 0
 
 
-def test_totals_beyond_float32(framework):
-    with framework.precision("float64"):
-        like = framework.array(np.zeros(1))
-        values = {"dtype": "float64", "losses": [0] * 14 + [5, 3, 0, 0, 0], "weights": [0] * 7 + [2] + [0] * 11}
-        total = seqloss.LossSum.from_dict(values, like=like)
-        assert framework.to_numpy(total.mean()) == (3 * 2.0**128 + 5 * 2.0**112) / 2
+def column(**digits):
+    """A total by its digits, D7 for that of 1."""
+    return [digits.get(f"D{place}", 0) for place in range(19)]
+
+
+MOST = 2**31 - 1
+BEYOND = {
+    "the losses": (column(D15=3, D14=5), column(D9=2)),
+    "negative losses": (column(D15=-3, D14=5), column(D9=2)),
+    "both": (column(D15=3, D0=1), column(D15=2)),
+    "both, the most": (column(D15=MOST), column(D15=MOST, D14=1)),
+    "the weights": (column(D14=7), column(D15=MOST)),
+    "small losses of large weights": (column(D8=7), column(D15=3)),
+    "the mean": (column(D15=3, D14=5), column(D7=2)),
+    "at the edge": (column(D12=65535, D0=1), column(D13=1, D0=65535)),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_totals_beyond_float32(framework, dtype, case):
+    """Only the mean has to be a number of its dtype."""
+    losses, weights = BEYOND[case]
+    with framework.precision(dtype):
+        given = {"dtype": dtype, "losses": losses, "weights": weights}
+        mean = framework.to_numpy(seqloss.LossSum.from_dict(given, like=framework.array(np.zeros(1, dtype))).mean())
+        exact = exact_total(losses) / exact_total(weights)
+        assert mean.dtype == dtype
+        assert mean == (np.inf if dtype == "float32" and exact >= 2**128 else np.dtype(dtype).type(float(exact)))
 
 
 def test_counts_go_beyond_float32(framework):

@@ -8,7 +8,7 @@ import keras
 import seqloss
 from seqloss.core.protocol import Array
 from seqloss.keras import options
-from seqloss.losses import masking, totals
+from seqloss.losses import columns, masking
 from seqloss.losses.settings import settings
 
 OPTIONS = [name for name in inspect.signature(seqloss.loss_sum).parameters if name in options.DEFAULTS]
@@ -79,7 +79,7 @@ class Perplexity(keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         self._options = chosen
         # What a LossSum consists of.
-        self.limbs = self.add_variable((totals.SIZE, 2), "zeros", dtype="int32", name="limbs")
+        self.limbs = self.add_variable((columns.SIZE, 2), "zeros", dtype="int32", name="limbs")
         self.barrier = self.add_variable((), "zeros", dtype=_widened(self.dtype), name="barrier")
 
     def update_state(self, y_true: Array, y_pred: Array, sample_weight: Array | None = None) -> None:

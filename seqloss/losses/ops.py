@@ -16,7 +16,7 @@ from seqloss.losses.sequence_op import SequenceLossOp, excused, without_excused
 from seqloss.losses.sequence_op import Wanted as Wanted
 from seqloss.losses.token_arguments import TokenArguments
 from seqloss.losses.token_op import TokenLossOp
-from seqloss.losses.totals import TotalsOp
+from seqloss.losses.totals import Totals, TotalsOp, barrier
 
 
 def sequence_loss(call: SequenceArguments, plan: reduction.Plan, objective: Objective, exact: bool) -> Array:
@@ -35,18 +35,18 @@ def sequence_loss_op(
     return SequenceLossOp(tokens, plan, call.exclude, call.dtype, call.constant_weights, wrt, exact)
 
 
-def totals(call: SequenceArguments, objective: Objective, exact: bool, counts_right: bool) -> tuple[Array, ...]:
-    """The totals of checked arguments, and a 0 that cannot be differentiated; see :class:`TotalsOp`."""
+def totals(call: SequenceArguments, objective: Objective, exact: bool, counts_right: bool) -> Totals:
+    """The totals of checked arguments, and a 0 that cannot be differentiated."""
     kernel = TokenKernel(call.backend, objective.spec("float64" if exact else call.dtype))
     of_tokens, plan = TokenLoss(kernel, objective), reduction.of_name("none")
     loss = SequenceLossOp(of_tokens, plan, call.exclude, call.dtype, True, Wanted(False, False), exact)
     backend = call.backend
-    is_right = accuracy.is_right(backend, call.logits, call.targets) if counts_right else None
-    limbs, zero = backend.run(TotalsOp(loss), (call.logits, call.targets, call.weights, call.kept, is_right))
-    if all(x is None or backend.is_stopped(x) for x in (call.logits, call.weights)):
-        # One that depends on nothing: TensorFlow 2.21 makes the backward pass of all that a function returns.
-        zero = backend.reshape(backend.astype(backend.arange(1, like=call.logits) * 0, call.dtype), ())
-    return limbs, zero
+    # Without derivatives, so that nothing is kept for them; the barrier refuses them.
+    logits = backend.stop_gradient(call.logits)
+    weights = None if call.weights is None else backend.stop_gradient(call.weights)
+    is_right = accuracy.is_right(backend, logits, call.targets) if counts_right else None
+    (limbs,) = backend.run(TotalsOp(loss), (logits, call.targets, weights, call.kept, is_right))
+    return Totals(limbs, barrier(backend, call.dtype, call.logits, call.weights))
 
 
 def token_objective(call: TokenArguments, objective: Objective, exact: bool) -> Array:

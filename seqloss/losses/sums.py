@@ -3,12 +3,11 @@
 import math
 from typing import Any, NamedTuple
 
-from seqloss.core import dispatch, dtypes, options
-from seqloss.core.call import Call
-from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, UnreadableError
+from seqloss.core import dispatch, options
+from seqloss.core.errors import ArgumentTypeError, OptionError, UnreadableError
 from seqloss.core.hints import shown
 from seqloss.core.protocol import Array
-from seqloss.losses import totals
+from seqloss.losses import columns, totals
 
 
 class LossSum(NamedTuple):
@@ -84,7 +83,7 @@ class LossSum(NamedTuple):
         array of shape []
             The mean, in nats.
         """
-        return _quotient(self, totals.LOSSES)
+        return totals.quotient(totals.Totals(*self), columns.LOSSES)
 
     def bits_per_token(self) -> Array:
         """The mean in bits: ``mean / log(2)``.
@@ -129,7 +128,7 @@ class LossSum(NamedTuple):
         """
         if not _counts_right(self.limbs):
             raise OptionError("this LossSum does not know which tokens are right; pass accuracy=True to loss_sum")
-        return _quotient(self, totals.RIGHT)
+        return totals.quotient(totals.Totals(*self), columns.RIGHT)
 
     def to_dict(self) -> dict[str, Any]:
         """The sum as lists of integers, of which JSON loses no digit; :meth:`from_dict` reads it in any framework.
@@ -153,11 +152,11 @@ class LossSum(NamedTuple):
                 "to_dict outside"
             )
         host = dispatch.argument("limbs", backend.to_numpy(self.limbs))
-        columns = totals.columns(host.facts, host.value).tolist()
+        found = columns.settled(host.facts, host.value).tolist()
         if backend.to_numpy(self.barrier) != 0:  # what sizes that differ have made of it
-            for column in columns:
-                column[totals.DIGITS] += 1
-        return {"dtype": backend.dtype(self.barrier), **dict(zip(_NAMES, columns, strict=False))}
+            for column in found:
+                column[columns.DIGITS] += 1
+        return {"dtype": backend.dtype(self.barrier), **dict(zip(_NAMES, found, strict=False))}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], like: Array | None = None) -> "LossSum":
@@ -178,10 +177,10 @@ class LossSum(NamedTuple):
         """
         if not isinstance(values, dict) or any(name not in values for name in _NAMES[:2]):
             raise OptionError(f"values must be what LossSum.to_dict returned, got {values!r}")
-        columns, dtype = [values[name] for name in _NAMES if name in values], values.get("dtype")
-        if dtype not in ("float32", "float64") or not all(map(totals.is_column, columns)):
+        given, dtype = [values[name] for name in _NAMES if name in values], values.get("dtype")
+        if dtype not in ("float32", "float64") or not all(map(columns.is_column, given)):
             raise OptionError(f"values must be what LossSum.to_dict returned, got {values!r}")
-        return _placed([list(row) for row in zip(*columns, strict=True)], dtype, like)
+        return cls(*totals.placed([list(row) for row in zip(*given, strict=True)], dtype, like))
 
     @classmethod
     def empty(cls, like: Array | None = None, *, accuracy: bool = False) -> "LossSum":
@@ -195,13 +194,13 @@ class LossSum(NamedTuple):
             Whether the sums to be added have ``accuracy=True``.
         """
         dtype = None if like is None else dispatch.argument("like", like).dtype
-        zeros = [[0] * (3 if options.flag("accuracy", accuracy) else 2)] * totals.SIZE
-        return _placed(zeros, "float64" if dtype == "float64" else "float32", like)
+        zeros = [[0] * (3 if options.flag("accuracy", accuracy) else 2)] * columns.SIZE
+        return cls(*totals.placed(zeros, "float64" if dtype == "float64" else "float32", like))
 
     def __repr__(self) -> str:
         try:
             values = self.to_dict()
-            numbers = {"mean": self.mean(), "weight": totals.number(values["weights"])}
+            numbers = {"mean": self.mean(), "weight": columns.number(values["weights"])}
             if _counts_right(self.limbs):
                 numbers["accuracy"] = self.accuracy()
         except Exception:  # a tree of something else than arrays, as frameworks make them for a while
@@ -214,46 +213,14 @@ _NAMES = ("losses", "weights", "right")
 
 
 def _added(one: LossSum, other: LossSum) -> LossSum:
-    if dispatch.is_host(one.limbs) and not dispatch.is_host(other.limbs):
-        one, other = other, one
     if _counts_right(one.limbs) is not _counts_right(other.limbs):
         raise OptionError(
             "a LossSum that knows which tokens are right cannot be added to one that does not; pass accuracy=True for "
             "both, or for none"
         )
-    call = Call("one LossSum", one.limbs)
-    backend, barriers = call.backend, [one.barrier, other.barrier]
-    with backend.scope(None):
-        limbs = [one.limbs, call.place(call.beside("the other", other.limbs))]
-        barriers[1] = call.place(call.beside("the other", other.barrier))
-        dtype = "float64" if "float64" in map(backend.dtype, barriers) else "float32"
-        zeros = [backend.astype(x, dtype) for x in barriers]
-        return LossSum(totals.carried(backend, limbs[0] + limbs[1]), zeros[0] + zeros[1])
-
-
-def _quotient(of: LossSum, numerator: int) -> Array:
-    backend = dispatch.argument("limbs", of.limbs).facts
-    dtype = backend.dtype(of.limbs)
-    if dtype not in dtypes.INTEGERS:
-        raise DTypeError(
-            f"the limbs of a LossSum must be integers, got {dtype}; sums are only added, as by psum, never averaged, "
-            "as by pmean: their mean is what they are for"
-        )
-    with backend.scope(None):
-        return backend.run(totals.QuotientOp(backend, numerator), (of.barrier, of.limbs))[0]
+    return LossSum(*totals.added(totals.Totals(*one), totals.Totals(*other)))
 
 
 def _counts_right(limbs: Array) -> bool:
     shape = dispatch.argument("limbs", limbs).shape
     return shape is not None and shape[1] == 3
-
-
-def _placed(rows: list[list[int]], dtype: str, like: Array | None) -> LossSum:
-    """A sum of host values, [19, 2 or 3], beside an array."""
-    host = dispatch.argument("limbs", rows)
-    limbs = host.facts.astype(host.value, "int32")
-    barrier = host.facts.sum(host.facts.astype(limbs * 0, dtype), axis=(0, 1))
-    if like is None:
-        return LossSum(limbs, barrier)
-    call = Call("like", like)
-    return LossSum(*(call.place(call.beside("limbs", x)) for x in (limbs, barrier)))

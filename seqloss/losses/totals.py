@@ -1,36 +1,27 @@
-"""Sums that no order and no grouping can change: fixed-point numbers whose digits are integers.
+"""Totals of a sequence loss: how they are made, placed, added and divided. ``columns`` has what they consist of."""
 
-A total is a column of integers: 16 digits of 16 bits, the lowest of which counts 2**-112, then how many NaN, infinities
-and negative infinities there were. Each summand is cut into digits by itself, and integers add up without an error. A
-digit is kept in 32 bits, so that columns can also be added without a carry, 2**14 times: by a collective of all
-workers, or leaf by leaf.
-
-What a summand has below 2**-112 is cut off. One of 2**128 and beyond, which no float32 holds, counts as infinite.
-"""
-
-from fractions import Fraction
 from typing import Any, NamedTuple
 
-from seqloss.core.errors import NO_DERIVATIVE, BackendError
+from seqloss.core import dispatch, dtypes
+from seqloss.core.call import Call
+from seqloss.core.errors import NO_DERIVATIVE, BackendError, DTypeError
 from seqloss.core.protocol import Array, Arrays, Backend
+from seqloss.losses import columns
 from seqloss.losses.sequence_op import SequenceLossOp
 
-LOSSES, WEIGHTS, RIGHT = range(3)
-"""The columns."""
-DIGITS, RADIX = 16, 2**16
-_LOWEST = -112
-_ONE = 7
-"""The place of the digit that counts 1."""
-SIZE = DIGITS + 3
-"""Of a column: the digits, and the three counts."""
+
+class Totals(NamedTuple):
+    """The two arrays of a :class:`seqloss.LossSum`."""
+
+    limbs: Array
+    barrier: Array
 
 
 class TotalsOp(NamedTuple):
-    """The totals of a sequence loss as columns [19, 2 or 3], and a 0 that cannot be differentiated.
+    """The totals of a sequence loss as columns [19, 2 or 3].
 
-    The columns are the weighted losses, the weights, and, if there is ``is_right``, the weights of the tokens where it
-    is True. The 0, in the dtype of the loss, is added to whatever is computed from integers: through those frameworks
-    would find no derivative, and say nothing.
+    These are the weighted losses, the weights, and, if there is ``is_right``, the weights of the tokens where it is
+    True.
     """
 
     loss: SequenceLossOp
@@ -46,25 +37,49 @@ class TotalsOp(NamedTuple):
     def on(self, backend: Backend) -> "TotalsOp":
         return TotalsOp(self.loss.on(backend))
 
-    def composed(self, *arrays: Array | None) -> tuple[Array, Array]:
+    def composed(self, *arrays: Array | None) -> tuple[Array]:
         return self.forward(*arrays)[0]
 
     def forward(
         self, logits: Array, targets: Array, weights: Array | None, kept: Array | None, is_right: Array | None
-    ) -> tuple[tuple[Array, Array], tuple[()]]:
+    ) -> tuple[tuple[Array], tuple[()]]:
         backend = self.backend
         losses, counts = self.loss.weighted(logits, targets, weights, kept)
-        columns = [_column(backend, losses), _weights(backend, losses, *counts[:2])]
+        found = [columns.of_floats(backend, losses), columns.of_weights(backend, losses, *counts[:2])]
         if is_right is not None:
             active = is_right if counts.active is None else is_right & counts.active
             values = None if counts.values is None else backend.where(is_right, counts.values, 0.0)
-            columns.append(_weights(backend, losses, values, active))
-        limbs = backend.concat([backend.expand_dims(x, axis=1) for x in columns], axis=1)
+            found.append(columns.of_weights(backend, losses, values, active))
+        limbs = backend.concat([backend.expand_dims(x, axis=1) for x in found], axis=1)
         for _ in range(3):  # a digit is below 2**47, then 2**32, then 2**17
-            limbs = carried(backend, limbs)
-        limbs = backend.astype(limbs, "int32")
-        zero = backend.sum(limbs * 0, axis=(0, 1))
-        return (limbs, backend.astype(zero, self.loss.dtype)), ()
+            limbs = columns.carried(backend, limbs)
+        return (backend.astype(limbs, "int32"),), ()
+
+    def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
+        raise BackendError(NO_DERIVATIVE)
+
+
+class BarrierOp(NamedTuple):
+    """A 0 that refuses derivatives with respect to other arrays, which nothing is computed from.
+
+    It is added to whatever is computed from integers: through those frameworks would find no derivative, and say
+    nothing.
+    """
+
+    backend: Backend
+
+    @property
+    def opaque(self) -> bool:
+        return True
+
+    def on(self, backend: Backend) -> "BarrierOp":
+        return BarrierOp(backend)
+
+    def composed(self, zero: Array, *others: Array) -> tuple[Array]:
+        return (zero,)
+
+    def forward(self, zero: Array, *others: Array) -> tuple[tuple[Array], tuple[()]]:
+        return (zero,), ()
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         raise BackendError(NO_DERIVATIVE)
@@ -75,7 +90,7 @@ class QuotientOp(NamedTuple):
 
     backend: Backend
     numerator: int
-    denominator: int = WEIGHTS
+    denominator: int = columns.WEIGHTS
 
     @property
     def opaque(self) -> bool:
@@ -86,12 +101,14 @@ class QuotientOp(NamedTuple):
 
     def composed(self, zero: Array, limbs: Array) -> tuple[Array]:
         backend, dtype = self.backend, self.backend.dtype(zero)
-        rows = backend.permute_dims(_terms(backend, limbs, dtype), (1, 0))
-        counts = backend.permute_dims(limbs[DIGITS:, ...], (1, 0))
-        n, d = (backend.reshape(rows[i : i + 1, ...], (DIGITS,)) for i in (self.numerator, self.denominator))
-        quotient = backend.quotient(*(backend.wide_sum(x, None, axis=(0,)) for x in (n, d)))
-        of_n, of_d = (counts[i : i + 1, ...] for i in (self.numerator, self.denominator))
-        n, d = _not_finite(backend, n, of_n), _not_finite(backend, d, of_d)
+        terms, scales = columns.scaled_terms(backend, limbs, dtype)
+        wanted = self.numerator, self.denominator
+        rows, counts = (backend.permute_dims(x, (1, 0)) for x in (terms, limbs[columns.DIGITS :, ...]))
+        n, d = (backend.reshape(rows[i : i + 1, ...], (columns.DIGITS,)) for i in wanted)
+        scale_n, scale_d = (backend.reshape(scales[:, i : i + 1], ()) for i in wanted)
+        quotient = backend.quotient(*(backend.wide_sum(x, None, axis=(0,)) for x in (n, d))) / scale_n * scale_d
+        of_n, of_d = (counts[i : i + 1, ...] for i in wanted)
+        n, d = columns.not_finite(backend, n, of_n), columns.not_finite(backend, d, of_d)
         is_empty = backend.equal(d, 0.0)
         other = backend.where(is_empty, 0.0, n / backend.where(is_empty, 1.0, d))
         is_finite = backend.equal(backend.count_nonzero(backend.concat([of_n, of_d], axis=0), axis=(0, 1)), 0)
@@ -105,110 +122,52 @@ class QuotientOp(NamedTuple):
         return self.backend.astype(cotangents[0] * 1, self.backend.dtype(arrays[0])), None
 
 
-def carried(backend: Backend, limbs: Array) -> Array:
-    """The same numbers with smaller digits: each gives its upper bits to the one above it, which may give on later.
+def barrier(backend: Backend, dtype: str, logits: Array, *others: Array | None) -> Array:
+    """0, which cannot be differentiated with respect to these arrays.
 
-    After an addition of columns that have been through this, digits are again below 2**16 + 4, but for the highest.
+    It depends on the sum of none of their numbers: frameworks keep what such an operation gets as long as its result.
     """
-    last = DIGITS - 1
-    given = limbs[:last, ...] // RADIX
-    kept = limbs[:last, ...] - given * RADIX
-    parts = kept[:1, ...], kept[1:, ...] + given[: last - 1, ...], limbs[last:DIGITS, ...] + given[last - 1 :, ...]
-    return backend.concat([*parts, limbs[DIGITS:, ...]], axis=0)
+    zero = backend.reshape(backend.astype(backend.arange(1, like=logits) * 0, dtype), ())
+    watched = [x for x in (logits, *others) if x is not None and not backend.is_stopped(x)]
+    if not watched:  # TensorFlow 2.21 makes the backward pass of all that a function returns
+        return zero
+    nothing = [backend.sum(x[..., :0], axis=tuple(range(len(backend.sizes(x))))) for x in watched]
+    return backend.run(BarrierOp(backend), (zero, *nothing))[0]
 
 
-def digits(backend: Backend, limbs: Array) -> list[Array]:
-    """The only digits that a total has, [1, totals] each: in [0, 2**16) but for the highest, which has its sign."""
-    found, given = [], limbs[:1, ...] * 0
-    for place in range(DIGITS - 1):
-        x = limbs[place : place + 1, ...] + given
-        given = x // RADIX
-        found.append(x - given * RADIX)
-    return [*found, limbs[DIGITS - 1 : DIGITS, ...] + given]
+def placed(rows: list[list[int]], dtype: str, like: Array | None) -> Totals:
+    """Totals of host values, [19, 2 or 3], beside an array."""
+    host = dispatch.argument("limbs", rows)
+    limbs = host.facts.astype(host.value, "int32")
+    zero = host.facts.sum(host.facts.astype(limbs * 0, dtype), axis=(0, 1))
+    if like is None:
+        return Totals(limbs, zero)
+    call = Call("like", like)
+    return Totals(*(call.place(call.beside("limbs", x)) for x in (limbs, zero)))
 
 
-def columns(backend: Backend, limbs: Array) -> Array:
-    """[totals, 19]: the totals with the only digits that they have."""
-    return backend.permute_dims(backend.concat([*digits(backend, limbs), limbs[DIGITS:, ...]], axis=0), (1, 0))
+def added(one: Totals, other: Totals) -> Totals:
+    """The totals of both, of the framework of either; with the same columns."""
+    if dispatch.is_host(one.limbs) and not dispatch.is_host(other.limbs):
+        one, other = other, one
+    call = Call("one LossSum", one.limbs)
+    backend, barriers = call.backend, [one.barrier, other.barrier]
+    with backend.scope(None):
+        limbs = [one.limbs, call.place(call.beside("the other", other.limbs))]
+        barriers[1] = call.place(call.beside("the other", other.barrier))
+        dtype = "float64" if "float64" in map(backend.dtype, barriers) else "float32"
+        zeros = [backend.astype(x, dtype) for x in barriers]
+        return Totals(columns.carried(backend, limbs[0] + limbs[1]), zeros[0] + zeros[1])
 
 
-def is_column(x: Any) -> bool:
-    """Whether a value of a checkpoint is one."""
-    return isinstance(x, (list, tuple)) and len(x) == SIZE and all(type(i) is int and abs(i) < 2**31 for i in x)
-
-
-def number(column: list[int]) -> float:
-    """The nearest float of a column of Python integers, without what is not finite."""
-    return float(Fraction(sum(x * RADIX**i for i, x in enumerate(column[:DIGITS])), 2**-_LOWEST))
-
-
-def _terms(backend: Backend, limbs: Array, dtype: str) -> Array:
-    """[16, totals]: floats that add up to each total, and do not cancel."""
-    *lower, highest = digits(backend, limbs)
-    is_negative = highest < 0
-    # The complement of a negative number, less 1.
-    lower = [backend.where(is_negative, x - (RADIX - 1), x) for x in lower]
-    highest = backend.where(is_negative, highest + 1, highest)
-    lowest = backend.where(is_negative, limbs[:1, ...] * 0 - 1, limbs[:1, ...] * 0)
-    *others, last = (backend.astype(x, dtype) for x in lower)
-    # Joined, because 2**128 is no float32.
-    last = backend.astype(highest, dtype) * RADIX + last
-    places = [*(others), last, backend.astype(lowest, dtype)]
-    units = [2.0 ** (16 * place + _LOWEST) for place in (*range(DIGITS - 1), 0)]
-    return backend.concat([x * unit for x, unit in zip(places, units, strict=True)], axis=0)
-
-
-def _not_finite(backend: Backend, terms: Array, counts: Array) -> Array:
-    """The plain sum of terms with what is not finite: counts [1, 3] of NaN, infinities and negative infinities."""
-    total = backend.sum(terms, axis=(0,))
-    nan, infinite, negative = (backend.reshape(x, ()) for x in _columns(backend, counts > 0))
-    total = backend.where(infinite, float("inf"), total)
-    total = backend.where(negative, float("-inf"), total)
-    return backend.nan_unless(~(nan | (infinite & negative)), total)
-
-
-def _columns(backend: Backend, x: Array) -> list[Array]:
-    x = backend.permute_dims(x, (1, 0))
-    return [x[i : i + 1, ...] for i in range(SIZE - DIGITS)]
-
-
-def _column(backend: Backend, x: Array) -> Array:
-    """The exact sum of floats [batch, time], as a column of integers in 64 bits."""
-    dtype = backend.dtype(x)
-    integers, most = ("int64", 70) if dtype == "float64" else ("int32", 46)
-    is_moderate = abs(x) * 0.5 < 2.0**127
-    bad = ~backend.equal(x, x), ~is_moderate & (x > 0), ~is_moderate & (x < 0)
-    counts = [backend.reshape(_count(backend, where), (1,)) for where in bad]
-    # The selections keep compilers from subtracting from a product that they have not rounded.
-    x = backend.expand_dims(backend.where(is_moderate, x, 0.0), axis=0)
-    units = [2.0 ** (16 * place + _LOWEST) for place in range(DIGITS - 1)]
-    # A number so large beside a unit has a 0 there, because of the digits that a float has.
-    limits = _numbers(backend, [u * 2.0**most if u < 2.0 ** (127 - most) else float("inf") for u in units], x)
-    scaled = backend.where(abs(x) < limits, x, 0.0) * _numbers(backend, [1 / u for u in units], x)
-    above = backend.astype(scaled * (1 / RADIX), integers)  # towards 0
-    found = backend.astype(scaled - backend.astype(above, dtype) * RADIX, integers)
-    column = backend.sum(found, axis=(1, 2), dtype="int64")
-    return backend.concat([column, column[:1, ...] * 0, *counts], axis=0)
-
-
-def _numbers(backend: Backend, numbers: list[float], like: Array) -> Array:
-    """[numbers, 1, 1], in the dtype of an array."""
-    one = backend.astype(backend.arange(1, like=like) * 0 + 1, backend.dtype(like))
-    return backend.reshape(backend.concat([one * x for x in numbers], axis=0), (len(numbers), 1, 1))
-
-
-def _weights(backend: Backend, losses: Array, values: Array | None, active: Array | None) -> Array:
-    """The column of the weights, which are ones where there are no values."""
-    if values is not None:
-        return _column(backend, values)
-    count = _count(backend, backend.ones_like(losses, dtype="bool") if active is None else active)
-    nothing = count * 0
-    return _stacked(backend, [count if place == _ONE else nothing for place in range(SIZE)])
-
-
-def _count(backend: Backend, where: Array) -> Array:
-    return backend.astype(backend.count_nonzero(where, axis=(0, 1)), "int64")
-
-
-def _stacked(backend: Backend, numbers: list[Array]) -> Array:
-    return backend.concat([backend.reshape(x, (1,)) for x in numbers], axis=0)
+def quotient(of: Totals, numerator: int) -> Array:
+    """A total divided by that of the weights, in the dtype of the barrier."""
+    backend = dispatch.argument("limbs", of.limbs).facts
+    dtype = backend.dtype(of.limbs)
+    if dtype not in dtypes.INTEGERS:
+        raise DTypeError(
+            f"the limbs of a LossSum must be integers, got {dtype}; sums are only added, as by psum, never averaged, "
+            "as by pmean: their mean is what they are for"
+        )
+    with backend.scope(None):
+        return backend.run(QuotientOp(backend, numerator), (of.barrier, of.limbs))[0]

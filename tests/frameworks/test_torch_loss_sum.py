@@ -1,5 +1,6 @@
 """Sums of losses in PyTorch: trees, compiled functions, transformations, and derivatives."""
 
+import contextlib
 import copy
 import io
 import weakref
@@ -58,6 +59,24 @@ def test_transformations_are_refused(transformed):
     z, y, w = draw()
     with pytest.raises(seqloss.BackendError, match=REFUSED):
         transformed(lambda z: seqloss.loss_sum(z, y, w).mean())(z)
+
+
+@pytest.mark.parametrize("accuracy", [False, True])
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("on_host", [True, False])
+def test_a_sum_keeps_neither_logits_nor_weights(accuracy, exact, on_host):
+    """Though it refuses to be differentiated with respect to them."""
+    z, y, w = draw()
+    leaves = z.requires_grad_(), w.requires_grad_()
+    z, w = z * 2, w * 2
+    ghosts = [weakref.ref(x.untyped_storage()) for x in (z, w)] + [weakref.ref(x) for x in (z, w)]
+    with contextlib.nullcontext() if on_host else _Largest():  # beneath which NumPy does not compute
+        total = seqloss.loss_sum(z, y, w, accuracy=accuracy, exact=exact)
+    del z, w
+    assert [ghost() for ghost in ghosts] == [None] * 4
+    for leaf in leaves:
+        with pytest.raises(seqloss.BackendError, match=REFUSED):
+            torch.autograd.grad(total.mean(), leaf)
 
 
 def test_detached_logits_hold_no_graph():

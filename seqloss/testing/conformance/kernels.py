@@ -151,7 +151,7 @@ def _indices(backend: Backend) -> Iterator[str]:
 
 def _is_highest(backend: Backend) -> Iterator[str]:
     """In rows of more classes than a register holds; the others are below, in float16 too."""
-    rows = {
+    rows: dict[str, tuple[dict[int, float], int, bool]] = {
         "the highest": ({70: 5}, 70, True),
         "not the highest": ({70: 5}, 71, False),
         "the first of two": ({3: 5, 70: 5}, 3, True),
