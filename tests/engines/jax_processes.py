@@ -81,7 +81,31 @@ def computed(rank, port):
         bad[0, 0] = z.shape[-1]
         return {"loss": str(np.asarray(seqloss.sequence_loss(put(z, P("a")), put(bad, P("a")), put(w, P("a")))))}
 
+    def sum_row():
+        given = put(z, P("a")), put(y, P("a")), put(w, P("a"))
+        total = jax.jit(lambda *a: seqloss.loss_sum(*a, accuracy=True))(*given)
+        total += seqloss.loss_sum(*given, accuracy=True)
+        alone = seqloss.loss_sum(z, y, w, accuracy=True)
+        found, wanted = total.to_dict(), (alone + alone).to_dict()
+        is_whole = total.limbs.is_fully_addressable
+        counts = {name: found[name] == wanted[name] for name in ("weights", "right")}
+        return counts | {
+            "mean": [float(total.mean()), float(alone.mean())],
+            "addressable": is_whole,
+            "shown": repr(total),
+        }
+
+    def bad_replicated_label_row():
+        bad = y.copy()
+        bad[0, 0] = z.shape[-1]
+        try:
+            seqloss.sequence_loss(put(z, P("a")), put(bad, P()), put(w, P()))
+        except seqloss.LabelError as error:
+            return {"text": str(error)}
+
     return {
+        "sum": tried(sum_row),
+        "bad replicated label": tried(bad_replicated_label_row),
         "batch": tried(split_row, "jit", P("a"), P("a")),
         "classes": tried(split_row, "jit", P(None, None, "a"), P()),
         "batch, eager": tried(split_row, "eager", P("a"), P("a")),

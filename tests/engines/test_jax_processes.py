@@ -14,7 +14,8 @@ def found(tmp_path_factory):
 
 
 def test_every_row_is_looked_at(found):
-    assert set(found) == {f"{row}, rank {rank}" for row in (*SPLIT, *OTHERS, "bad label") for rank in RANKS}
+    rows = *SPLIT, *OTHERS, "bad label", "bad replicated label", "sum"
+    assert set(found) == {f"{row}, rank {rank}" for row in rows for rank in RANKS}
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -43,3 +44,18 @@ def test_gradients_lie_where_their_arrays_do(found, row, rank):
 @pytest.mark.parametrize("rank", RANKS)
 def test_a_bad_label_that_no_process_can_read_makes_nan(found, rank):
     assert of(found, f"bad label, rank {rank}")["loss"] == "nan"
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_a_bad_label_that_each_process_has_is_an_error(found, rank):
+    assert of(found, f"bad replicated label, rank {rank}")["text"].startswith("targets[0, 0] is 512, outside [0, 512)")
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_a_sum_that_each_process_has_is_read(found, rank):
+    row = of(found, f"sum, rank {rank}")
+    assert not row["addressable"]
+    assert row["weights"] and row["right"]
+    got, expected = row["mean"]
+    assert abs(got / expected - 1) < 1e-6
+    assert row["shown"].startswith("LossSum(mean=")

@@ -40,7 +40,8 @@ def device(x: Array) -> None:
 
 
 def location(x: Array) -> Location:
-    if isinstance(x, jax.core.Tracer) or not x.is_fully_addressable:
+    # Of several processes each has its own copy of what is replicated.
+    if isinstance(x, jax.core.Tracer) or not (x.is_fully_addressable or x.is_fully_replicated):
         return "traced"
     return "host" if next(iter(x.devices())).platform == "cpu" else "device"
 
