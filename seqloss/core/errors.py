@@ -102,6 +102,13 @@ ROWS_IN_PARTS = (
 )
 """Text of a BackendError: what only a backend can notice."""
 
+OF_ONE_PROCESS = (
+    "{} is a DTensor, and a Perplexity counts what its own process has; pass the rows of this process (as in "
+    "logits.to_local()), and all_reduce() adds up the processes; or add up what seqloss.loss_sum returns, which has the "
+    "rows of all processes"
+)
+"""Text of a BackendError: what only a backend can notice."""
+
 OTHER_MESH = (
     "a DTensor stands beside a plain tensor, or beside one of another mesh; distribute the logits as well "
     "(torch.distributed.tensor.distribute_tensor), or pass what x.full_tensor() returns in place of the other"

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqloss.backends.torch.mesh import is_distributed
 from seqloss.compat.derived import show_options
+from seqloss.core.errors import OF_ONE_PROCESS, BackendError
 from seqloss.loss_sum import loss_sum
 from seqloss.losses.settings import settings
 from seqloss.losses.sums import LossSum
@@ -96,7 +98,18 @@ class Perplexity(nn.Module):
             How many tokens each sequence has.
         cu_seqlens : tensor of shape [batch + 1], optional
             The offsets of packed sequences.
+
+        Raises
+        ------
+        BackendError
+            If one is a DTensor: a metric counts what its own process has.
+        SeqlossError
+            And what :func:`seqloss.loss_sum` raises.
         """
+        arrays = {"logits": logits, "targets": targets, "weights": weights, "lengths": lengths}
+        for name, x in arrays.items():
+            if isinstance(x, torch.Tensor) and is_distributed(x):
+                raise BackendError(OF_ONE_PROCESS.format(name))
         given = {name: getattr(self, name) for name in NAMES}
         with torch.no_grad():
             batch = loss_sum(logits, targets, weights, lengths=lengths, cu_seqlens=cu_seqlens, **given)

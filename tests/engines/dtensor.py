@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import torch
 import torch_group
-from dtensor_cases import CASES, REFUSED, ROUNDED
+from dtensor_cases import CASES, REFUSED, ROUNDED, SUMS
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import loss_parallel
@@ -116,8 +116,31 @@ def label_outside():
     return {}
 
 
+def summed(placements, options):
+    """Totals of distributed logits, beside those of plain ones: twice the batch, so that sums are added too."""
+    arrays = arrays_of(CASES["batch"])
+    case = CASES["beside plain"]._replace(logits=placements)
+    found = []
+    for given in (placed(case, *arrays), arrays):
+        total = seqloss.loss_sum(*given, accuracy=True, exact=True, **options)
+        total += seqloss.loss_sum(*given, accuracy=True, exact=True, **options)
+        found.append(seqloss.LossSum(*map(whole, total)))
+        found.append(whole(total.mean()))
+    ours, mean, wanted, expected = found
+    counts = [[x.to_dict()[name] for name in ("weights", "right")] for x in (ours, wanted)]
+    return {"got": counts[0], "expected": counts[1], "mean": mean.numpy(), "of one": expected.numpy()}
+
+
+def metric():
+    z, y, w = arrays_of(CASES["batch"])
+    return refused(seqloss.torch.Perplexity().update, distributed(z, "0"), y, w)
+
+
 def eager(rank, world):
     found = {}
+    for name, case in SUMS.items():
+        found |= torch_group.tried(f"sum {name}", summed, *case)
+    found |= torch_group.tried("metric", metric)
     for name, case in CASES.items():
         for exact in (False, True) if name in ROUNDED else (True,):
             found |= torch_group.tried(f"{name} {exact}", compared, case, exact)

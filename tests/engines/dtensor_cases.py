@@ -55,6 +55,15 @@ CASES = {
 ROUNDED = ("batch", "time", "batch and time", "empty rank", "soft", "smoothed", "each timestep", "explicit gradient")
 """Those that run without ``exact`` too, in float32."""
 
+SUMS = {
+    "batch": ("0", {}),
+    "time": ("1", {}),
+    "batch and time": ("01", {}),
+    "replicated": ("r", {}),
+    "lengths": ("0", {"lengths": [4, 3, 1, 0, 2, 2, 4, 1]}),
+}
+"""Placements and options of sums of losses."""
+
 REFUSED = {
     "classes": Case("2", "r"),
     "classes, two axes": Case("02", "0r"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dtensor_cases import CASES, MENDED, REFUSED, ROUNDED
+from dtensor_cases import CASES, MENDED, REFUSED, ROUNDED, SUMS
 from groups import of, results
 
 PARTS = (
@@ -83,6 +83,20 @@ def test_labels_are_read_where_they_are_plain(found):
         inside = of(rank, "label")
         assert np.isnan(inside["distributed"])
         assert str(inside["plain"]).startswith("targets[1, 2] is 33, outside [0, 33)")
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_a_sum_has_the_rows_of_all_ranks(found, name):
+    for rank in found["eager"]:
+        inside = of(rank, f"sum {name}")
+        np.testing.assert_array_equal(inside["got"], inside["expected"])
+        assert inside["mean"].dtype == inside["of one"].dtype == np.float32
+        assert inside["mean"].tobytes() == inside["of one"].tobytes()
+
+
+def test_a_metric_takes_the_rows_of_its_process(found):
+    text = str(of(found["eager"][0], "metric")["text"])
+    assert text.startswith("logits is a DTensor, and a Perplexity counts what its own process has; pass the rows of")
 
 
 def test_compiled(found):

@@ -39,6 +39,17 @@ def beside(like: Array, x: Array) -> Array:
     return tensor.DTensor.from_local(x, mesh, [tensor.Replicate()] * mesh.ndim, run_check=False)
 
 
+def whole_integers(x: Array) -> Array:
+    """``x``, a sum; of integers the same on each rank, before they meet any that are.
+
+    DTensor (torch 2.13) makes a replicated array partial by a division, and of integers that are odd it loses a half.
+    """
+    if type(x) in PLAIN or x.dtype.is_floating_point or not is_distributed(x):
+        return x
+    tensor = sys.modules["torch.distributed.tensor"]
+    return x.redistribute(placements=[tensor.Replicate() if at.is_partial() else at for at in x.placements])
+
+
 def see_whole_rows(logits: Array) -> None:
     """Kernels read the classes of a token in one place."""
     if not is_distributed(logits):

@@ -176,7 +176,7 @@ def isfinite(x: Array) -> Array:
 
 
 def sum(x: Array, *, axis: tuple[int, ...], dtype: str | None = None) -> Array:
-    return x.sum(axis, dtype=None if dtype is None else getattr(torch, dtype))
+    return mesh.whole_integers(x.sum(axis, dtype=None if dtype is None else getattr(torch, dtype)))
 
 
 def min(x: Array, *, axis: tuple[int, ...]) -> Array:
@@ -184,7 +184,7 @@ def min(x: Array, *, axis: tuple[int, ...]) -> Array:
 
 
 def count_nonzero(x: Array, *, axis: tuple[int, ...]) -> Array:
-    return torch.count_nonzero(x, axis)
+    return mesh.whole_integers(torch.count_nonzero(x, axis))
 
 
 def all(x: Array, *, axis: int) -> Array:
