@@ -104,8 +104,8 @@ ROWS_IN_PARTS = (
 
 OF_ONE_PROCESS = (
     "{} is a DTensor, and a Perplexity counts what its own process has; pass the rows of this process (as in "
-    "logits.to_local()), and all_reduce() adds up the processes; or add up what seqloss.loss_sum returns, which has the "
-    "rows of all processes"
+    "logits.to_local()), and all_reduce() adds up the processes; or add up what seqloss.loss_sum returns, which has "
+    "the rows of all processes"
 )
 """Text of a BackendError: what only a backend can notice."""
 

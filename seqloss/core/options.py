@@ -1,5 +1,6 @@
 """Checks of what is no array: flags, options, names and numbers of a call."""
 
+from collections.abc import Iterable
 from numbers import Integral, Number, Real
 from typing import Any
 
@@ -19,6 +20,14 @@ def no_array(convert: str) -> str:
         "it decides what is compiled and cannot be traced: make it static, as with functools.partial or "
         f"jax.jit(..., static_argnames=...), or pass {convert}(...) of it"
     )
+
+
+def known(owner: str, given: Iterable[str], legal: Iterable[str], elsewhere: str) -> None:
+    """The names of the options of an object; ``elsewhere`` is a sentence about what is no option."""
+    legal = tuple(legal)
+    for name in given:
+        if name not in legal:
+            raise ArgumentTypeError(f"{owner} has no argument {name!r}; it has {', '.join(legal)}. {elsewhere}")
 
 
 def is_bool(value: Any) -> bool:

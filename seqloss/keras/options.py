@@ -9,7 +9,8 @@ import numpy as np
 
 import seqloss
 from seqloss.compat import derived
-from seqloss.core.errors import ArgumentTypeError, OptionError
+from seqloss.core.errors import OptionError
+from seqloss.core.options import known
 
 # A mask and sample_weight say which tokens count, and reduction says in a word what the flags say.
 _OF_A_BATCH = {"logits", "targets", "weights", "lengths", "cu_seqlens", "normalizer"}
@@ -34,12 +35,8 @@ def show(cls: type, names: Iterable[str]) -> None:
 
 def given(owner: str, options: dict[str, Any], ignore_class: Any, names: Iterable[str]) -> dict[str, Any]:
     """All options of an object, of which a caller gave some."""
-    for name in options:
-        if name not in names:
-            raise ArgumentTypeError(
-                f"{owner} has no argument {name!r}; it has {', '.join(names)}. Which tokens count is said by the mask "
-                "of the model, by sample_weight or by ignore_class"
-            )
+    elsewhere = "Which tokens count is said by the mask of the model, by sample_weight or by ignore_class"
+    known(owner, options, names, elsewhere)
     if ignore_class is not None:
         if options.get("ignore_index") is not None:
             raise OptionError("ignore_class and ignore_index are two names of one option; pass one of them")

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from seqloss.core.options import is_bool
+from seqloss.core.options import is_bool, known
 from seqloss.core.smoothing import Smoothing
 
 
@@ -17,6 +17,12 @@ def of(function: Callable[..., Any], without: Iterable[str]) -> inspect.Signatur
             if name not in without
         ]
     )
+
+
+def given(owner: str, signature: inspect.Signature, options: dict[str, Any], call: str) -> dict[str, Any]:
+    """All options of a module, of which a caller gave some; ``call`` takes what belongs to a batch."""
+    known(owner, options, signature.parameters, f"What belongs to a batch, such as weights, is given to {call}")
+    return {name: options.get(name, parameter.default) for name, parameter in signature.parameters.items()}
 
 
 def shown(signature: inspect.Signature, given: dict[str, Any]) -> str:

@@ -67,11 +67,10 @@ class Perplexity(nn.Module):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
-        bound = OPTIONS.bind(**kwargs)
-        bound.apply_defaults()
+        given = options.given("Perplexity", OPTIONS, kwargs, "update")
         defaults = {name: parameter.default for name, parameter in OF_LOSSES.parameters.items()}
-        settings(**defaults | bound.arguments)
-        for name, value in bound.arguments.items():
+        settings(**defaults | given)
+        for name, value in given.items():
             setattr(self, name, value)
         self.register_buffer("limbs", torch.tensor(LossSum.empty().limbs))
 

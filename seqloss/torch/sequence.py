@@ -63,9 +63,7 @@ class SequenceLoss(nn.Module):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
-        bound = OPTIONS.bind(**kwargs)
-        bound.apply_defaults()
-        given = bound.arguments
+        given = options.given("SequenceLoss", OPTIONS, kwargs, "the call")
         class_weights, prior = _arrays(settings(**given).more)
         smoothing = given["label_smoothing"]
         if prior is not None:
