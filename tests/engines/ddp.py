@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch_group
+from programs import save, tried
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -125,18 +126,18 @@ def compiled_step():
 
 
 def eager(rank, world):
-    found = torch_group.tried("one process", alone)
+    found = {"one process": tried(alone)}
     for name, options in {
         "DDP": {},
         "no_sync": {"micro_batches": 2},
         "mean of means": {"loss_of": mean_of_means},
     }.items():
         model = DistributedDataParallel(new_model())
-        found |= torch_group.tried(name, trained, model, rank, **options)
+        found |= {name: tried(trained, model, rank, **options)}
     with warnings.catch_warnings():
         # About what a linear layer returns, which nobody writes into.
         warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
-        return found | torch_group.tried("FSDP2", trained, sharded(), rank)
+        return found | {"FSDP2": tried(trained, sharded(), rank)}
 
 
 def compiled(rank, world):
@@ -144,9 +145,9 @@ def compiled(rank, world):
     warnings.simplefilter("ignore", DeprecationWarning)
     warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
     ddp = torch.compile(DistributedDataParallel(new_model()), backend="aot_eager")
-    found = torch_group.tried("compiled DDP", trained, ddp, rank)
+    found = {"compiled DDP": tried(trained, ddp, rank)}
     model = DistributedDataParallel(new_model())
-    return found | torch_group.tried("compiled step", trained, model, rank, loss_of=compiled_step())
+    return found | {"compiled step": tried(trained, model, rank, loss_of=compiled_step())}
 
 
 def run(rank, world):
@@ -154,4 +155,4 @@ def run(rank, world):
 
 
 if __name__ == "__main__":
-    torch_group.start("ddp", run, 2, sys.argv[1])
+    save(torch_group.ranks(run, 2, sys.argv[1]), sys.argv[1])

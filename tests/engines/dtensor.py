@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch_group
 from dtensor_cases import CASES, REFUSED, ROUNDED, SUMS
+from programs import save, tried
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import loss_parallel
@@ -139,29 +140,32 @@ def metric():
 def eager(rank, world):
     found = {}
     for name, case in SUMS.items():
-        found |= torch_group.tried(f"sum {name}", summed, *case)
-    found |= torch_group.tried("metric", metric)
+        found |= {f"sum {name}": tried(summed, *case)}
+    found |= {"metric": tried(metric)}
     for name, case in CASES.items():
         for exact in (False, True) if name in ROUNDED else (True,):
-            found |= torch_group.tried(f"{name} {exact}", compared, case, exact)
+            found |= {f"{name} {exact}": tried(compared, case, exact)}
     for name, case in REFUSED.items():
-        found |= torch_group.tried(name, refused_and_mended, case)
+        found |= {name: tried(refused_and_mended, case)}
     z, y, w = arrays_of(CASES["batch"])
-    found |= torch_group.tried("plain", refused, seqloss.sequence_loss, z, distributed(y, "0"), w)
-    found |= torch_group.tried("mesh", refused, seqloss.sequence_loss, distributed(z, "0"), distributed(y, "0r"), w)
-    found |= torch_group.tried("row", refused, seqloss.token_loss, distributed(z[0, 0], "0"), 3)
-    return found | torch_group.tried("label", label_outside)
+    found |= {"plain": tried(refused, seqloss.sequence_loss, z, distributed(y, "0"), w)}
+    found |= {"mesh": tried(refused, seqloss.sequence_loss, distributed(z, "0"), distributed(y, "0r"), w)}
+    found |= {"row": tried(refused, seqloss.token_loss, distributed(z[0, 0], "0"), 3)}
+    return found | {"label": tried(label_outside)}
 
 
 def compiled(rank, world):
     warnings.simplefilter("ignore", DeprecationWarning)  # torch.compile (torch 2.13) has some of its own
     loss = torch.compile(seqloss.sequence_loss, fullgraph=True, backend="aot_eager")
-    found = torch_group.tried("bits", compared, CASES["beside plain"], True, loss)
+    found = {"bits": tried(compared, CASES["beside plain"], True, loss)}
     loss = torch.compile(seqloss.token_loss, backend="aot_eager")
     logits, targets, _ = placed(REFUSED["classes"], *arrays_of(CASES["batch"]))
-    return found | torch_group.tried("classes", refused, loss, logits, targets)
+    return found | {"classes": tried(refused, loss, logits, targets)}
 
 
 if __name__ == "__main__":
-    torch_group.start("eager", eager, 4, sys.argv[1])
-    torch_group.start("compiled", compiled, 2, sys.argv[1])
+    found = {
+        "eager": torch_group.ranks(eager, 4, f"{sys.argv[1]}.eager"),
+        "compiled": torch_group.ranks(compiled, 2, f"{sys.argv[1]}.compiled"),
+    }
+    save(found, sys.argv[1])

@@ -3,12 +3,13 @@
 ``python PROGRAM FILE`` starts itself as ``python PROGRAM FILE RANK PORT``.
 """
 
-import json
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+
+from programs import loaded, save, tried
 
 
 def started(file):
@@ -25,7 +26,7 @@ def started(file):
         for process in processes:
             process.kill()
     assert statuses == [0, 0], statuses
-    found = [json.loads(path.read_text()) for path in files]
+    found = [loaded(path) for path in files]
     return {f"{name}, rank {rank}": row for rank, rows in enumerate(found) for name, row in rows.items()}
 
 
@@ -36,7 +37,7 @@ def computed(rank, port):
     from jax.experimental import multihost_utils
     from jax.sharding import NamedSharding
     from jax.sharding import PartitionSpec as P
-    from split_batch import arrays, compared, expected, tried
+    from split_batch import arrays, compared, expected
 
     import seqloss
 
@@ -117,4 +118,4 @@ def computed(rank, port):
 
 if __name__ == "__main__":
     path = pathlib.Path(sys.argv[1])
-    path.write_text(json.dumps(computed(int(sys.argv[2]), sys.argv[3]) if len(sys.argv) > 2 else started(path)))
+    save(computed(int(sys.argv[2]), sys.argv[3]) if len(sys.argv) > 2 else started(path), path)

@@ -1,10 +1,8 @@
 """Losses of JAX on four devices of one process: see ``test_jax_sharding.py``."""
 
 import contextlib
-import json
 import math
 import os
-import pathlib
 import re
 import sys
 
@@ -14,7 +12,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from split_batch import OPTIONS, arrays, compared, expected, soft_targets, tried
+from programs import save, tried
+from split_batch import OPTIONS, arrays, compared, expected, soft_targets
 
 import seqloss
 
@@ -155,4 +154,4 @@ def rows():
 
 if __name__ == "__main__":
     found = {name: tried(function, *arguments, **options) for name, function, arguments, options in rows()}
-    pathlib.Path(sys.argv[1]).write_text(json.dumps(found))
+    save(found, sys.argv[1])

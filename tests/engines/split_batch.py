@@ -1,7 +1,5 @@
 """A batch to be split over devices, what NumPy finds on one, and how far results are from that. Imports NumPy alone."""
 
-import traceback
-
 import numpy as np
 
 import seqloss
@@ -48,11 +46,3 @@ def compared(got, wanted):
     differ = [int((x.view("uint32") != np.asarray(e).view("uint32")).sum()) for x, e in zip(got, wanted, strict=True)]
     off = [float(np.abs(x - e).max() / np.abs(e).max()) for x, e in zip(got, wanted, strict=True)]
     return {"loss differs": differ[0], "gradients differ": sum(differ[1:]), "off": max(off)}
-
-
-def tried(function, *arguments, **options):
-    """What a row returns, or its error."""
-    try:
-        return function(*arguments, **options)
-    except Exception as error:
-        return {"error": type(error).__name__, "text": str(error), "traceback": traceback.format_exc()}

@@ -2,16 +2,15 @@
 
 import numpy as np
 import pytest
-from groups import of, results
+from programs import of, results
 
 EXACT = ("DDP", "FSDP2", "no_sync", "compiled DDP")
 ALL = (*EXACT, "compiled step")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def found(tmp_path_factory):
-    (ranks,) = results("ddp.py", tmp_path_factory.mktemp("ddp")).values()
-    return ranks
+    return results("ddp.py", tmp_path_factory)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

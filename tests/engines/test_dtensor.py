@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from dtensor_cases import CASES, MENDED, REFUSED, ROUNDED, SUMS
-from groups import of, results
+from programs import of, results
 
 PARTS = (
     "logits have the placements {}, but each row must be whole on one device, neither split by class nor partial; "
@@ -12,9 +12,9 @@ PARTS = (
 MESH = "a DTensor stands beside a plain tensor, or beside one of another mesh; distribute the logits as well "
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def found(tmp_path_factory):
-    return results("dtensor.py", tmp_path_factory.mktemp("dtensor"))
+    return results("dtensor.py", tmp_path_factory)
 
 
 def arrays(inside):

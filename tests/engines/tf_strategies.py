@@ -1,12 +1,11 @@
 """Losses of TensorFlow on two logical CPUs, of replicas and of DTensors: see ``test_tf_strategies.py``."""
 
-import json
-import pathlib
 import sys
 
 import numpy as np
 import tensorflow as tf
-from split_batch import OPTIONS, arrays, compared, expected, tried
+from programs import save, tried
+from split_batch import OPTIONS, arrays, compared, expected
 from tensorflow.experimental import dtensor
 
 import seqloss
@@ -156,4 +155,4 @@ def rows():
 
 if __name__ == "__main__":
     found = {name: tried(function, *arguments, **options) for name, function, arguments, options in rows()}
-    pathlib.Path(sys.argv[1]).write_text(json.dumps(found, default=str))
+    save(found, sys.argv[1])
