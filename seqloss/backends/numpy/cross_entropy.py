@@ -91,3 +91,28 @@ def token_pullback(
     at_label = plus(times(flow.to_nll, np.expm1(below)), times(flow.to_powers, np.exp(below)))
     scale = plus(flow.to_nll, flow.to_powers) / total
     return pulled_back(logits, Entries(highest, scale, index, at_label, kept), flow, prior, spec)
+
+
+def token_statistics_and_pullback(
+    cotangents: Cotangents,
+    logits: Array,
+    targets: Array,
+    active: Array | None,
+    prior: Array | None,
+    spec: Spec,
+    lse_square: Array | None = None,
+) -> tuple[Statistics, Array]:
+    """What :func:`token_statistics` and then :func:`token_pullback` return, where the cotangents are known before.
+
+    With ``lse_square``, one number k for each token in the dtype of the spec, the cotangent of lse is
+    ``cotangents.lse + (2 * k) * lse``, of which the second is 0 where lse is not finite. The spec then asks for lse.
+    """
+    statistics = token_statistics(logits, targets, active, prior, spec)
+    if lse_square is not None:
+        cotangents = cotangents._replace(lse=plus(cotangents.lse, slope_of_square(lse_square, statistics.lse)))
+    return statistics, token_pullback(cotangents, logits, targets, active, prior, statistics, spec)
+
+
+def slope_of_square(factor: Array, lse: Array) -> Array:
+    """The derivative of ``factor * lse**2``; 0 where lse is not finite, as in ``seqloss.losses.objective``."""
+    return (2 * factor) * np.where(np.isfinite(lse), lse, lse.dtype.type(0))
