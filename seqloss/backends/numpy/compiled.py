@@ -3,27 +3,25 @@
 All that C reads and writes is checked or made here: dtypes, lengths, alignment, strides.
 """
 
+import ctypes
 import functools
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from seqloss.backends.numpy import library, threads
-from seqloss.backends.numpy.numbers import BITS, FEW, FLOAT64, like, rows_of, zeros
+from seqloss.backends.numpy.numbers import BITS, FLOAT64, rows_of, zeros
 from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.protocol import Array
 
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
-_DTYPES = {np.dtype("float32"): 0, FLOAT64: 1, BITS: 2, np.dtype("float16"): 3}
-
-_SAVED = np.float64, np.float64, np.int64
-"""Of what a forward keeps; the last with soft labels alone."""
-
-_TILE = 256
-"""As in ``call.h``."""
+_FLOAT32, _INT64, _BOOL = (np.dtype(name) for name in ("float32", "int64", "bool"))
+_OF_TOKENS = {"float32": _FLOAT32, "float64": FLOAT64}
+_NUMBERS = {_FLOAT32: 0, FLOAT64: 1, BITS: 2, np.dtype("float16"): 3}
+"""Of dtypes, as in ``call.h``."""
 
 _WORTH_A_THREAD = 1 << 18
 """Logits for which another thread pays."""
@@ -34,47 +32,45 @@ _COPIED = 1 << 17
 _MANY = 1 << 18
 """Logits from which on memory for a gradient comes from the system, which has zeros in it."""
 
-_pack = struct.Struct("=8qd18q").pack
+_pack = struct.Struct("=8qd23q").pack
 """The record ``Call`` of ``call.h``."""
 
 
 def in_c_where_built(on_numpy: _Kernel) -> _Kernel:
-    """A kernel that is the one of its name in this module, where that is built and faster.
+    """A kernel that is the one of its name in this module, where that is built.
 
     A pullback goes where its forward went.
     """
     in_c = globals()["_" + on_numpy.__name__]
-    is_pullback = on_numpy.__name__.endswith("_pullback")
+    parameters = on_numpy.__code__.co_varnames[: on_numpy.__code__.co_argcount]
 
     @functools.wraps(on_numpy)
-    def kernel(*arguments: Any) -> Any:
-        if is_pullback:
-            (statistics,) = (x for x in arguments if isinstance(x, Statistics))
-            runs = isinstance(statistics.saved, _Kept)
-        else:
-            runs = library.found().version is not None and _is_faster(arguments[0], arguments[-1])
-        return (in_c if runs else on_numpy)(*arguments)
+    def forward(*arguments: Any) -> Any:
+        return (on_numpy if library.found().version is None else in_c)(*arguments)
 
-    return cast(_Kernel, kernel)
+    if "statistics" not in parameters:
+        return cast(_Kernel, forward)
+    place = parameters.index("statistics")
 
+    @functools.wraps(on_numpy)
+    def pullback(*arguments: Any) -> Any:
+        return (in_c if isinstance(arguments[place].saved, _Kept) else on_numpy)(*arguments)
 
-def _is_faster(logits: Array, spec: Spec) -> bool:
-    """Not where rows are many and short, of which NumPy does many at a time, nor where its float32 tanh will do."""
-    if spec.softcap is not None and spec.dtype == "float32":
-        return False
-    return logits.shape[-1] >= FEW or logits.size <= FEW * logits.shape[-1]
+    return cast(_Kernel, pullback)
 
 
 class _Kept(tuple[Array, ...]):
-    """What a forward in C keeps for its pullback: highest logits, rests of sums, places of the highest."""
+    """What a forward in C keeps for its pullback, in an array of float64: for each token the highest logit, the rest of
+    the sum, and with soft labels the bits of the place of the highest logit."""
 
 
 def _token_statistics(
     logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:
     rows = _Rows(logits, active, prior, spec)
-    labels = _flat(targets, np.int64, rows.count)
-    return rows.statistics(targets.shape, labels)
+    found = _Found.room(targets.shape, 2, spec)
+    rows.run(library.found().forward, _flat(targets, _INT64, rows.count), found)
+    return found.statistics
 
 
 def _token_pullback(
@@ -87,14 +83,35 @@ def _token_pullback(
     spec: Spec,
 ) -> Array:
     rows = _Rows(logits, active, prior, spec)
-    return rows.gradient(cotangents, _flat(targets, np.int64, rows.count), statistics)
+    gradient = rows.gradient()
+    back = rows.back(cotangents, None, gradient)
+    rows.run(library.found().pullback, _flat(targets, _INT64, rows.count), rows.found(statistics), back)
+    return gradient
+
+
+def _token_statistics_and_pullback(
+    cotangents: Cotangents,
+    logits: Array,
+    targets: Array,
+    active: Array | None,
+    prior: Array | None,
+    spec: Spec,
+    lse_square: Array | None = None,
+) -> tuple[Statistics, Array]:
+    rows, c = _Rows(logits, active, prior, spec), library.found()
+    gradient, found = rows.gradient(), _Found.room(targets.shape, 2, spec)
+    back = rows.back(cotangents, lse_square, gradient)
+    rows.run(c.both, _flat(targets, _INT64, rows.count), found, back, room=c.room(rows.classes))
+    return found.statistics, gradient
 
 
 def _label_statistics(
     logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:
     rows = _Rows(logits, active, prior, spec, labels)
-    return rows.statistics(logits.shape[:-1], None)
+    found = _Found.room(logits.shape[:-1], 3, spec)
+    rows.run(library.found().forward, None, found)
+    return found.statistics
 
 
 def _label_pullback(
@@ -109,10 +126,46 @@ def _label_pullback(
     wrt_labels: bool,
 ) -> tuple[Array, Array | None]:
     rows = _Rows(logits, active, prior, spec, labels)
-    to_labels = rows.empty(rows.labels) if wrt_labels else None
-    mass = _flat(mass, spec.dtype, rows.count)
-    to_logits = rows.gradient(cotangents, None, statistics, mass, to_labels)
-    return to_logits, None if to_labels is None else like(to_labels, labels)
+    to_logits, to_labels = rows.gradient(), rows.room(labels) if wrt_labels else None
+    mass, back = _flat(mass, rows.dtype, rows.count), rows.back(cotangents, None, to_logits)
+    rows.run(library.found().pullback, None, rows.found(statistics), back, mass, to_labels)
+    return to_logits, to_labels
+
+
+class _Found(NamedTuple):
+    """The numbers of tokens that a forward writes and a pullback reads."""
+
+    saved: Array
+    """Float64 [2 or 3, tokens]."""
+    nll: Array | None
+    lse: Array | None
+    unl: Array | None
+    mass: Array | None
+
+    @classmethod
+    def room(cls, shape: tuple[int, ...], saved: int, spec: Spec) -> "_Found":
+        dtype, has_lse, has_unl, _ = spec
+        lse = np.empty(shape, dtype) if has_lse else None
+        unl, mass = (np.empty(shape, dtype), np.empty(shape, dtype)) if has_unl else (None, None)
+        return cls(np.empty((saved, *shape), FLOAT64), np.empty(shape, dtype), lse, unl, mass)
+
+    @property
+    def statistics(self) -> Statistics:
+        saved, *named = self
+        return Statistics(*named, _Kept((saved,)))
+
+    def addresses(self, count: int) -> tuple[int, ...]:
+        """In the order of ``call.h``, and that of the places."""
+        highest = _address(self.saved)
+        named = (_address(x) for x in self[1:])
+        return highest, highest + 8 * count, *named, highest + 16 * count
+
+
+class _Back(NamedTuple):
+    """What a pullback reads and writes, as addresses in the order of ``call.h``; and the arrays, so that they live."""
+
+    addresses: tuple[int, ...] = (0,) * 6
+    arrays: tuple[Array | None, ...] = ()
 
 
 class _Rows:
@@ -121,91 +174,79 @@ class _Rows:
     def __init__(
         self, logits: Array, active: Array | None, prior: Array | None, spec: Spec, labels: Array | None = None
     ) -> None:
-        self._logits, self._spec = logits, spec
-        self.z = rows_of(logits)
-        self.count, self.classes = self.z.shape
-        self.labels = None if labels is None else rows_of(labels)
-        if self.labels is not None and self.labels.shape != self.z.shape:
-            raise ValueError(f"labels of shape {self.labels.shape} for logits of shape {self.z.shape}")
-        # Capped logits too: a tanh of float32 would cost the digits that the loss is to keep.
-        is_double = FLOAT64 in [x.dtype for x in (self.z, self.labels) if x is not None]
-        self._is_wide = spec.dtype == "float64" or spec.softcap is not None or is_double
-        self._active = None if active is None else _flat(active, np.bool_, self.count)
+        self._logits, self._spec, self.dtype = logits, spec, _OF_TOKENS[spec.dtype]
+        self._z = z = rows_of(logits)
+        self.count, self.classes = z.shape
+        self._labels = y = None if labels is None else rows_of(labels)
+        if y is not None and y.shape != z.shape:
+            raise ValueError(f"labels of shape {y.shape} for logits of shape {z.shape}")
+        self._is_wide = FLOAT64 in (self.dtype, z.dtype) or (y is not None and y.dtype == FLOAT64)
+        self._active = None if active is None else _flat(active, _BOOL, self.count)
         self._prior = self._filled(1 if prior is None else prior) if spec.unl else None
-        self._is_clean = self.z.size >= _MANY
+        self._is_clean = z.size >= _MANY
 
     def _filled(self, prior: Any) -> Array:
         """The prior, with zeros up to the end of the last tile."""
-        filled = np.zeros(-(-self.classes // _TILE) * _TILE, "float64" if self._is_wide else "float32")
+        tile = library.found().tile
+        filled = np.zeros(-(-self.classes // tile) * tile, FLOAT64 if self._is_wide else _FLOAT32)
         filled[: self.classes] = prior
         return filled
 
-    def empty(self, x: Array) -> Array:
+    def gradient(self) -> Array:
+        """Room for the gradient of the logits."""
+        return self.room(self._logits)
+
+    def room(self, x: Array) -> Array:
         """Room for a gradient."""
         return zeros(x.shape, x.dtype) if self._is_clean else np.empty(x.shape, x.dtype)
 
-    def statistics(self, shape: tuple[int, ...], targets: Array | None) -> Statistics:
-        _, has_lse, has_unl, _ = self._spec
-        found = np.empty((1 + has_lse + 2 * has_unl, self.count), self._spec.dtype)
-        rooms = iter(found)
-        named = [next(rooms) if is_asked else None for is_asked in (True, has_lse, has_unl, has_unl)]
-        kept = _SAVED if self.labels is not None else _SAVED[:2]
-        saved = [np.empty(self.count, dtype) for dtype in kept]
-        self._run(library.found().forward, targets, saved, (*map(_address, named), 0, 0), (0, 0))
-        nll, lse, unl, mass = (None if x is None else x.reshape(shape) for x in named)
-        return Statistics(nll, lse, unl, mass, _Kept(saved))
+    def found(self, statistics: Statistics) -> _Found:
+        """What a pullback reads of the statistics."""
+        mass = None if statistics.mass is None else _flat(statistics.mass, self.dtype, self.count)
+        return _Found(*statistics.saved, None, None, None, mass)
 
-    def gradient(
-        self,
-        cotangents: Cotangents,
-        targets: Array | None,
-        statistics: Statistics,
-        mass: Array | None = None,
-        to_labels: Array | None = None,
-    ) -> Array:
-        """That of the logits; that of the labels is written, if there is room for it."""
-        dtype, count = self._spec.dtype, self.count
-        upstream = [None if x is None else _flat(x, dtype, count) for x in (*cotangents, statistics.mass)]
-        to_logits = self.empty(self.z)
-        first = (*map(_address, (*upstream, to_logits)), self._is_clean)
-        saved = [_flat(x, dtype, count) for x, dtype in zip(statistics.saved, _SAVED, strict=False)]
-        self._run(library.found().pullback, targets, saved, first, (_address(mass), _address(to_labels)))
-        return like(to_logits, self._logits)
+    def back(self, cotangents: Cotangents, lse_square: Array | None, gradient: Array) -> _Back:
+        upstream = [None if x is None else _flat(x, self.dtype, self.count) for x in (*cotangents, lse_square)]
+        arrays = (*upstream, gradient)
+        return _Back((*[_address(x) for x in arrays], self._is_clean), arrays)
 
-    def _run(
+    def run(
         self,
         function: Any,
         targets: Array | None,
-        saved: Sequence[Array],
-        more: tuple[int, ...],
-        of_labels: tuple[int, int],
+        found: _Found,
+        back: _Back = _Back(),
+        mass: Array | None = None,
+        to_labels: Array | None = None,
+        room: int = 0,
     ) -> None:
         """Call a function of the library with the rows, in pieces and threads. What it gets stands in ``call.h``."""
-        z, y, spec = self.z, self.labels, self._spec
+        z, y, count, classes = self._z, self._labels, self.count, self.classes
         if not z.size:
             return
-        is_exact = z.dtype != FLOAT64 and spec.dtype == "float64"
-        facts = _DTYPES[z.dtype], self._is_wide, is_exact, spec.dtype == "float64", spec.softcap or 0.0
-        highest, rest, *places = map(_address, saved)
-        beside = (*map(_address, (targets, self._active, self._prior)), highest, rest, *more)
-        last = (_DTYPES[y.dtype], *places, *of_labels) if y is not None else (0, 0, 0, 0)
+        is_double = self.dtype == FLOAT64
+        is_exact = is_double and z.dtype != FLOAT64
+        facts = _NUMBERS[z.dtype], self._is_wide, is_exact, is_double, self._spec.softcap or 0.0
+        *statistics, places = found.addresses(count)
+        beside = _address(targets), _address(self._active), _address(self._prior), *statistics, *back.addresses
+        last = (0, 0, 0, 0) if y is None else (_NUMBERS[y.dtype], places, _address(mass), _address(to_labels))
         can_stay = _has_whole_rows(z) and (y is None or _has_whole_rows(y))
 
         def pieces(mine: Iterator[slice]) -> None:
+            own = np.empty(room, np.uint8) if room else None
             for rows in mine:
                 logits, stride, _z = _placed(z, rows, can_stay)
                 labels, labels_stride, _y = _placed(y, rows, can_stay)
-                first = rows.start, rows.stop, self.classes, stride
-                function(_pack(*first, *facts, logits, *beside, labels, labels_stride, *last))
+                first = rows.start, rows.stop, classes, stride
+                function(_pack(*first, *facts, logits, *beside, _address(own), labels, labels_stride, *last))
 
         if can_stay and z.size < 2 * _WORTH_A_THREAD:
-            pieces(iter((slice(0, self.count),)))
+            pieces(iter((slice(0, count),)))
             return
         workers = min(threads.allowed(), max(1, z.size // _WORTH_A_THREAD))
         # Some for each thread, so that one that is held up holds up nobody.
-        size = -(-self.count // (4 * workers)) if can_stay else max(1, _COPIED // self.classes)
-        starts = range(0, self.count, size)
-        threads.share(pieces, [slice(i, min(i + size, self.count)) for i in starts], workers)
+        size = -(-count // (4 * workers)) if can_stay else max(1, _COPIED // classes)
+        threads.share(pieces, [slice(i, min(i + size, count)) for i in range(0, count, size)], workers)
 
 
 def _has_whole_rows(x: Array) -> bool:
@@ -226,11 +267,18 @@ def _placed(x: Array | None, rows: slice, can_stay: bool) -> tuple[int, int, Arr
 
 def _flat(x: Array, dtype: Any, count: int) -> Array:
     """One number for each row, next to each other."""
-    x = np.ascontiguousarray(x, dtype).reshape(-1)
-    if len(x) != count:
-        raise ValueError(f"{len(x)} numbers for {count} rows")
+    if x.size != count:
+        raise ValueError(f"{x.size} numbers for {count} rows")
+    if type(x) is np.ndarray and x.dtype == dtype and x.flags.carray:
+        return x
+    x = np.ascontiguousarray(x, dtype)
     return x if x.flags.aligned else x.copy()
 
 
 def _address(x: Array | None) -> int:
-    return 0 if x is None else x.__array_interface__["data"][0]
+    if x is None:
+        return 0
+    try:  # This takes a fifth of the time of the array interface, but not every array.
+        return ctypes.addressof(ctypes.c_char.from_buffer(x))
+    except (TypeError, ValueError, BufferError):
+        return int(x.__array_interface__["data"][0])

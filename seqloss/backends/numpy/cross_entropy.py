@@ -93,6 +93,7 @@ def token_pullback(
     return pulled_back(logits, Entries(highest, scale, index, at_label, kept), flow, prior, spec)
 
 
+@in_c_where_built
 def token_statistics_and_pullback(
     cotangents: Cotangents,
     logits: Array,

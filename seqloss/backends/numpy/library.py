@@ -12,7 +12,7 @@ PATH = os.path.join(os.path.dirname(__file__), "native", "libseqloss.so")
 VERSIONS = ("baseline", "avx2", "avx512")
 """One code for several processors, in the order of ``versions.c``. All give the same bits."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Of the record in ``call.h``: a library that was built from other sources is not called."""
 
 
@@ -23,6 +23,11 @@ class Library(NamedTuple):
     reason: str
     forward: Any = None
     pullback: Any = None
+    both: Any = None
+    tile: int = 0
+    """Up to a multiple of this a prior is filled with zeros."""
+    room: Any = None
+    """A function of the number of classes: bytes that a thread needs for ``both``."""
 
     def __str__(self) -> str:
         return f"{'NumPy' if self.version is None else 'C, ' + self.version} ({self.reason})"
@@ -52,8 +57,9 @@ def loaded(wanted: str, path: str = PATH) -> Library:
     if wanted != "1" and (wanted not in VERSIONS or VERSIONS.index(wanted) > VERSIONS.index(best)):
         return Library(None, f"SEQLOSS_NATIVE={wanted} is none of {', '.join(VERSIONS[: VERSIONS.index(best) + 1])}")
     version = best if wanted == "1" else wanted
-    functions = [getattr(library, f"{name}_{version}") for name in ("forward", "pullback")]
+    functions = [getattr(library, f"{name}_{version}") for name in ("forward", "pullback", "both")]
     for function in functions:
         function.argtypes, function.restype = [ctypes.c_char_p], None
     reason = f"SEQLOSS_NATIVE={version}" if wanted != "1" else "the best of this processor"
-    return Library(version, reason, *functions)
+    library.seqloss_room.argtypes, library.seqloss_room.restype = [ctypes.c_int64], ctypes.c_int64
+    return Library(version, reason, *functions, library.seqloss_tile(), library.seqloss_room)

@@ -76,31 +76,28 @@ INLINE double power_less_1(double x)
 }
 
 /* log(1 + x) for x >= 0. With 1 + x = 2**k (1 + f) and s = f / (2 + f), log(1 + f) = f - s (f - R),
-   R = 2 s**2 / 3 + 2 s**4 / 5 + ... */
+   R = 2 s**2 / 3 + 2 s**4 / 5 + ... Without a branch, so that it makes vectors. */
 INLINE double log_1_plus(double x)
 {
-    if (!(x < DBL_MAX)) /* infinite or NaN */
-        return x;
-    double whole = 1 + x, k = 0, f = x, cut = 0;
-    if (x > 0.4) {
-        uint64_t b = bits_f64(whole);
-        int64_t exponent = (int64_t)(b >> 52) - 1023;
-        double scaled = double_of((b & 0xfffffffffffff) | (uint64_t)1023 << 52);
-        if (scaled > 1.4) {
-            scaled *= 0.5;
-            exponent += 1;
-        }
-        f = scaled - 1;
-        k = (double)exponent;
-        /* What was cut off from the sum, in units of it. */
-        cut = (x < 1 ? x - (whole - 1) : 1 - (whole - x)) / whole;
-    }
+    double whole = 1 + x;
+    uint64_t b = bits_f64(whole);
+    double scaled = double_of((b & 0xfffffffffffff) | (uint64_t)1023 << 52);
+    /* The exponent as a number: the last bits of 2**52 + n are those of n. */
+    double k = double_of(b >> 52 | (uint64_t)1075 << 52) - (0x1p52 + 1023);
+    k = scaled > 1.4 ? k + 1 : k;
+    scaled = scaled > 1.4 ? scaled * 0.5 : scaled;
+    /* What was cut off from the sum, in units of it. */
+    double cut = (x < 1 ? x - (whole - 1) : 1 - (whole - x)) / whole;
+    double f = x > 0.4 ? scaled - 1 : x;
+    k = x > 0.4 ? k : 0;
+    cut = x > 0.4 ? cut : 0;
     double s = f / (2 + f), z = s * s, z2 = z * z, z4 = z2 * z2;
     double low = (2.0 / 3 + 2.0 / 5 * z) + (2.0 / 7 + 2.0 / 9 * z) * z2;
     double middle = (2.0 / 11 + 2.0 / 13 * z) + (2.0 / 15 + 2.0 / 17 * z) * z2;
     double high = (2.0 / 19 + 2.0 / 21 * z) + (2.0 / 23 + 2.0 / 25 * z) * z2;
     double r = z * (low + (middle + high * z4) * z4);
-    return k * LN2_HIGH_F64 + (f - (s * (f - r) - (k * LN2_LOW_F64 + cut)));
+    double log = k * LN2_HIGH_F64 + (f - (s * (f - r) - (k * LN2_LOW_F64 + cut)));
+    return x < DBL_MAX ? log : x; /* or infinite, or NaN */
 }
 
 /* c tanh(x / c); infinities stay what they are. */
@@ -116,6 +113,28 @@ INLINE double cap_slope(double x, double c)
 {
     double e = power_f64(fabs(x) * (-2 / c)), whole = 1 + e;
     return 4 * e / (whole * whole);
+}
+
+/* Both for a result in float32: 12 digits, by one exponential and one division. */
+typedef struct {
+    double z, slope;
+} Capped;
+
+INLINE Capped capped_12(double x, double c)
+{
+    double u = fabs(x) * (-2 / c);
+    double t = u * LOG2E + MAGIC_F64, n = t - MAGIC_F64;
+    double r = (u - n * LN2_HIGH_F64) - n * LN2_LOW_F64, r2 = r * r;
+    double low = (0.4999999999995507 + 0.16666666666662583 * r) + (0.041666666786337556 + 0.008333333344209506 * r) * r2;
+    double high = (0.001388883909064138 + 0.00019841224581544105 * r) +
+                  (2.4867883453521802e-05 + 2.761757684835413e-06 * r) * r2;
+    double series = r + r2 * (low + high * (r2 * r2)), scale = double_of((bits_f64(t) + 1023) << 52);
+    double less_1 = scale * series + (scale - 1), e = scale + scale * series;
+    less_1 = u < LOWEST_F64 ? -1 : less_1;
+    e = u < LOWEST_F64 ? 0 : e;
+    double part = 1 / (less_1 + 2);
+    double z = copysign(less_1 * part * -c, x);
+    return (Capped){fabs(x) > DBL_MAX ? x : z, 4 * e * part * part};
 }
 
 INLINE float from_bfloat16(uint16_t b) { return float_of((uint32_t)b << 16); }

@@ -1,4 +1,4 @@
-/* Rows of logits, forward and back, computing in REAL. Included once for float (WIDE 0) and once for double (WIDE 1).
+/* Rows of logits, computing in REAL. Included once for float (WIDE 0) and once for double (WIDE 1).
 
    A row is read in tiles. What is done to each number of a tile is a loop of its own without a branch, which the
    compiler makes vectors of. The formulas stand in seqloss/core/contract.py. Left out of the sum of exponentials is one
@@ -45,27 +45,84 @@ INLINE const REAL *F(read)(const Call *c, const void *row, int64_t first, int64_
     return F(read_as)(c->dtype, row, first, n, room, -INFINITY);
 }
 
-INLINE double F(one)(const Call *c, const void *row, int64_t place)
+/* A number of a row. */
+INLINE double F(one_as)(int64_t dtype, const void *row, int64_t place)
 {
-    REAL room[LANES];
-    return F(read)(c, row, place, 1, room)[0];
+    switch (dtype) {
+    case FLOAT32:
+        return ((const float *)row)[place];
+    case FLOAT64:
+        return ((const double *)row)[place];
+    case BFLOAT16:
+        return from_bfloat16(((const uint16_t *)row)[place]);
+    default:
+        return from_float16(((const uint16_t *)row)[place]);
+    }
+}
+
+INLINE double F(cap)(const Call *c, double x)
+{
+    if (c->softcap == 0)
+        return x;
+    return WIDE ? capped(x, c->softcap) : capped_12(x, c->softcap).z;
+}
+
+INLINE double F(slope)(const Call *c, double x)
+{
+    if (c->softcap == 0)
+        return 1;
+    return WIDE ? cap_slope(x, c->softcap) : capped_12(x, c->softcap).slope;
 }
 
 INLINE int64_t F(filled)(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 
-/* The same as they are to be used: through the cap. */
-INLINE const REAL *F(read_capped)(const Call *c, const void *row, int64_t first, int64_t n, REAL *room)
+/* Logits as they are to be used. In float those under a cap are differences to the highest logit, with what their
+   rounding has cut off; then `highest` is 0. */
+typedef struct {
+    const REAL *x;
+    const float *lost;
+    REAL highest;
+} F(Tile);
+
+/* Slopes of the cap are times this in float, where they would be too small. */
+#define SLOPES 0x1p64
+
+typedef struct {
+    REAL x[TILE];
+    float lost[TILE], slopes[TILE];
+} F(Room);
+
+/* Also the slopes of a cap, unless `slopes` is NULL. */
+INLINE F(Tile) F(tile)(const Call *c, const void *row, int64_t first, int64_t n, double highest, F(Room) *room, float *slopes)
 {
-    const REAL *x = F(read)(c, row, first, n, room);
+    const REAL *x = F(read)(c, row, first, n, room->x);
+    if (c->softcap == 0)
+        return (F(Tile)){x, 0, (REAL)highest};
+    double cap = c->softcap;
+    n = F(filled)(n);
+    REAL *to = room->x;
 #if WIDE
-    if (c->softcap != 0) {
-        double cap = c->softcap;
-        n = F(filled)(n);
-        TILE_LOOP room[j] = capped(x[j], cap);
-        return room;
-    }
+    (void)slopes;
+    TILE_LOOP to[j] = capped(x[j], cap);
+    return (F(Tile)){to, 0, highest};
+#else
+    float *lost = room->lost;
+    if (slopes)
+        TILE_LOOP {
+            Capped y = capped_12(x[j], cap);
+            double d = y.z - highest;
+            to[j] = (float)d;
+            lost[j] = (float)(d - to[j]);
+            slopes[j] = (float)(y.slope * SLOPES);
+        }
+    else
+        TILE_LOOP {
+            double d = capped_12(x[j], cap).z - highest;
+            to[j] = (float)d;
+            lost[j] = (float)(d - to[j]);
+        }
+    return (F(Tile)){to, lost, 0};
 #endif
-    return x;
 }
 
 INLINE double F(total)(const REAL *part)
@@ -80,7 +137,7 @@ INLINE double F(total)(const REAL *part)
 }
 
 typedef struct {
-    REAL highest, second; /* The same if two classes have it. */
+    double highest, second; /* The same if two classes have it. Only double asks for the second. */
 } F(Peak);
 
 INLINE F(Peak) F(peak)(const Call *c, const void *row)
@@ -103,19 +160,21 @@ INLINE F(Peak) F(peak)(const Call *c, const void *row)
     }
     for (int width = LANES / 2; width; width /= 2)
         for (int l = 0; l < width; l++) {
-            REAL v = high[l + width], low = v < high[l] ? v : high[l];
+            REAL v = high[l + width];
+#if WIDE
+            REAL low = v < high[l] ? v : high[l];
             low = next[l + width] > low ? next[l + width] : low;
             next[l] = low > next[l] ? low : next[l];
+#endif
             high[l] = v > high[l] ? v : high[l];
         }
     return (F(Peak)){high[0], next[0]};
 }
 
 #if !WIDE
-/* Exponentials of the forward are taken times 2**64, so that small ones have all their digits; those of the pullback
-   times 2**126, if the scale is large. */
-#define FORWARD_SHIFT 64
-#define FORWARD_LOWEST -130.0f
+/* Exponentials are taken times 2**64, so that small ones have all their digits. */
+#define SHIFT (127 + 64)
+#define LOWEST -130.0f
 
 /* exp(x - highest), with the error of the difference carried along. */
 INLINE float below_f32(float x, float highest, uint32_t shift, float lowest)
@@ -126,107 +185,103 @@ INLINE float below_f32(float x, float highest, uint32_t shift, float lowest)
 }
 #endif
 
-/* The sum of exp(z_j - highest) over the classes below the highest logit, and the number of those at it. */
-typedef struct {
-    double powers, peaks;
-} F(Powers);
+/* The exponential of a number of a tile: in float times 2**64. */
+INLINE REAL F(power)(REAL x, float lost, int has_lost, REAL highest)
+{
+#if WIDE
+    (void)lost, (void)has_lost;
+    return power_f64(x - highest);
+#else
+    return has_lost ? power_f32(x, lost, SHIFT, LOWEST) : below_f32(x, highest, SHIFT, LOWEST);
+#endif
+}
 
-INLINE void F(add_powers)(const REAL *x, int64_t n, REAL highest, double grid, REAL *multiples, REAL *rests, REAL *peaks)
+/* Add up exp(z_j - highest) over the classes below the highest logit, count those at it, and keep all powers, unless
+   `keep` is NULL. In double these are multiples of a power of 2, whose sum no order can change, and what they leave. */
+INLINE void F(add_powers)(
+    F(Tile) tile, const float *lost, int64_t n, double grid, REAL *restrict keep, REAL *multiples, REAL *rests,
+    REAL *peaks)
 {
     for (int64_t j = 0; j < n; j += LANES)
         for (int l = 0; l < LANES; l++) {
-            REAL v = x[j + l];
-            peaks[l] += v == highest ? 1 : 0;
+            REAL v = tile.x[j + l], e = F(power)(v, lost ? lost[j + l] : 0, lost != 0, tile.highest);
+            if (keep)
+                keep[j + l] = e;
+            peaks[l] += v == tile.highest ? 1 : 0;
+            e = v == tile.highest ? 0 : e;
 #if WIDE
-            double e = power_f64(v - highest);
-            e = v == highest ? 0 : e;
-            /* Multiples of a power of 2, whose sum no order can change, and what they leave. */
             double multiple = (e + grid) - grid;
             multiples[l] += multiple;
             rests[l] += e - multiple;
 #else
-            float e = below_f32(v, highest, 127 + FORWARD_SHIFT, FORWARD_LOWEST);
-            multiples[l] += v == highest ? 0 : e;
+            multiples[l] += e;
 #endif
         }
     (void)grid, (void)rests;
 }
 
-INLINE double F(grid)(const Call *c, F(Peak) peak)
-{
-    double digits = 18, below = (double)(peak.second - peak.highest) * LOG2E;
-    while ((double)c->classes > ldexp(1, (int)digits))
-        digits += 1;
-    double finer = below > -900 ? floor(below) + 1 : -900;
-    return ldexp(1.5, (int)(digits + (finer < 0 ? finer : 0)));
-}
-
-typedef struct {
-    double distance, mass;
-} F(Away);
-
 /* The sums of prior_j (highest - z_j) 2**-8 and of prior_j over the possible classes. */
-INLINE void F(add_away)(const REAL *x, const REAL *prior, int64_t n, REAL highest, REAL *distance, REAL *mass)
+INLINE void F(add_away)(F(Tile) tile, const REAL *prior, int64_t n, REAL *distance, REAL *mass)
 {
     for (int64_t j = 0; j < n; j += LANES)
         for (int l = 0; l < LANES; l++) {
-            REAL v = x[j + l], weight = prior[j + l];
+            REAL v = tile.x[j + l], weight = prior[j + l];
             weight = v > -INFINITY ? weight : 0;
-            v = v > -INFINITY ? v : highest;
+            v = v > -INFINITY ? v : tile.highest;
             /* A difference that overflows is infinite, as in every framework; that of a class without mass counts 0. */
-            distance[l] += weight == 0 ? 0 : (highest - v) * (REAL)0x1p-8 * weight;
+            distance[l] += weight == 0 ? 0 : (tile.highest - v) * (REAL)0x1p-8 * weight;
             mass[l] += weight;
         }
 }
 
-typedef struct {
-    double raw; /* The highest logit before the cap. */
-    double highest, rest, distance, mass;
-} F(Sums);
-
-static F(Sums) F(sums)(const Call *c, const void *row)
+/* What a group is to know of its row r. `powers` and `slopes` are room for those of a row, or NULL. */
+static void F(row_sums)(const Call *c, Group *g, int64_t r, REAL *powers, float *slopes)
 {
+    const void *row = row_of(c, g->first + r);
     F(Peak) peak = F(peak)(c, row);
-    double raw = peak.highest;
-    double grid = 0;
+    /* A cap puts numbers in no other order. */
+    double highest = F(cap)(c, peak.highest), grid = 0;
 #if WIDE
-    if (c->softcap != 0) {
-        /* A cap puts numbers in no other order. */
-        peak.highest = capped(peak.highest, c->softcap);
-        peak.second = capped(peak.second, c->softcap);
-    }
-    grid = F(grid)(c, peak);
+    grid = grid_of(digits_of(c->classes), highest, F(cap)(c, peak.second));
 #endif
     const REAL *prior = address(c->prior);
-    double powers = 0, peaks = 0, distance = 0, mass = 0;
-    REAL room[TILE], part[2][LANES] = {{0}}, count[LANES] = {0};
+    double sum = 0, peaks = 0, distance = 0, mass = 0;
+    F(Room) room;
+    REAL own[TILE], part[2][LANES] = {{0}}, count[LANES] = {0};
     for (int64_t first = 0; first < c->classes; first += TILE) {
-        int64_t n = c->classes - first < TILE ? c->classes - first : TILE;
-        const REAL *x = F(read_capped)(c, row, first, n, room);
-        n = F(filled)(n);
-        F(add_powers)(x, n, peak.highest, grid, part[0], part[1], count);
+        int64_t n = c->classes - first < TILE ? c->classes - first : TILE, filled = F(filled)(n);
+        F(Tile) tile = F(tile)(c, row, first, n, highest, &room, slopes ? slopes + first : 0);
+        REAL *keep = n == filled && powers ? powers + first : own;
+        if (tile.lost)
+            F(add_powers)(tile, room.lost, filled, grid, keep, part[0], part[1], count);
+        else if (powers)
+            F(add_powers)(tile, 0, filled, grid, keep, part[0], part[1], count);
+        else
+            F(add_powers)(tile, 0, filled, grid, 0, part[0], part[1], count);
+        if (powers && keep == own)
+            memcpy(powers + first, own, (size_t)n * sizeof *own);
 #if !WIDE
-        powers += F(total)(part[0]);
+        sum += F(total)(part[0]);
         peaks += F(total)(count);
         memset(part, 0, sizeof part);
         memset(count, 0, sizeof count);
 #endif
         if (c->unl) {
             REAL away[LANES] = {0}, weight[LANES] = {0};
-            F(add_away)(x, prior + first, n, peak.highest, away, weight);
+            F(add_away)(tile, prior + first, filled, away, weight);
             distance += F(total)(away);
             mass += F(total)(weight);
         }
     }
 #if WIDE
-    powers = F(total)(part[0]) + F(total)(part[1]);
+    sum = F(total)(part[0]) + F(total)(part[1]);
     peaks = F(total)(count);
 #else
-    powers *= 0x1p-64;
+    sum *= 0x1p-64;
 #endif
-    double rest = powers + (peaks - 1);
-    if (!(fabs((double)peak.highest) <= DBL_MAX))
-        rest = NAN;
-    distance = mass == 0 ? 0 : distance / mass * 0x1p8;
-    return (F(Sums)){raw, peak.highest, rest, distance, mass};
+    g->raw[r] = peak.highest;
+    g->highest[r] = highest;
+    g->rest[r] = fabs(highest) <= DBL_MAX ? sum + (peaks - 1) : NAN;
+    g->distance[r] = mass == 0 ? 0 : distance / mass * 0x1p8;
+    g->mass[r] = mass;
 }

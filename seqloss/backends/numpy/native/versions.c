@@ -1,8 +1,15 @@
+/* What Python asks before it calls a kernel. */
+
+#include "call.h"
+
+int seqloss_layout(void) { return LAYOUT; }
+
+int seqloss_tile(void) { return TILE; }
+
+/* The bytes of room that a thread needs where forward and pullback are one. */
+int64_t seqloss_room(int64_t classes) { return classes > FEW ? 2 * (int64_t)sizeof(double) * in_room(classes) : 0; }
+
 /* Which version this processor runs best: a number that Python looks up in its list of versions. */
-
-/* Changes with the record of call.h, so that a library from other sources is not called. */
-int seqloss_layout(void) { return 1; }
-
 int seqloss_best_version(void)
 {
 #if defined(__x86_64__) && defined(__GNUC__)
