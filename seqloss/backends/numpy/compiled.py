@@ -168,6 +168,9 @@ class _Back(NamedTuple):
     arrays: tuple[Array | None, ...] = ()
 
 
+_NOTHING_BACK = _Back()
+
+
 class _Rows:
     """Rows of logits, and what all kernels read beside them."""
 
@@ -215,7 +218,7 @@ class _Rows:
         function: Any,
         targets: Array | None,
         found: _Found,
-        back: _Back = _Back(),
+        back: _Back = _NOTHING_BACK,
         mass: Array | None = None,
         to_labels: Array | None = None,
         room: int = 0,

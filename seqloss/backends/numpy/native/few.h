@@ -131,8 +131,9 @@ static void F(few_sums)(const Call *c, Group *g, F(Few) *few)
         for (int64_t j = first; j < last; j++) {
             const REAL *x = few->x[j], *powers = few->powers[j];
             LANE_LOOP {
-                REAL e = x[l] == top[l] ? 0 : powers[l];
-                count[l] += x[l] == top[l] ? 1 : 0;
+                REAL v = x[l], high = top[l], e = powers[l];
+                count[l] += v == high ? 1 : 0;
+                e = v == high ? 0 : e;
 #if WIDE
                 double multiple = (e + grid[l]) - grid[l];
                 part[l] += multiple;
