@@ -77,10 +77,10 @@ INLINE void F(few_capped)(const Call *c, F(Few) *few, const double *highest)
 #else
         float *lost = few->lost[j];
         LANE_LOOP {
-            Capped y = capped_12(x[l], cap);
+            Capped y = capped_11(x[l], cap);
             double d = y.z - highest[l];
-            x[l] = (float)d;
-            lost[l] = (float)(d - x[l]);
+            x[l] = x[l] == -INFINITY ? -INFINITY : (float)d;
+            lost[l] = (float)(d - (float)d);
             slopes[l] = (float)(y.slope * SLOPES);
         }
 #endif

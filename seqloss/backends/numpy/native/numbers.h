@@ -115,26 +115,21 @@ INLINE double cap_slope(double x, double c)
     return 4 * e / (whole * whole);
 }
 
-/* Both for a result in float32: 12 digits, by one exponential and one division. */
+/* Both of a finite number for a result in float32: 11 digits, by one exponential and one division. */
 typedef struct {
     double z, slope;
 } Capped;
 
-INLINE Capped capped_12(double x, double c)
+INLINE Capped capped_11(double x, double c)
 {
     double u = fabs(x) * (-2 / c);
-    double t = u * LOG2E + MAGIC_F64, n = t - MAGIC_F64;
-    double r = (u - n * LN2_HIGH_F64) - n * LN2_LOW_F64, r2 = r * r;
-    double low = (0.4999999999995507 + 0.16666666666662583 * r) + (0.041666666786337556 + 0.008333333344209506 * r) * r2;
-    double high = (0.001388883909064138 + 0.00019841224581544105 * r) +
-                  (2.4867883453521802e-05 + 2.761757684835413e-06 * r) * r2;
+    u = u < LOWEST_F64 ? LOWEST_F64 : u;
+    double t = u * LOG2E + MAGIC_F64, r = u - (t - MAGIC_F64) * 0.6931471805599453, r2 = r * r;
+    double low = (0.5 + 0.16666666719028936 * r) + (0.04166666671901226 + 0.00833329846980059 * r) * r2;
+    double high = (0.001388885403566671 + 0.00019899285575896282 * r) + 2.4859589834589056e-05 * r2;
     double series = r + r2 * (low + high * (r2 * r2)), scale = double_of((bits_f64(t) + 1023) << 52);
-    double less_1 = scale * series + (scale - 1), e = scale + scale * series;
-    less_1 = u < LOWEST_F64 ? -1 : less_1;
-    e = u < LOWEST_F64 ? 0 : e;
-    double part = 1 / (less_1 + 2);
-    double z = copysign(less_1 * part * -c, x);
-    return (Capped){fabs(x) > DBL_MAX ? x : z, 4 * e * part * part};
+    double less_1 = scale * series + (scale - 1), e = scale + scale * series, part = 1 / (less_1 + 2);
+    return (Capped){copysign(less_1 * part * -c, x), 4 * e * part * part};
 }
 
 INLINE float from_bfloat16(uint16_t b) { return float_of((uint32_t)b << 16); }

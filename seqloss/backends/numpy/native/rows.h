@@ -64,14 +64,17 @@ INLINE double F(cap)(const Call *c, double x)
 {
     if (c->softcap == 0)
         return x;
-    return WIDE ? capped(x, c->softcap) : capped_12(x, c->softcap).z;
+    if (WIDE)
+        return capped(x, c->softcap);
+    double z = capped_11(x, c->softcap).z;
+    return fabs(x) > DBL_MAX ? x : z;
 }
 
 INLINE double F(slope)(const Call *c, double x)
 {
     if (c->softcap == 0)
         return 1;
-    return WIDE ? cap_slope(x, c->softcap) : capped_12(x, c->softcap).slope;
+    return WIDE ? cap_slope(x, c->softcap) : capped_11(x, c->softcap).slope;
 }
 
 INLINE int64_t F(filled)(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
@@ -109,17 +112,17 @@ INLINE F(Tile) F(tile)(const Call *c, const void *row, int64_t first, int64_t n,
     float *lost = room->lost;
     if (slopes)
         TILE_LOOP {
-            Capped y = capped_12(x[j], cap);
+            Capped y = capped_11(x[j], cap);
             double d = y.z - highest;
-            to[j] = (float)d;
-            lost[j] = (float)(d - to[j]);
+            to[j] = x[j] == -INFINITY ? -INFINITY : (float)d;
+            lost[j] = (float)(d - (float)d);
             slopes[j] = (float)(y.slope * SLOPES);
         }
     else
         TILE_LOOP {
-            double d = capped_12(x[j], cap).z - highest;
-            to[j] = (float)d;
-            lost[j] = (float)(d - to[j]);
+            double d = capped_11(x[j], cap).z - highest;
+            to[j] = x[j] == -INFINITY ? -INFINITY : (float)d;
+            lost[j] = (float)(d - (float)d);
         }
     return (F(Tile)){to, lost, 0};
 #endif
