@@ -21,7 +21,7 @@ import       seconds from the start of the import to its end, NumPy included; th
 threads      that the framework uses for one operation; auto where it decides by itself
 settings     what changes numbers: JAX computes in float32 at most unless jax_enable_x64 is on.
              The kernels of NumPy, in which eager PyTorch and TensorFlow compute on CPUs too, are those in C if
-             SEQLOSS_NATIVE=1 is set and a C compiler was there to build them
+             a C compiler was there to build them, unless SEQLOSS_NATIVE=0 is set
 
 exit status  0: every framework that is installed works
              1: one does not

@@ -1,6 +1,6 @@
 """Checks of what is no array: flags, options, names and numbers of a call."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Number, Real
 from typing import Any
 
@@ -81,6 +81,14 @@ def _contradiction(one: str, other: str, why: str) -> None:
         "(both average flags are True unless you say otherwise). A sum_over flag divides too, by the number of tokens "
         "of non-zero weight: for a plain sum pass reduction='sum' to seqloss.sequence_loss"
     )
+
+
+def variable(name: str, value: str, choices: Sequence[str], where: str = "") -> None:
+    """A variable of the environment must have one of these values; ``where`` says for whom there are no others."""
+    if value not in choices:
+        raise OptionError(
+            f"the environment variable {name} must be one of {', '.join(choices)}{where and ' ' + where}, got {value!r}"
+        )
 
 
 def loss_options(softmax_loss_function: Any, name: Any, check_labels: Any) -> bool | None:

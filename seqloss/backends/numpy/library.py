@@ -7,6 +7,8 @@ import functools
 import os
 from typing import Any, NamedTuple
 
+from seqloss.core import options
+
 PATH = os.path.join(os.path.dirname(__file__), "native", "libseqloss.so")
 
 VERSIONS = ("baseline", "avx2", "avx512")
@@ -35,13 +37,17 @@ class Library(NamedTuple):
 
 @functools.cache
 def found() -> Library:
-    """What the variable SEQLOSS_NATIVE asks for: "1" is the best for this processor, or a version; else NumPy runs."""
-    return loaded(os.environ.get("SEQLOSS_NATIVE", "0"))
+    """What the variable SEQLOSS_NATIVE asks for: "0" is NumPy, "1" the best version for this processor, or a version.
+
+    Without the variable it is the best version too.
+    """
+    return loaded(os.environ.get("SEQLOSS_NATIVE") or "1")
 
 
 def loaded(wanted: str, path: str = PATH) -> Library:
+    options.variable("SEQLOSS_NATIVE", wanted, ("0", "1", *VERSIONS))
     if wanted == "0":
-        return Library(None, "SEQLOSS_NATIVE=0, or not set")
+        return Library(None, "SEQLOSS_NATIVE=0")
     if not os.path.exists(path):
         return Library(None, "installed without a C compiler")
     import ctypes
@@ -54,8 +60,7 @@ def loaded(wanted: str, path: str = PATH) -> Library:
     if layout != LAYOUT:
         return Library(None, "the library was built from other sources")
     best = VERSIONS[library.seqloss_best_version()]
-    if wanted != "1" and (wanted not in VERSIONS or VERSIONS.index(wanted) > VERSIONS.index(best)):
-        return Library(None, f"SEQLOSS_NATIVE={wanted} is none of {', '.join(VERSIONS[: VERSIONS.index(best) + 1])}")
+    options.variable("SEQLOSS_NATIVE", wanted, ("0", "1", *VERSIONS[: VERSIONS.index(best) + 1]), "on this processor")
     version = best if wanted == "1" else wanted
     functions = [getattr(library, f"{name}_{version}") for name in ("forward", "pullback", "both")]
     for function in functions:
