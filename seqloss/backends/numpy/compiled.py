@@ -156,8 +156,9 @@ class _Found(NamedTuple):
 
     def addresses(self, count: int) -> tuple[int, ...]:
         """In the order of ``call.h``, and that of the places."""
-        highest = _address(self.saved)
-        named = (_address(x) for x in self[1:])
+        saved, nll, lse, unl, mass = self
+        highest = _address(saved)
+        named = _address(nll), _address(lse), _address(unl), _address(mass)
         return highest, highest + 8 * count, *named, highest + 16 * count
 
 
@@ -235,17 +236,23 @@ class _Rows:
         last = (0, 0, 0, 0) if y is None else (_NUMBERS[y.dtype], places, _address(mass), _address(to_labels))
         can_stay = _has_whole_rows(z) and (y is None or _has_whole_rows(y))
 
+        def call(first: int, stop: int, logits: int, stride: int, labels: int, labels_stride: int, own: int) -> None:
+            rows = first, stop, classes, stride
+            function(_pack(*rows, *facts, logits, *beside, own, labels, labels_stride, *last))
+
+        if can_stay and z.size < 2 * _WORTH_A_THREAD:
+            own = np.empty(room, np.uint8) if room else None
+            call(0, count, *_place(z), *_place(y), _address(own))
+            return
+
         def pieces(mine: Iterator[slice]) -> None:
             own = np.empty(room, np.uint8) if room else None
             for rows in mine:
-                logits, stride, _z = _placed(z, rows, can_stay)
-                labels, labels_stride, _y = _placed(y, rows, can_stay)
-                first = rows.start, rows.stop, classes, stride
-                function(_pack(*first, *facts, logits, *beside, _address(own), labels, labels_stride, *last))
+                logits = z if can_stay else _copied(z, rows)
+                labels = y if can_stay else _copied(y, rows)
+                first = 0 if can_stay else rows.start
+                call(rows.start, rows.stop, *_place(logits, first), *_place(labels, first), _address(own))
 
-        if can_stay and z.size < 2 * _WORTH_A_THREAD:
-            pieces(iter((slice(0, count),)))
-            return
         workers = min(threads.allowed(), max(1, z.size // _WORTH_A_THREAD))
         # Some for each thread, so that one that is held up holds up nobody.
         size = -(-count // (4 * workers)) if can_stay else max(1, _COPIED // classes)
@@ -257,15 +264,13 @@ def _has_whole_rows(x: Array) -> bool:
     return x.flags.aligned and (x.shape[1] == 1 or x.strides[1] == x.itemsize)
 
 
-def _placed(x: Array | None, rows: slice, can_stay: bool) -> tuple[int, int, Array | None]:
-    """The address of row 0, the stride, and what has to live as long as those; rows that cannot stay are copied."""
-    if x is None:
-        return 0, 0, None
-    if can_stay:
-        return _address(x), x.strides[0], x
-    copied = np.array(x[rows], order="C")
-    # As if the piece were where it belongs.
-    return _address(copied) - rows.start * copied.strides[0], copied.strides[0], copied
+def _copied(x: Array | None, rows: slice) -> Array | None:
+    return None if x is None else np.array(x[rows], order="C")
+
+
+def _place(x: Array | None, first: int = 0) -> tuple[int, int]:
+    """The address of row 0 and the stride, where ``x`` begins with row ``first``."""
+    return (0, 0) if x is None else (_address(x) - first * x.strides[0], x.strides[0])
 
 
 def _flat(x: Array, dtype: Any, count: int) -> Array:
