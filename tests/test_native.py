@@ -13,7 +13,7 @@ from test_splits import batch
 
 import seqloss
 from seqloss.backends import numpy as backend
-from seqloss.backends.numpy import blocks, compiled, library, threads
+from seqloss.backends.numpy import blocks, calls, library, threads
 from seqloss.core.contract import Cotangents, Spec
 from seqloss.testing import cases
 
@@ -223,9 +223,9 @@ def test_the_same_bits_in_pieces_and_threads(monkeypatch, count, classes, layout
     labels, spec = labels.astype("float32"), Spec("float32", True, True)
     run_by(monkeypatch, "1")
     expected = all_results(z, y, active, labels, spec, None)
-    monkeypatch.setattr(compiled, "_WORTH_A_THREAD", 1)
-    monkeypatch.setattr(compiled, "_COPIED", 20)
-    monkeypatch.setattr(compiled, "_MANY", 1)
+    monkeypatch.setattr(calls, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(calls, "_COPIED", 20)
+    monkeypatch.setattr(calls, "_MANY", 1)
     z = LAYOUTS.get(layout, np.asarray)(z)
     with threads.at_most(3):
         got = all_results(z, y, active, labels, spec, None)
@@ -301,9 +301,9 @@ def test_in_one_call_the_same_bits_in_pieces_and_threads(monkeypatch, count, cla
     upstream, k = cotangents_for(count, spec, True)
     with backend.scope(None), threads.at_most(3):
         expected = in_two_calls(upstream, z, y, active, None, spec, k)
-        monkeypatch.setattr(compiled, "_WORTH_A_THREAD", 1)
-        monkeypatch.setattr(compiled, "_COPIED", 20)
-        monkeypatch.setattr(compiled, "_MANY", 1)
+        monkeypatch.setattr(calls, "_WORTH_A_THREAD", 1)
+        monkeypatch.setattr(calls, "_COPIED", 20)
+        monkeypatch.setattr(calls, "_MANY", 1)
         monkeypatch.setattr(blocks, "_WORTH_A_THREAD", 1)
         monkeypatch.setattr(blocks, "_BLOCK", 20)
         monkeypatch.setattr(blocks, "_SHARED_BLOCK", 80)

@@ -1,39 +1,15 @@
-"""The kernels in C, with the arguments and results of those in NumPy, which run where no library was built.
+"""The kernels in C, with the arguments and results of those in NumPy, which run where no library was built."""
 
-All that C reads and writes is checked or made here: dtypes, lengths, alignment, strides.
-"""
-
-import ctypes
 import functools
-import struct
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
-import numpy as np
-
-from seqloss.backends.numpy import library, threads
-from seqloss.backends.numpy.numbers import BITS, FLOAT64, rows_of, zeros
+from seqloss.backends.numpy import library
+from seqloss.backends.numpy.calls import INT64, Found, Kept, Rows, flat
 from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.protocol import Array
 
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
-
-_FLOAT32, _INT64, _BOOL = (np.dtype(name) for name in ("float32", "int64", "bool"))
-_OF_TOKENS = {"float32": _FLOAT32, "float64": FLOAT64}
-_NUMBERS = {_FLOAT32: 0, FLOAT64: 1, BITS: 2, np.dtype("float16"): 3}
-"""Of dtypes, as in ``call.h``."""
-
-_WORTH_A_THREAD = 1 << 18
-"""Logits for which another thread pays."""
-
-_COPIED = 1 << 17
-"""Logits that are copied at a time where the classes of a row are not next to each other."""
-
-_MANY = 1 << 18
-"""Logits from which on memory for a gradient comes from the system, which has zeros in it."""
-
-_pack = struct.Struct("=8qd23q").pack
-"""The record ``Call`` of ``call.h``."""
 
 
 def in_c_where_built(on_numpy: _Kernel) -> _Kernel:
@@ -54,22 +30,17 @@ def in_c_where_built(on_numpy: _Kernel) -> _Kernel:
 
     @functools.wraps(on_numpy)
     def pullback(*arguments: Any) -> Any:
-        return (in_c if isinstance(arguments[place].saved, _Kept) else on_numpy)(*arguments)
+        return (in_c if isinstance(arguments[place].saved, Kept) else on_numpy)(*arguments)
 
     return cast(_Kernel, pullback)
-
-
-class _Kept(tuple[Array, ...]):
-    """What a forward in C keeps for its pullback, in an array of float64: for each token the highest logit, the rest of
-    the sum, and with soft labels the bits of the place of the highest logit."""
 
 
 def _token_statistics(
     logits: Array, targets: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:
-    rows = _Rows(logits, active, prior, spec)
-    found = _Found.room(targets.shape, 2, spec)
-    rows.run(library.found().forward, _flat(targets, _INT64, rows.count), found)
+    rows = Rows(logits, active, prior, spec)
+    found = Found.room(targets.shape, 2, spec)
+    rows.run(library.found().forward, flat(targets, INT64, rows.count), found)
     return found.statistics
 
 
@@ -82,10 +53,10 @@ def _token_pullback(
     statistics: Statistics,
     spec: Spec,
 ) -> Array:
-    rows = _Rows(logits, active, prior, spec)
+    rows = Rows(logits, active, prior, spec)
     gradient = rows.gradient()
     back = rows.back(cotangents, None, gradient)
-    rows.run(library.found().pullback, _flat(targets, _INT64, rows.count), rows.found(statistics), back)
+    rows.run(library.found().pullback, flat(targets, INT64, rows.count), rows.found(statistics), back)
     return gradient
 
 
@@ -98,18 +69,18 @@ def _token_statistics_and_pullback(
     spec: Spec,
     lse_square: Array | None = None,
 ) -> tuple[Statistics, Array]:
-    rows, c = _Rows(logits, active, prior, spec), library.found()
-    gradient, found = rows.gradient(), _Found.room(targets.shape, 2, spec)
+    rows, c = Rows(logits, active, prior, spec), library.found()
+    gradient, found = rows.gradient(), Found.room(targets.shape, 2, spec)
     back = rows.back(cotangents, lse_square, gradient)
-    rows.run(c.both, _flat(targets, _INT64, rows.count), found, back, room=c.room(rows.classes))
+    rows.run(c.both, flat(targets, INT64, rows.count), found, back, room=c.room(rows.classes))
     return found.statistics, gradient
 
 
 def _label_statistics(
     logits: Array, labels: Array, active: Array | None, prior: Array | None, spec: Spec
 ) -> Statistics:
-    rows = _Rows(logits, active, prior, spec, labels)
-    found = _Found.room(logits.shape[:-1], 3, spec)
+    rows = Rows(logits, active, prior, spec, labels)
+    found = Found.room(logits.shape[:-1], 3, spec)
     rows.run(library.found().forward, None, found)
     return found.statistics
 
@@ -125,168 +96,8 @@ def _label_pullback(
     spec: Spec,
     wrt_labels: bool,
 ) -> tuple[Array, Array | None]:
-    rows = _Rows(logits, active, prior, spec, labels)
+    rows = Rows(logits, active, prior, spec, labels)
     to_logits, to_labels = rows.gradient(), rows.room(labels) if wrt_labels else None
-    mass, back = _flat(mass, rows.dtype, rows.count), rows.back(cotangents, None, to_logits)
+    mass, back = flat(mass, rows.dtype, rows.count), rows.back(cotangents, None, to_logits)
     rows.run(library.found().pullback, None, rows.found(statistics), back, mass, to_labels)
     return to_logits, to_labels
-
-
-class _Found(NamedTuple):
-    """The numbers of tokens that a forward writes and a pullback reads."""
-
-    saved: Array
-    """Float64 [2 or 3, tokens]."""
-    nll: Array | None
-    lse: Array | None
-    unl: Array | None
-    mass: Array | None
-
-    @classmethod
-    def room(cls, shape: tuple[int, ...], saved: int, spec: Spec) -> "_Found":
-        dtype, has_lse, has_unl, _ = spec
-        lse = np.empty(shape, dtype) if has_lse else None
-        unl, mass = (np.empty(shape, dtype), np.empty(shape, dtype)) if has_unl else (None, None)
-        return cls(np.empty((saved, *shape), FLOAT64), np.empty(shape, dtype), lse, unl, mass)
-
-    @property
-    def statistics(self) -> Statistics:
-        saved, *named = self
-        return Statistics(*named, _Kept((saved,)))
-
-    def addresses(self, count: int) -> tuple[int, ...]:
-        """In the order of ``call.h``, and that of the places."""
-        saved, nll, lse, unl, mass = self
-        highest = _address(saved)
-        named = _address(nll), _address(lse), _address(unl), _address(mass)
-        return highest, highest + 8 * count, *named, highest + 16 * count
-
-
-class _Back(NamedTuple):
-    """What a pullback reads and writes, as addresses in the order of ``call.h``; and the arrays, so that they live."""
-
-    addresses: tuple[int, ...] = (0,) * 6
-    arrays: tuple[Array | None, ...] = ()
-
-
-_NOTHING_BACK = _Back()
-
-
-class _Rows:
-    """Rows of logits, and what all kernels read beside them."""
-
-    def __init__(
-        self, logits: Array, active: Array | None, prior: Array | None, spec: Spec, labels: Array | None = None
-    ) -> None:
-        self._logits, self._spec, self.dtype = logits, spec, _OF_TOKENS[spec.dtype]
-        self._z = z = rows_of(logits)
-        self.count, self.classes = z.shape
-        self._labels = y = None if labels is None else rows_of(labels)
-        if y is not None and y.shape != z.shape:
-            raise ValueError(f"labels of shape {y.shape} for logits of shape {z.shape}")
-        self._is_wide = FLOAT64 in (self.dtype, z.dtype) or (y is not None and y.dtype == FLOAT64)
-        self._active = None if active is None else _flat(active, _BOOL, self.count)
-        self._prior = self._filled(1 if prior is None else prior) if spec.unl else None
-        self._is_clean = z.size >= _MANY
-
-    def _filled(self, prior: Any) -> Array:
-        """The prior, with zeros up to the end of the last tile."""
-        tile = library.found().tile
-        filled = np.zeros(-(-self.classes // tile) * tile, FLOAT64 if self._is_wide else _FLOAT32)
-        filled[: self.classes] = prior
-        return filled
-
-    def gradient(self) -> Array:
-        """Room for the gradient of the logits."""
-        return self.room(self._logits)
-
-    def room(self, x: Array) -> Array:
-        """Room for a gradient."""
-        return zeros(x.shape, x.dtype) if self._is_clean else np.empty(x.shape, x.dtype)
-
-    def found(self, statistics: Statistics) -> _Found:
-        """What a pullback reads of the statistics."""
-        mass = None if statistics.mass is None else _flat(statistics.mass, self.dtype, self.count)
-        return _Found(*statistics.saved, None, None, None, mass)
-
-    def back(self, cotangents: Cotangents, lse_square: Array | None, gradient: Array) -> _Back:
-        upstream = [None if x is None else _flat(x, self.dtype, self.count) for x in (*cotangents, lse_square)]
-        arrays = (*upstream, gradient)
-        return _Back((*[_address(x) for x in arrays], self._is_clean), arrays)
-
-    def run(
-        self,
-        function: Any,
-        targets: Array | None,
-        found: _Found,
-        back: _Back = _NOTHING_BACK,
-        mass: Array | None = None,
-        to_labels: Array | None = None,
-        room: int = 0,
-    ) -> None:
-        """Call a function of the library with the rows, in pieces and threads. What it gets stands in ``call.h``."""
-        z, y, count, classes = self._z, self._labels, self.count, self.classes
-        if not z.size:
-            return
-        is_double = self.dtype == FLOAT64
-        is_exact = is_double and z.dtype != FLOAT64
-        facts = _NUMBERS[z.dtype], self._is_wide, is_exact, is_double, self._spec.softcap or 0.0
-        *statistics, places = found.addresses(count)
-        beside = _address(targets), _address(self._active), _address(self._prior), *statistics, *back.addresses
-        last = (0, 0, 0, 0) if y is None else (_NUMBERS[y.dtype], places, _address(mass), _address(to_labels))
-        can_stay = _has_whole_rows(z) and (y is None or _has_whole_rows(y))
-
-        def call(first: int, stop: int, logits: int, stride: int, labels: int, labels_stride: int, own: int) -> None:
-            rows = first, stop, classes, stride
-            function(_pack(*rows, *facts, logits, *beside, own, labels, labels_stride, *last))
-
-        if can_stay and z.size < 2 * _WORTH_A_THREAD:
-            own = np.empty(room, np.uint8) if room else None
-            call(0, count, *_place(z), *_place(y), _address(own))
-            return
-
-        def pieces(mine: Iterator[slice]) -> None:
-            own = np.empty(room, np.uint8) if room else None
-            for rows in mine:
-                logits = z if can_stay else _copied(z, rows)
-                labels = y if can_stay else _copied(y, rows)
-                first = 0 if can_stay else rows.start
-                call(rows.start, rows.stop, *_place(logits, first), *_place(labels, first), _address(own))
-
-        workers = min(threads.allowed(), max(1, z.size // _WORTH_A_THREAD))
-        # Some for each thread, so that one that is held up holds up nobody.
-        size = -(-count // (4 * workers)) if can_stay else max(1, _COPIED // classes)
-        threads.share(pieces, [slice(i, min(i + size, count)) for i in range(0, count, size)], workers)
-
-
-def _has_whole_rows(x: Array) -> bool:
-    """Whether the classes of a row are next to each other, each where a processor wants it."""
-    return x.flags.aligned and (x.shape[1] == 1 or x.strides[1] == x.itemsize)
-
-
-def _copied(x: Array | None, rows: slice) -> Array | None:
-    return None if x is None else np.array(x[rows], order="C")
-
-
-def _place(x: Array | None, first: int = 0) -> tuple[int, int]:
-    """The address of row 0 and the stride, where ``x`` begins with row ``first``."""
-    return (0, 0) if x is None else (_address(x) - first * x.strides[0], x.strides[0])
-
-
-def _flat(x: Array, dtype: Any, count: int) -> Array:
-    """One number for each row, next to each other."""
-    if x.size != count:
-        raise ValueError(f"{x.size} numbers for {count} rows")
-    if type(x) is np.ndarray and x.dtype == dtype and x.flags.carray:
-        return x
-    x = np.ascontiguousarray(x, dtype)
-    return x if x.flags.aligned else x.copy()
-
-
-def _address(x: Array | None) -> int:
-    if x is None:
-        return 0
-    try:  # This takes a fifth of the time of the array interface, but not every array.
-        return ctypes.addressof(ctypes.c_char.from_buffer(x))
-    except (TypeError, ValueError, BufferError):
-        return int(x.__array_interface__["data"][0])

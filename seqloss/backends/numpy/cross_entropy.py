@@ -110,7 +110,7 @@ def token_statistics_and_pullback(
     """
     z = rows_of(logits)
     of_tokens = [None if x is None else x.reshape(-1) for x in (*cotangents, lse_square, targets, active)]
-    gradient, found = zeros(z.shape, z.dtype), {}
+    gradient, found = zeros(z.shape, z.dtype), dict[int, Statistics]()
 
     def forward_and_back(rows: slice) -> None:
         *upstream, square, labels, used = (None if x is None else x[rows] for x in of_tokens)
@@ -123,10 +123,10 @@ def token_statistics_and_pullback(
 
     for_rows(forward_and_back, *z.shape)
     pieces = [found[start] for start in sorted(found)]
-    named = (_joined([piece[i] for piece in pieces], targets.shape) for i in range(4))
+    nll, lse, unl, mass = (_joined([piece[i] for piece in pieces], targets.shape) for i in range(4))
     # Without the exponentials that tiny pieces keep.
-    saved = (_joined([piece.saved[i] for piece in pieces], (-1,)) for i in range(3))
-    return Statistics(*named, tuple(saved)), like(gradient, logits)
+    saved = tuple(_joined([piece.saved[i] for piece in pieces], (-1,)) for i in range(3))
+    return Statistics(nll, lse, unl, mass, saved), like(gradient, logits)
 
 
 def _slope_of_square(factor: Array, lse: Array) -> Array:
@@ -134,5 +134,5 @@ def _slope_of_square(factor: Array, lse: Array) -> Array:
     return (2 * factor) * np.where(np.isfinite(lse), lse, lse.dtype.type(0))
 
 
-def _joined(parts: list[Array | None], shape: tuple[int, ...]) -> Array | None:
+def _joined(parts: list[Array], shape: tuple[int, ...]) -> Array:
     return None if parts[0] is None else np.concatenate(parts).reshape(shape)

@@ -62,9 +62,11 @@ def loaded(wanted: str, path: str = PATH) -> Library:
     best = VERSIONS[library.seqloss_best_version()]
     options.variable("SEQLOSS_NATIVE", wanted, ("0", "1", *VERSIONS[: VERSIONS.index(best) + 1]), "on this processor")
     version = best if wanted == "1" else wanted
-    functions = [getattr(library, f"{name}_{version}") for name in ("forward", "pullback", "both")]
+    functions = forward, pullback, both = [
+        getattr(library, f"{name}_{version}") for name in ("forward", "pullback", "both")
+    ]
     for function in functions:
         function.argtypes, function.restype = [ctypes.c_char_p], None
     reason = f"SEQLOSS_NATIVE={version}" if wanted != "1" else "the best of this processor"
     library.seqloss_room.argtypes, library.seqloss_room.restype = [ctypes.c_int64], ctypes.c_int64
-    return Library(version, reason, *functions, library.seqloss_tile(), library.seqloss_room)
+    return Library(version, reason, forward, pullback, both, library.seqloss_tile(), library.seqloss_room)

@@ -1,4 +1,4 @@
-/* What Python hands over: one record, of which every field has 8 bytes. It is packed in compiled.py, in this order.
+/* What Python hands over: one record, of which every field has 8 bytes. It is packed in calls.py, in this order.
 
    Addresses are integers, so that those of rows can be computed whatever the sign of the stride. Python has checked
    that all of them are aligned and that what they point to is as long as is said here. */
