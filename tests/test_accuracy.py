@@ -10,6 +10,8 @@ import pytest
 import seqloss
 from seqloss.testing import cases, oracle, tolerances
 
+pytestmark = pytest.mark.usefixtures("numpys_own_kernels")
+
 MARGINS = np.arange(-80, 80.5, 0.5)
 CLASSES = (2, 3, 17, 256, 257, 1000, 4096)
 

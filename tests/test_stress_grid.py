@@ -17,7 +17,7 @@ import pytest
 import seqloss
 from seqloss.testing import cases, frameworks, tolerances
 
-pytestmark = pytest.mark.few_where_compiled
+pytestmark = [pytest.mark.few_where_compiled, pytest.mark.usefixtures("numpys_own_kernels")]
 
 SCALES = (0.01, 1.0, 10.0, 50.0)
 MARGINS = (-40.0, -20.5, -3.0, -0.25, 0.0, 0.25, 3.0, 9.0, 17.0, 25.0, 40.0, 60.0, 80.0)
