@@ -146,22 +146,6 @@ def for_slices(work: Callable[[slice], None], count: int) -> None:
     _in_threads(in_turn, slices(count, size), workers, None)
 
 
-def for_rows(work: Callable[[slice], None], count: int, classes: int) -> None:
-    """Call ``work`` with slices of rows of logits that stay in a core's cache, once at least; no row is none."""
-    workers, size = _shares(count * classes, 4)
-    size = max(1, size // classes)
-    if count <= size:
-        work(slice(0, count))
-        return
-
-    def in_turn(mine: Iterator[slice]) -> None:
-        with threads.at_most(1):
-            for rows in mine:
-                work(rows)
-
-    _in_threads(in_turn, slices(count, size), workers, None)
-
-
 def _in_threads(
     work: Callable[[Iterator[Rows]], None], pieces: Sequence[Rows], workers: int, buffer: int | None
 ) -> None:

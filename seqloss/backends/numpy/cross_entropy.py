@@ -16,9 +16,9 @@ bfloat16.
 
 import numpy as np
 
-from seqloss.backends.numpy.blocks import Block, for_blocks, for_rows, is_tiny
+from seqloss.backends.numpy.blocks import Block, for_blocks, is_tiny
 from seqloss.backends.numpy.compiled import in_c_where_built
-from seqloss.backends.numpy.numbers import like, rows_of, sum_of_others, zeros
+from seqloss.backends.numpy.numbers import rows_of, sum_of_others
 from seqloss.backends.numpy.rows import Entries, Flow, Sums, plus, pulled_back, times
 from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.protocol import Array
@@ -107,32 +107,15 @@ def token_statistics_and_pullback(
 
     With ``lse_square``, one number k for each token in the dtype of the spec, the cotangent of lse is
     ``cotangents.lse + (2 * k) * lse``, of which the second is 0 where lse is not finite. The spec then asks for lse.
+    In NumPy these are the two calls: block by block they were slower, because the exponentials are taken again and the
+    gradient of a block is copied.
     """
-    z = rows_of(logits)
-    of_tokens = [None if x is None else x.reshape(-1) for x in (*cotangents, lse_square, targets, active)]
-    gradient, found = zeros(z.shape, z.dtype), dict[int, Statistics]()
-
-    def forward_and_back(rows: slice) -> None:
-        *upstream, square, labels, used = (None if x is None else x[rows] for x in of_tokens)
-        statistics = token_statistics(z[rows], labels, used, prior, spec)
-        given = Cotangents(*upstream)
-        if square is not None:
-            given = given._replace(lse=plus(given.lse, _slope_of_square(square, statistics.lse)))
-        gradient[rows] = token_pullback(given, z[rows], labels, used, prior, statistics, spec)
-        found[rows.start] = statistics
-
-    for_rows(forward_and_back, *z.shape)
-    pieces = [found[start] for start in sorted(found)]
-    nll, lse, unl, mass = (_joined([piece[i] for piece in pieces], targets.shape) for i in range(4))
-    # Without the exponentials that tiny pieces keep.
-    saved = tuple(_joined([piece.saved[i] for piece in pieces], (-1,)) for i in range(3))
-    return Statistics(nll, lse, unl, mass, saved), like(gradient, logits)
+    statistics = token_statistics(logits, targets, active, prior, spec)
+    if lse_square is not None:
+        cotangents = cotangents._replace(lse=plus(cotangents.lse, _slope_of_square(lse_square, statistics.lse)))
+    return statistics, token_pullback(cotangents, logits, targets, active, prior, statistics, spec)
 
 
 def _slope_of_square(factor: Array, lse: Array) -> Array:
     """The derivative of ``factor * lse**2``; 0 where lse is not finite, as in ``seqloss.losses.objective``."""
     return (2 * factor) * np.where(np.isfinite(lse), lse, lse.dtype.type(0))
-
-
-def _joined(parts: list[Array], shape: tuple[int, ...]) -> Array:
-    return None if parts[0] is None else np.concatenate(parts).reshape(shape)
