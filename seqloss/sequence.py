@@ -464,9 +464,8 @@ def sequence_loss_and_grad(
             arrays = given.arrays
             wanted = ops.Wanted("weights" in names, "targets" in names)
             op = backend.explicit(ops.sequence_loss_op(given, plan, objective, exact, wanted), arrays)
-            (loss,), residuals = op.forward(*arrays)
-            upstream = arguments.cotangent(given, cotangent, loss, is_packed and not plan.axis)
-            to_logits, to_targets, to_weights, *_ = op.pullback(arrays, residuals, (upstream,))
+            loss, gradients = ops.with_gradients(op, given, cotangent, is_packed and not plan.axis)
+            to_logits, to_targets, to_weights, *_ = gradients
         else:
             token_weights = given.token_weights()
             losses, pull = custom.differentiated(given, token_weights.active, softmax_loss_function)
@@ -488,21 +487,21 @@ def sequence_loss_and_grad(
             to_logits, to_targets = pull(to_losses), None
             if to_weights is not None:
                 to_weights = counting.without_removed(backend, to_weights, given.kept)
-        gradients = {"logits": to_logits}
+        found = {"logits": to_logits}
         if "weights" in names:
-            gradients["weights"] = backend.astype(to_weights, given.weights_dtype)
+            found["weights"] = backend.astype(to_weights, given.weights_dtype)
         if "targets" in names:
-            gradients["targets"] = backend.astype(to_targets, given.targets_dtype)
+            found["targets"] = backend.astype(to_targets, given.targets_dtype)
         if is_packed:
-            gradients = {name: packing.lowered(backend, x) for name, x in gradients.items()}
+            found = {name: packing.lowered(backend, x) for name, x in found.items()}
             loss = loss if plan.axis else packing.lowered(backend, loss)
         # Detached: the arguments are already, but a custom loss may have parameters of its own.
-        gradients = {name: call.guard(backend.stop_gradient(x)) for name, x in gradients.items()}
+        found = {name: call.guard(backend.stop_gradient(x)) for name, x in found.items()}
         loss = call.guard(backend.stop_gradient(loss))
         if given.ragged is not None:
-            gradients = {name: given.ragged(x) for name, x in gradients.items()}
+            found = {name: given.ragged(x) for name, x in found.items()}
             loss = loss if plan.axis else given.ragged(loss)
-    return loss, gradients[wrt] if isinstance(wrt, str) else tuple(gradients[name] for name in names)
+    return loss, found[wrt] if isinstance(wrt, str) else tuple(found[name] for name in names)
 
 
 def _is_packed(call: Call, cu_seqlens: Any, plan: reductions.Plan) -> bool:

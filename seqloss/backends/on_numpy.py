@@ -4,16 +4,23 @@ Where all arrays of an operation are eager and lie in the memory of the host, Nu
 gradients for every framework that wants it. They are faster there than the framework's own operations, and what they
 return are the same bits everywhere. Compiled code, transformations and accelerators never come here.
 
+A loss of one number is most often multiplied by 1 on the way back. So where its gradient will be asked for, the forward
+pass makes it, beside the loss and in the same look at the logits, and the first pullback returns it.
+
 A backend that uses this gives :class:`Memory`: how its arrays become NumPy's and back.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from seqloss.backends.numpy import threads
-from seqloss.core.protocol import Array, Arrays, LossOp
+from seqloss.backends.numpy import blocks, numbers, threads
+from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Arrays, LossOp
+
+_MOST = 2.0**24
+"""By how much a gradient may be multiplied: what float32 loses of an entry is then below its smallest normal number."""
 
 
 class Memory(Protocol):
@@ -38,19 +45,26 @@ class Memory(Protocol):
 class _Residuals:
     """Residuals of NumPy's, which a framework is to keep as they are and not to look into."""
 
-    def __init__(self, of_op: Any) -> None:
-        self.of_op = of_op
+    def __init__(self, of_op: Any, gradients: Sequence[Any] | None = None) -> None:
+        self.of_op, self._gradients = of_op, gradients
+
+    def taken(self) -> Sequence[Any] | None:
+        """The gradients for the cotangent 1, if they were made and nobody has them: whoever takes them may write."""
+        gradients, self._gradients = self._gradients, None
+        return gradients
 
 
 class RunOnNumPy:
     """An operation run by NumPy. It takes arrays of the framework and returns new ones; its residuals are NumPy's."""
 
-    def __init__(self, op: LossOp, memory: Memory, dtype: str) -> None:
+    def __init__(self, op: LossOp, memory: Memory, dtype: str, foresees: bool = False) -> None:
         from seqloss.backends import numpy as host
 
         self.op, self.backend, self.opaque = op, op.backend, op.opaque
-        self._memory, self._dtype = memory, dtype
         self._host, self._on_host = host, op.on(host)
+        self._memory, self._dtype = memory, dtype
+        self.is_foreseen = getattr(self._on_host, "is_foreseen", False)
+        self._foresees = foresees and self.is_foreseen
 
     def on(self, backend: Any) -> LossOp:
         return self.op.on(backend)
@@ -61,10 +75,20 @@ class RunOnNumPy:
     def forward(self, *arrays: Any) -> tuple[tuple[Array, ...], Any]:
         views = self._views(arrays)
         with self._host.scope(None), threads.at_most(self._memory.threads()):
-            outputs, residuals = self._on_host.forward(*views)
-        # Copies: the caller may write into the outputs, and the pullback reads the residuals.
-        returned = tuple(self._memory.from_host(np.array(x), x.dtype.name, arrays[0]) for x in outputs)
-        return returned, _Residuals(residuals)
+            if self._foresees:
+                outputs, gradients = self._on_host.at_once(views, None)
+                residuals = _Residuals(None, gradients)
+            else:
+                outputs, of_op = self._on_host.forward(*views)
+                residuals = _Residuals(of_op)
+        return self._outputs(outputs, arrays), residuals
+
+    def at_once(self, arrays: Arrays, cotangent: Array | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+        """The outputs, and their pullback, of an operation that ``is_foreseen``; the cotangent None stands for 1."""
+        upstream = None if cotangent is None else self._memory.to_host(cotangent)
+        with self._host.scope(None), threads.at_most(self._memory.threads()):
+            outputs, gradients = self._on_host.at_once(self._views(arrays), upstream)
+        return self._outputs(outputs, arrays), self._gradients(gradients, arrays)
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         if not self._memory.is_on_host([*arrays, *cotangents]):
@@ -74,7 +98,21 @@ class RunOnNumPy:
         views = self._views(arrays)
         upstream = [None if x is None else self._memory.to_host(x) for x in cotangents]
         with self._host.scope(None), threads.at_most(self._memory.threads()):
-            to_logits, *others = self._on_host.pullback(views, residuals.of_op, upstream)
+            if residuals.of_op is None:
+                gradients = residuals.taken()
+                if gradients is None or not _scale(gradients, float(upstream[0]), self.opaque):
+                    del gradients  # lest there be two of them
+                    _, gradients = self._on_host.at_once(views, upstream[0])
+            else:
+                gradients = self._on_host.pullback(views, residuals.of_op, upstream)
+        return self._gradients(gradients, arrays)
+
+    def _outputs(self, outputs: Sequence[Any], arrays: Arrays) -> tuple[Array, ...]:
+        # Copies: the caller may write into the outputs, and the pullback reads the residuals.
+        return tuple(self._memory.from_host(np.array(x), x.dtype.name, arrays[0]) for x in outputs)
+
+    def _gradients(self, gradients: Sequence[Any], arrays: Arrays) -> tuple[Array | None, ...]:
+        to_logits, *others = gradients
         pairs = zip(others, arrays[1:], strict=True)
         return self._memory.from_host(to_logits, self._dtype, arrays[0]), *(
             None if gradient is None else self._returned(gradient, x) for gradient, x in pairs
@@ -93,3 +131,36 @@ class RunOnNumPy:
     def _returned(self, gradient: Any, x: Array) -> Array:
         gradient = np.asarray(gradient)
         return self.backend.astype(self._memory.from_host(gradient, gradient.dtype.name, x), self.backend.dtype(x))
+
+
+def _scale(gradients: Sequence[Any], by: float, is_exact: bool) -> bool:
+    """Multiply gradients in place, unless that is not what a pullback makes of this cotangent: then say False.
+
+    0 takes out what is not finite, and what is not finite leaves out what does not count. What was rounded once, in
+    exact mode or to half precision, must not be so again; a power of two rounds no number, except on the way to 0.
+    """
+    if by == 1:
+        return True
+    if by == 0 or not abs(by) <= _MOST:
+        return False
+    is_power = math.frexp(abs(by))[0] == 0.5 and abs(by) < 1
+    return all(x is None or _is_scaled(x, by, is_exact or x.dtype.itemsize == 2, is_power) for x in gradients)
+
+
+def _is_scaled(x: Any, by: float, is_rounded: bool, is_power: bool) -> bool:
+    has_room = x.flags.writeable and x.flags.c_contiguous
+    if not has_room or (is_rounded and not is_power) or x.dtype == np.float16:  # of which most entries are subnormal
+        return False
+    flat, faint = x.reshape(-1), []
+
+    def multiply(piece: slice) -> None:
+        part = flat[piece]
+        wide = numbers.widened(part)
+        wide *= wide.dtype.type(by)
+        if is_rounded:
+            faint.append(np.count_nonzero((abs(wide) < SMALLEST_ACTIVE) & (wide != 0)))
+        if wide is not part:
+            part[...] = wide.view(np.uint32) >> np.uint32(16)
+
+    blocks.for_slices(multiply, len(flat))
+    return not any(faint)

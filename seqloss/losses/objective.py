@@ -142,18 +142,50 @@ class TokenLoss(NamedTuple):
         if self._is_nll(given):
             to_logits, to_labels, *_ = self.kernel.pullback(self._arrays(given), statistics, (to_losses,))
             return Pulled(to_logits, to_labels, None)
-        coefficients = self._coefficients(given, statistics, masses)
-        spec = self.kernel.spec
-        cotangents = [to_losses if coefficients.nll is None else to_losses * coefficients.nll]
+        spec, (nll, lse_square, unl) = self.kernel.spec, self._cotangents(given, statistics, masses, to_losses)
+        cotangents = [nll]
         if spec.lse:
-            cotangents.append(to_losses * (2 * coefficients.lse * self._finite_lse(statistics)))
+            cotangents.append(2 * lse_square * self._finite_lse(statistics))
         if spec.unl:
-            cotangents += [to_losses * coefficients.unl, None]
+            cotangents += [unl, None]
         to_logits, to_labels, *_ = self.kernel.pullback(self._arrays(given), statistics, cotangents)
         to_units = None
         if self.is_soft and spec.lse and given.units is not None:
             to_units = to_losses * (self.objective.z_loss * self._finite_lse(statistics) ** 2)
         return Pulled(to_logits, to_labels, to_units)
+
+    def at_once(self, given: Given, to_losses: Array) -> tuple[Array, Array]:
+        """The losses of class ids, and the gradient of the logits, on NumPy: in one pass over them if that can be.
+
+        What the label keeps of a smoothing is known when a row has been read, but nearly always it is that of a row of
+        which each class is possible. Where it turns out to be another, the pullback is made anew.
+        """
+        kernel: Any = self.kernel
+        arrays, (_, off_target, centred, _, _) = self._arrays(given), self.objective
+        if self._is_nll(given):
+            statistics, to_logits = kernel.at_once(arrays, to_losses)
+            return statistics.nll, to_logits
+        has_sums = given.prior is not None and (off_target or centred)
+        if self.objective.eps > 0 and (given.class_weights is not None or has_sums):
+            losses, residuals = self.forward(given)
+            return losses, self.pullback(given, residuals, to_losses).logits
+        ones = self.backend.ones_like(to_losses, dtype=kernel.spec.dtype)
+        usual = Statistics(ones, None, None, given.logits.shape[-1] * ones, ())
+        expected = self._cotangents(given, usual, (), to_losses)
+        statistics, to_logits = kernel.at_once(arrays, *expected)
+        pairs = zip(expected, self._cotangents(given, statistics, (), to_losses), strict=True)
+        if not all(x is y or self.backend.surely_all(self.backend.equal(x, y)) for x, y in pairs):
+            del to_logits  # lest there be two of them
+            to_logits = self.pullback(given, (statistics, ()), to_losses).logits
+        return self._losses(given, statistics, self._coefficients(given, statistics, ())), to_logits
+
+    def _cotangents(
+        self, given: Given, statistics: Statistics, masses: tuple[Array, ...], to_losses: Array
+    ) -> tuple[Array, Any, Any]:
+        """What flows to nll, to the square of lse and to unl; None for what the loss has not."""
+        nll, lse, unl, _ = self._coefficients(given, statistics, masses)
+        to_lse_square, to_unl = (None if x is None else to_losses * x for x in (lse, unl))
+        return to_losses if nll is None else to_losses * nll, to_lse_square, to_unl
 
     def _is_nll(self, given: Given) -> bool:
         """Whether the loss is nll and nothing else."""

@@ -5,10 +5,12 @@ serve ``sequence_loss_and_grad``, backends in which one operation is cheaper tha
 whose float64 must not be seen from outside.
 """
 
+from typing import Any
+
 from seqloss.core import dtypes
 from seqloss.core.contract import Spec
 from seqloss.core.protocol import Array, Backend, LossOp
-from seqloss.losses import accuracy, reduction
+from seqloss.losses import accuracy, arguments, reduction
 from seqloss.losses.arguments import SequenceArguments
 from seqloss.losses.kernels import LabelKernel, SigmoidKernel, TokenKernel
 from seqloss.losses.objective import PLAIN, Objective, TokenLoss
@@ -33,6 +35,22 @@ def sequence_loss_op(
     kernel = LabelKernel(call.backend, spec, wrt.targets) if call.is_soft else TokenKernel(call.backend, spec)
     tokens = TokenLoss(kernel, objective)
     return SequenceLossOp(tokens, plan, call.exclude, call.dtype, call.constant_weights, wrt, exact)
+
+
+def with_gradients(
+    op: Any, call: SequenceArguments, cotangent: Any, of_tokens: bool
+) -> tuple[Array, tuple[Array | None, ...]]:
+    """The loss of an explicit operation on checked arguments, and its gradients for the cotangent of the caller."""
+    arrays, backend = call.arrays, call.backend
+    if getattr(op, "is_foreseen", False):
+        upstream = None
+        if cotangent is not None:
+            one = backend.astype(backend.arange(1, like=call.logits), call.dtype)
+            upstream = arguments.cotangent(call, cotangent, backend.reshape(one, ()))
+        (loss,), gradients = op.at_once(arrays, upstream)
+        return loss, gradients
+    (loss,), residuals = op.forward(*arrays)
+    return loss, op.pullback(arrays, residuals, (arguments.cotangent(call, cotangent, loss, of_tokens),))
 
 
 def totals(call: SequenceArguments, objective: Objective, exact: bool, counts_right: bool) -> Totals:

@@ -39,11 +39,14 @@ class Plan(NamedTuple):
         return self.of_sequences or self.axis == (0, 1)
 
 
-class Sums(NamedTuple):
-    """What a mean is made of. The denominator is a wide sum, an array or a number."""
+class Denominator(NamedTuple):
+    """What a sum is divided by, which no loss has a part in."""
 
-    numerator: Any
-    denominator: Any
+    by: Any
+    """A wide sum, an array or a number."""
+    divisor: Array | None = None
+    """Of the pullback, as in :class:`Reduced`; so is ``empty``."""
+    empty: Array | None = None
 
 
 class Pulled(NamedTuple):
@@ -106,15 +109,23 @@ def normalizer(backend: Backend, x: Array | None, dtype: str) -> Array | None:
     return backend.nan_unless(~(x < 0), x)
 
 
-def sums(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Sums:
-    """The sums over the axes of a plan, which has some."""
-    numerator = backend.wide_sum(losses, weights.values, axis=plan.axis)
-    return Sums(numerator, _denominator(backend, plan, losses, weights))
+def denominator(
+    backend: Backend, plan: Plan, losses: Array, weights: Weights, normalizer: Array | None = None
+) -> Denominator:
+    """That of a plan that has axes and takes no mean of sequences. Of ``losses`` only sizes and dtype matter."""
+    if normalizer is not None:
+        return _divisor(backend, normalizer)
+    by = _denominator(backend, plan, losses, weights)
+    if plan.denominator == NOTHING or _counts_all(plan, weights):
+        return Denominator(by)
+    return _divisor(backend, by, plan.denominator != ACTIVE and not (weights.values is None and weights.units is None))
 
 
-def mean(backend: Backend, sums: Sums) -> Array:
-    """Their quotient; 0 where the denominator is 0."""
-    return backend.quotient(sums.numerator, sums.denominator)
+def _divisor(backend: Backend, by: Any, is_wide: bool = False) -> Denominator:
+    """An array as a denominator, or a wide sum."""
+    divisor = backend.quotient(by, 1.0) if is_wide else by
+    empty = backend.equal(divisor, 0.0)
+    return Denominator(by, backend.where(empty, 1.0, divisor), empty)
 
 
 def _denominator(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Any:
@@ -160,11 +171,13 @@ def forward(
     weights: Weights,
     normalizer: Array | None = None,
     members: Array | None = None,
+    known: Denominator | None = None,
 ) -> Reduced:
     """Reduce token losses, whatever of them weight 0 must remove being 0 already.
 
     A ``normalizer`` takes the place of the last denominator. Losses of packed sequences are [1, tokens]; where these
-    are averaged along time, ``members`` [batch, tokens] says which tokens each of them has.
+    are averaged along time, ``members`` [batch, tokens] says which tokens each of them has. ``known`` is what
+    :func:`denominator` returned, if it was asked.
     """
     if members is not None:
         losses, weights = _apart(backend, losses, weights, members)
@@ -174,13 +187,8 @@ def forward(
         return Reduced(losses if weights.values is None else losses * weights.values, None, None)
     if plan.of_sequences:
         return _mean_of_sequences(backend, plan, losses, weights, normalizer)
-    if normalizer is not None:
-        return _divided(backend, backend.wide_sum(losses, weights.values, axis=plan.axis), normalizer)
-    parts = sums(backend, plan, losses, weights)
-    if plan.denominator == NOTHING or _counts_all(plan, weights):
-        return Reduced(mean(backend, parts), None, None)
-    is_wide = plan.denominator != ACTIVE and not (weights.values is None and weights.units is None)
-    return _divided(backend, parts.numerator, parts.denominator, is_wide)
+    by, divisor, empty = known or denominator(backend, plan, losses, weights, normalizer)
+    return Reduced(backend.quotient(backend.wide_sum(losses, weights.values, axis=plan.axis), by), divisor, empty)
 
 
 def _apart(backend: Backend, losses: Array, weights: Weights, members: Array) -> tuple[Array, Weights]:
@@ -188,13 +196,6 @@ def _apart(backend: Backend, losses: Array, weights: Weights, members: Array) ->
     values, active, units = weights
     losses, values, units = (None if x is None else backend.where(members, x, 0.0) for x in (losses, values, units))
     return losses, Weights(values, members if active is None else members & active, units)
-
-
-def _divided(backend: Backend, numerator: Any, denominator: Any, is_wide: bool = False) -> Reduced:
-    """A wide sum by an array, or by another wide sum."""
-    divisor = backend.quotient(denominator, 1.0) if is_wide else denominator
-    empty = backend.equal(divisor, 0.0)
-    return Reduced(backend.quotient(numerator, denominator), backend.where(empty, 1.0, divisor), empty)
 
 
 def _mean_of_sequences(
@@ -208,8 +209,8 @@ def _mean_of_sequences(
     if normalizer is None:
         is_counted = ~backend.equal(backend.count_nonzero(weights.active, axis=(1,)), 0)
         normalizer = backend.astype(backend.count_nonzero(is_counted, axis=(0,)), backend.dtype(losses))
-    loss, divisor, empty, _ = _divided(backend, numerator, normalizer)
-    return Reduced(loss, divisor, empty, each)
+    by, divisor, empty = _divisor(backend, normalizer)
+    return Reduced(backend.quotient(numerator, by), divisor, empty, each)
 
 
 def pullback(

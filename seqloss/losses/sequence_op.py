@@ -53,6 +53,15 @@ class SequenceLossOp(NamedTuple):
         options = self.plan, self.exclude, self.dtype, self.constant_weights, self.wanted, self.exact
         return SequenceLossOp(self.tokens.on(backend), *options)
 
+    @property
+    def is_foreseen(self) -> bool:
+        """Whether the cotangents of token losses are known before these, and a kernel asks for them then.
+
+        That of NumPy does, of class ids; and the loss is to be one number.
+        """
+        can_ask = hasattr(self.backend, "token_statistics_and_pullback")
+        return can_ask and self.plan.is_scalar and not self.tokens.is_soft
+
     def composed(self, *arrays: Array | None) -> tuple[Array]:
         counted = self._counted(*arrays)
         losses = self._without_excused(self.tokens.composed(counted.tokens), counted)
@@ -69,6 +78,32 @@ class SequenceLossOp(NamedTuple):
         labels = None if counted.free is None or self.tokens.is_soft else counted.tokens.targets
         given = Given(None, labels, *counted.tokens[2:])
         return (loss,), SequenceResiduals(tokens, given, losses, counted.weights, reduced)
+
+    def at_once(self, arrays: Arrays, cotangent: Array | None) -> tuple[tuple[Array], tuple[Array | None, ...]]:
+        """The outputs of :meth:`forward`, and what :meth:`pullback` makes of a cotangent (None: 1), on NumPy alone.
+
+        The same bits, but with one look at the logits. The operation is to be one that ``is_foreseen``.
+        """
+        backend, counted = self.backend, self._counted(*arrays)
+        dtype, weights, normalizer = self.tokens.kernel.spec.dtype, counted.weights, counted.normalizer
+        cotangent = backend.astype(backend.asarray(1.0) if cotangent is None else cotangent, dtype)
+        like = backend.ones_like(arrays[1], dtype=dtype) if weights.values is None else weights.values
+        known = None
+        if self.plan.of_sequences:
+            reduced = self._reduced(like, counted)
+        else:
+            known = reduction.denominator(backend, self.plan, like, weights, normalizer)
+            reduced = reduction.Reduced(None, known.divisor, known.empty)
+        pulled = self._pulled(like, counted, reduced, cotangent, False, normalizer is not None)
+        losses, to_logits = self.tokens.at_once(counted.tokens, pulled.losses)
+        losses = self._without_excused(losses, counted)
+        reduced = self._reduced(losses, counted, known)
+        to_weights = None
+        if self.wanted.weights:
+            pulled = self._pulled(losses, counted, reduced, cotangent, True, normalizer is not None)
+            to_weights = self._to_weights(pulled.weights, counted.tokens.active, arrays[2])
+        loss = rounded(backend, reduced.loss) if self.exact else reduced.loss
+        return (loss,), (to_logits, None, to_weights, *(None,) * (len(arrays) - 3))
 
     def weighted(self, *arrays: Array | None) -> tuple[Array, counting.Weights]:
         """What is added up, in the dtype of the kernel, and the weights that count it."""
@@ -87,28 +122,36 @@ class SequenceLossOp(NamedTuple):
         if self.tokens.is_soft and given.class_weights is not None:
             labels = classes.times(backend, labels, given.class_weights)
         given = Given(arrays[0], labels, *given[2:])
-        pulled = reduction.pullback(
-            backend,
-            self.plan,
-            losses,
-            weights,
-            reduction.Reduced.of(reduced),
-            cotangent,
-            self.wanted.weights,
-            arrays[6] is not None,
-            self.wanted.targets and weights.units is not None,
-            packing.members(backend, self.plan, arrays[7], arrays[0]),
-        )
+        members = packing.members(backend, self.plan, arrays[7], arrays[0])
+        counted = _Counted(given, weights, None, None, members)
+        reduced, has_normalizer = reduction.Reduced.of(reduced), arrays[6] is not None
+        pulled = self._pulled(losses, counted, reduced, cotangent, self.wanted.weights, has_normalizer)
         of_tokens = self.tokens.pullback(given, tokens, pulled.losses)
-        to_weights, to_targets = pulled.weights, of_tokens.labels
-        if to_weights is not None:
-            # What the kernel may leave out although the weights have a gradient: all that is out.
-            to_weights = counting.without_removed(backend, to_weights, given.active)
-            to_weights = self._in_dtype_of(arrays[2], to_weights)
+        to_weights, to_targets = self._to_weights(pulled.weights, given.active, arrays[2]), of_tokens.labels
         if to_targets is not None and given.class_weights is not None:
             to_targets = self._through_class_weights(given, weights.active, to_targets, pulled.units, of_tokens.units)
             to_targets = self._in_dtype_of(arrays[1], to_targets)
         return of_tokens.logits, to_targets, to_weights, *(None,) * (len(arrays) - 3)
+
+    def _pulled(
+        self,
+        losses: Array,
+        counted: "_Counted",
+        reduced: reduction.Reduced,
+        cotangent: Array,
+        wrt_weights: bool,
+        has_normalizer: bool,
+    ) -> reduction.Pulled:
+        weights, wrt_units = counted.weights, self.wanted.targets and counted.weights.units is not None
+        options = wrt_weights, has_normalizer, wrt_units, counted.members
+        return reduction.pullback(self.backend, self.plan, losses, weights, reduced, cotangent, *options)
+
+    def _to_weights(self, pulled: Array | None, active: Array | None, weights: Array | None) -> Array | None:
+        """The gradient of the weights, in their dtype."""
+        if pulled is None:
+            return None
+        # What the kernel may leave out although the weights have a gradient: all that is out.
+        return self._in_dtype_of(weights, counting.without_removed(self.backend, pulled, active))
 
     def _through_class_weights(
         self, given: Given, active: Array | None, to_labels: Array, *to_units: Array | None
@@ -173,8 +216,11 @@ class SequenceLossOp(NamedTuple):
         members = packing.members(backend, self.plan, offsets, logits)
         return _Counted(tokens, counting.Weights(values, active, units), normalizer, free, members)
 
-    def _reduced(self, losses: Array, counted: "_Counted") -> reduction.Reduced:
-        return reduction.forward(self.backend, self.plan, losses, counted.weights, counted.normalizer, counted.members)
+    def _reduced(
+        self, losses: Array, counted: "_Counted", known: reduction.Denominator | None = None
+    ) -> reduction.Reduced:
+        given = losses, counted.weights, counted.normalizer, counted.members
+        return reduction.forward(self.backend, self.plan, *given, known)
 
     def _without_excused(self, losses: Array, counted: "_Counted") -> Array:
         if counted.free is None:

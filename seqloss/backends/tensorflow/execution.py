@@ -11,6 +11,11 @@ from seqloss.backends.on_numpy import RunOnNumPy
 from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Arrays, LossOp
 
+try:
+    from tensorflow.python.eager import record
+except ImportError:  # no public module
+    record = None
+
 _ALIGNMENT = 64
 """Of the memory of tensors, in bytes: TensorFlow 2.21 ends the process where it is given memory of a smaller one."""
 
@@ -32,8 +37,15 @@ def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
 
 
 def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
-    chosen = explicit(op, arrays)
-    return op.composed(*arrays) if chosen is op and not op.opaque else differentiable(chosen, arrays)
+    if _MEMORY.is_on_host(arrays):
+        on_numpy = RunOnNumPy(op, _MEMORY, arrays[0].dtype.name, foresees=_is_watched(arrays[0]))
+        return differentiable(on_numpy, arrays)
+    return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
+
+
+def _is_watched(x: Array) -> bool:
+    """Whether a tape records what is computed from an eager tensor. TensorFlow 2.21 has no public way to ask."""
+    return record is not None and bool(record.should_record_backprop([x]))
 
 
 def explicit(op: LossOp, arrays: Arrays) -> LossOp:

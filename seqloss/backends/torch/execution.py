@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from seqloss.backends.on_numpy import RunOnNumPy
-from seqloss.backends.torch.ops import dtype, is_on_host, is_tracing, no_jvp
+from seqloss.backends.torch.ops import dtype, is_differentiated, is_on_host, is_tracing, no_jvp
 from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Arrays, LossOp
 
@@ -25,7 +25,17 @@ def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
 def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
     if is_tracing():
         return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
-    return _writable(_Eager.apply(explicit(op, arrays), True, *arrays))
+    if is_on_host(arrays):
+        op = RunOnNumPy(op, _MEMORY, dtype(arrays[0]), foresees=is_differentiated(arrays[0]) and not _are_hooked())
+    return _writable(_Eager.apply(op, True, *arrays))
+
+
+def _are_hooked() -> bool:
+    """Whether what a forward pass keeps goes through hooks: those of torch.utils.checkpoint (torch 2.13) throw it away.
+
+    A gradient that is made in the forward pass would stay, and be made twice.
+    """
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def explicit(op: LossOp, arrays: Arrays) -> LossOp:
