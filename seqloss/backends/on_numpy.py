@@ -61,7 +61,8 @@ class RunOnNumPy:
         from seqloss.backends import numpy as host
 
         self.op, self.backend, self.opaque = op, op.backend, op.opaque
-        self._host, self._on_host = host, op.on(host)
+        self._host = host
+        self._on_host: Any = op.on(host)
         self._memory, self._dtype = memory, dtype
         self.is_foreseen = getattr(self._on_host, "is_foreseen", False)
         self._foresees = foresees and self.is_foreseen
@@ -96,7 +97,7 @@ class RunOnNumPy:
             _, residuals = self.op.forward(*arrays)
             return tuple(self.op.pullback(arrays, residuals, cotangents))
         views = self._views(arrays)
-        upstream = [None if x is None else self._memory.to_host(x) for x in cotangents]
+        upstream: list[Any] = [None if x is None else self._memory.to_host(x) for x in cotangents]
         with self._host.scope(None), threads.at_most(self._memory.threads()):
             if residuals.of_op is None:
                 gradients = residuals.taken()
