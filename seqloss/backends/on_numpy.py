@@ -99,7 +99,7 @@ class RunOnNumPy:
         views = self._views(arrays)
         upstream: list[Any] = [None if x is None else self._memory.to_host(x) for x in cotangents]
         with self._host.scope(None), threads.at_most(self._memory.threads()):
-            if residuals.of_op is None:
+            if self._foresees:
                 gradients = residuals.taken()
                 if gradients is None or not _scale(gradients, float(upstream[0]), self.opaque):
                     del gradients  # lest there be two of them
