@@ -31,8 +31,10 @@ class Call:
         if dtype is not None and argument.dtype != dtype:
             with argument.facts.scope(None):  # what overflows is infinite, as it is beside any logits
                 argument = argument.holding(argument.facts.astype(argument.value, dtype))
-        array = self._shaped(argument)
-        return self.backend.with_rank(array, rank) if rank is not None and argument.shape is None else array
+        if argument.shape is None:
+            array = self._shaped(argument)
+            return array if rank is None else self.backend.with_rank(array, rank)
+        return self._shaped(argument)
 
     def place_labels(
         self, argument: Argument, classes: int | None, mend: str, weights: Argument | None = None
@@ -62,9 +64,8 @@ class Call:
 
     def _shaped(self, argument: Argument) -> Array:
         """The array of an argument, without the last axis if :meth:`Argument.shaped` has taken it off."""
-        array = dispatch.place(self.backend, argument, self.main.value)
-        own = self.backend.shape(array)
-        if argument.shape is None or own is None or len(own) == len(argument.shape):
+        array = self.backend.asarray(argument.value, like=self.main.value)
+        if not argument.is_reshaped or argument.shape is None or self.backend.shape(array) is None:
             return array
         sizes = self.backend.sizes(array)
         return self.backend.reshape(array, sizes[: len(argument.shape)])

@@ -85,19 +85,19 @@ def _import(framework: str) -> Any:
     # Import statements, because torch.compile(fullgraph=True) can trace through them on a cold start. It cannot trace
     # through importlib (torch 2.13), could not fill a cache of our own, and guards what is read from sys.modules.
     if framework == "numpy":
-        from seqloss.backends import numpy
+        import seqloss.backends.numpy as numpy
 
         return numpy
     if framework == "torch":
-        from seqloss.backends import torch
+        import seqloss.backends.torch as torch
 
         return torch
     if framework == "tensorflow":
-        from seqloss.backends import tensorflow
+        import seqloss.backends.tensorflow as tensorflow
 
         return tensorflow
     if framework == "jax":
-        from seqloss.backends import jax
+        import seqloss.backends.jax as jax
 
         return jax
     try:

@@ -51,18 +51,28 @@ def check(
     """
     if check_labels is False:
         return
-    read = [_readable(argument, check_labels) for argument in (targets, weights, out.lengths) if argument is not None]
-    if classes is None or not all(read):
-        _see_unread(check_labels)
-        return
+    sync = bool(check_labels)
+    for argument in (targets, weights, out.lengths):
+        if classes is None or (argument is not None and not is_readable(argument, sync=sync)):
+            _see_unread(check_labels)
+            return
     values = _values(targets)
-    # The extremes first: they cost least, and good labels need no look at the weights.
-    if values.size == 0 or (values.min() >= 0 and values.max() < classes):
+    if _are_classes(values, classes):  # first: it costs least, and good labels need no look at the weights
         return
     counts = None if weights is None else _counts(_values(weights), dtype)
     if out != NONE_OUT:
         counts = _kept(values, out) if counts is None else counts & _kept(values, out)
     _raise_first(targets.name, values, classes, counts, mend or _mend(mask, weights is None), too_large)
+
+
+def _are_classes(values: Any, classes: int) -> bool:
+    """Whether all of a NumPy array of integers are in [0, classes)."""
+    if values.size == 0:
+        return True
+    if values.dtype.kind == "i" and classes <= 1 << 8 * values.itemsize - 1:
+        # One look is enough: as unsigned numbers those below 0 are too large.
+        return bool(values.view(f"u{values.itemsize}").max() < classes)
+    return bool(values.min() >= 0 and values.max() < classes)
 
 
 def check_soft(
@@ -74,7 +84,7 @@ def check_soft(
     """
     if not check_labels:
         return
-    if not all(_readable(argument, True) for argument in (targets, weights, out.lengths) if argument is not None):
+    if not all(is_readable(argument, sync=True) for argument in (targets, weights, out.lengths) if argument is not None):
         _see_unread(check_labels)
     values = _values(targets)
     bad = values < 0
@@ -99,10 +109,6 @@ def _see_unread(check_labels: bool | None) -> None:
             "check_labels=True must read targets and weights, but here they have no values yet (traced, batched, "
             "or without storage); check them outside of the compiled function, or pass check_labels=None"
         )
-
-
-def _readable(argument: Argument, check_labels: bool | None) -> bool:
-    return is_readable(argument, sync=bool(check_labels))
 
 
 def is_readable(argument: Argument, *, sync: bool = False) -> bool:
@@ -198,7 +204,7 @@ def are_ids(argument: Argument) -> None:
 
 def readable_to_draw(argument: Argument) -> None:
     """Candidates are drawn on the host, so that there is no way around waiting for a device."""
-    if not _readable(argument, True):
+    if not is_readable(argument, sync=True):
         raise UnreadableError(
             f"{argument.name} have no values yet (traced, batched, or without storage), but candidates are drawn on "
             "the host; draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, "

@@ -38,6 +38,8 @@ def is_bool(value: Any) -> bool:
 
 def flag(name: str, value: Any) -> bool:
     """A flag, as a bool of Python. It must be a real bool: old code passes a vocabulary size in these positions."""
+    if value is True or value is False:
+        return value
     if is_bool(value):
         return bool(value)
     if is_array(value):
@@ -129,6 +131,8 @@ def exact(value: Any, softmax_loss_function: Any = None) -> bool:
 
 def gradient_names(wrt: Any) -> tuple[str, ...]:
     """The arguments to differentiate, as a tuple; ``"logits"``, ``"weights"``, ``"targets"``, or several of them."""
+    if type(wrt) is str and wrt == "logits":
+        return ("logits",)
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt) if isinstance(wrt, (tuple, list)) else ()
     legal = names and all(isinstance(n, str) and n in ("logits", "weights", "targets") for n in names)
     if not legal or len(set(names)) != len(names):

@@ -132,7 +132,10 @@ class SigmoidKernel(NamedTuple):
 
 
 def _outputs(statistics: Statistics) -> tuple[Array, ...]:
-    return tuple(x for x in statistics[:4] if x is not None)
+    nll, lse, unl, mass, _ = statistics
+    if lse is None and unl is None:
+        return (nll,)
+    return tuple(x for x in (nll, lse, unl, mass) if x is not None)
 
 
 def _named(spec: Spec, outputs: Arrays) -> Statistics:

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from seqloss.core import objectives, options
 from seqloss.losses import reduction as reductions
-from seqloss.losses.beside import Beside
-from seqloss.losses.objective import Objective, objective_of
+from seqloss.losses.beside import NOTHING_BESIDE, Beside
+from seqloss.losses.objective import PLAIN, Objective, objective_of
 
 
 class Settings(NamedTuple):
@@ -20,6 +20,10 @@ class Settings(NamedTuple):
     """Without what belongs to a batch: lengths and normalizer."""
     needs_ids: str | None
     """An option that goes with integer targets alone."""
+
+
+_USUAL = Settings(reductions.plan(True, True, False, False), None, False, PLAIN, NOTHING_BESIDE, None)
+"""What all options say as they are by default, which most calls leave them at."""
 
 
 def settings(
@@ -40,6 +44,11 @@ def settings(
     has_normalizer: bool = False,
 ) -> Settings:
     """Check the options of :func:`seqloss.sequence_loss`, which have the same names here."""
+    is_usual = average_across_timesteps is average_across_batch is True and sum_over_timesteps is sum_over_batch is False
+    is_usual = is_usual and softmax_loss_function is name is ignore_index is class_weights is softcap is None
+    is_usual = is_usual and reduction is check_labels is None and exact is False and not has_normalizer
+    if is_usual and type(label_smoothing) is type(z_loss) is float and label_smoothing == z_loss == 0:
+        return _USUAL
     flags = (average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     plan = _plan(flags, reduction, has_normalizer)
     checks = options.loss_options(softmax_loss_function, name, check_labels)

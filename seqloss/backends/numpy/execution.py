@@ -6,7 +6,7 @@ from seqloss.core.protocol import Array, Arrays, LossOp
 def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
     """NumPy differentiates nothing: these are the outputs of the forward kernel."""
     # [()] makes a NumPy scalar of an array of rank 0, as NumPy's own functions return it, and else a view.
-    return tuple(x[()] for x in op.forward(*arrays)[0])
+    return tuple([x[()] for x in op.forward(*arrays)[0]])
 
 
 def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:

@@ -24,6 +24,8 @@ def owns(x: Any) -> bool:
 
 
 def dense_form(x: Array) -> str | None:
+    if type(x) is np.ndarray:
+        return None
     if isinstance(x, np.ma.MaskedArray):
         return "{0}.filled(0)"
     return "np.asarray({0})" if isinstance(x, np.matrix) else None
@@ -58,7 +60,8 @@ def is_stopped(x: Array) -> bool:
 
 
 def asarray(x: Any, *, like: Array | None = None) -> Array:
-    x = np.asarray(x)
+    if type(x) is not np.ndarray:
+        x = np.asarray(x)
     # In the byte order of the machine: a dtype of the other one is equal to none.
     return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
 
@@ -80,7 +83,7 @@ def arange(stop: int, *, like: Array) -> Array:
 
 
 def ones_like(x: Array, *, dtype: str) -> Array:
-    return np.ones_like(x, dtype=dtype)
+    return np.ones(x.shape, dtype)
 
 
 def reshape(x: Array, shape: Sequence[Any]) -> Array:
@@ -97,7 +100,7 @@ def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
         x1 = x2.dtype.type(x1)  # type: ignore[union-attr]  # one of the two is an array
     elif not hasattr(x2, "dtype"):
         x2 = x1.dtype.type(x2)
-    if isinstance(condition, np.bool_) and type(x1) is type(x2) and isinstance(x1, np.generic):
+    if type(condition) is np.bool_ and type(x1) is type(x2) and isinstance(x1, np.generic):
         return x1 if condition else x2
     # [()] turns a rank-0 array into a NumPy scalar, as NumPy's own reductions return it, and is a view otherwise.
     return np.where(condition, x1, x2)[()]
@@ -108,7 +111,8 @@ def nan_unless(condition: Array, x: Array) -> Array:
 
 
 def equal(x1: Array, x2: Array | float) -> Array:
-    return np.equal(x1, x2)
+    equal: Array = x1 == x2  # np.equal takes three times as long for scalars (NumPy 2.4)
+    return equal
 
 
 def isfinite(x: Array) -> Array:
