@@ -10,6 +10,7 @@ pass makes it, beside the loss and in the same look at the logits, and the first
 A backend that uses this gives :class:`Memory`: how its arrays become NumPy's and back.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -67,6 +68,12 @@ class RunOnNumPy:
         self.is_foreseen = getattr(self._on_host, "is_foreseen", False)
         self._foresees = foresees and self.is_foreseen
 
+    @classmethod
+    @functools.lru_cache(maxsize=256, typed=True)  # typed: as tuples, operations of two classes may be equal
+    def of(cls, op: LossOp, memory: Memory, dtype: str, foresees: bool = False) -> "RunOnNumPy":
+        """The same, but made once."""
+        return cls(op, memory, dtype, foresees)
+
     def on(self, backend: Any) -> LossOp:
         return self.op.on(backend)
 
@@ -92,46 +99,44 @@ class RunOnNumPy:
         return self._outputs(outputs, arrays), self._gradients(gradients, arrays)
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
-        if not self._memory.is_on_host([*arrays, *cotangents]):
+        if not self._memory.is_on_host(cotangents) or not self._memory.is_on_host(arrays):
             # A transformation of the backward pass alone, such as many cotangents at a time.
             _, residuals = self.op.forward(*arrays)
             return tuple(self.op.pullback(arrays, residuals, cotangents))
-        views = self._views(arrays)
         upstream: list[Any] = [None if x is None else self._memory.to_host(x) for x in cotangents]
+        gradients = residuals.taken()
+        if gradients is not None and upstream[0] == 1:
+            return self._gradients(gradients, arrays)
         with self._host.scope(None), threads.at_most(self._memory.threads()):
-            if self._foresees:
-                gradients = residuals.taken()
-                if gradients is None or not _scale(gradients, float(upstream[0]), self.opaque):
-                    del gradients  # lest there be two of them
-                    _, gradients = self._on_host.at_once(views, upstream[0])
-            else:
-                gradients = self._on_host.pullback(views, residuals.of_op, upstream)
+            if not self._foresees:
+                gradients = self._on_host.pullback(self._views(arrays), residuals.of_op, upstream)
+            elif gradients is None or not _scale(gradients, float(upstream[0]), self.opaque):
+                del gradients  # lest there be two of them
+                _, gradients = self._on_host.at_once(self._views(arrays), upstream[0])
         return self._gradients(gradients, arrays)
 
     def _outputs(self, outputs: Sequence[Any], arrays: Arrays) -> tuple[Array, ...]:
         # Copies: the caller may write into the outputs, and the pullback reads the residuals.
-        return tuple(self._memory.from_host(np.array(x), x.dtype.name, arrays[0]) for x in outputs)
+        return tuple([self._memory.from_host(np.array(x), self._host.dtype(x), arrays[0]) for x in outputs])
 
     def _gradients(self, gradients: Sequence[Any], arrays: Arrays) -> tuple[Array | None, ...]:
         to_logits, *others = gradients
         pairs = zip(others, arrays[1:], strict=True)
-        return self._memory.from_host(to_logits, self._dtype, arrays[0]), *(
-            None if gradient is None else self._returned(gradient, x) for gradient, x in pairs
-        )
+        returned = [None if gradient is None else self._returned(gradient, x) for gradient, x in pairs]
+        return self._memory.from_host(to_logits, self._dtype, arrays[0]), *returned
 
     def _views(self, arrays: Arrays) -> list[Any]:
         # The kernels know the bits of bfloat16 logits; the other arrays are few, and NumPy has no bfloat16.
-        return [self._memory.to_host(arrays[0]), *(self._readable(x) for x in arrays[1:])]
+        return [self._memory.to_host(arrays[0]), *[None if x is None else self._readable(x) for x in arrays[1:]]]
 
-    def _readable(self, x: Array | None) -> Any:
-        if x is None:
-            return None
+    def _readable(self, x: Array) -> Any:
         is_foreign = self.backend.dtype(x) == "bfloat16"
         return self._memory.to_host(self.backend.astype(x, "float32") if is_foreign else x)
 
     def _returned(self, gradient: Any, x: Array) -> Array:
         gradient = np.asarray(gradient)
-        return self.backend.astype(self._memory.from_host(gradient, gradient.dtype.name, x), self.backend.dtype(x))
+        array = self._memory.from_host(gradient, self._host.dtype(gradient), x)
+        return self.backend.astype(array, self.backend.dtype(x))
 
 
 def _scale(gradients: Sequence[Any], by: float, is_exact: bool) -> bool:
@@ -140,8 +145,6 @@ def _scale(gradients: Sequence[Any], by: float, is_exact: bool) -> bool:
     0 takes out what is not finite, and what is not finite leaves out what does not count. What was rounded once, in
     exact mode or to half precision, must not be so again; a power of two rounds no number, except on the way to 0.
     """
-    if by == 1:
-        return True
     if by == 0 or not abs(by) <= _MOST:
         return False
     is_power = math.frexp(abs(by))[0] == 0.5 and abs(by) < 1

@@ -38,7 +38,7 @@ def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
 
 def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
     if _MEMORY.is_on_host(arrays):
-        on_numpy = RunOnNumPy(op, _MEMORY, arrays[0].dtype.name, foresees=_is_watched(arrays[0]))
+        on_numpy = RunOnNumPy.of(op, _MEMORY, arrays[0].dtype.name, foresees=_is_watched(arrays[0]))
         return differentiable(on_numpy, arrays)
     return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
 
@@ -49,7 +49,7 @@ def _is_watched(x: Array) -> bool:
 
 
 def explicit(op: LossOp, arrays: Arrays) -> LossOp:
-    return RunOnNumPy(op, _MEMORY, arrays[0].dtype.name) if _MEMORY.is_on_host(arrays) else op
+    return RunOnNumPy.of(op, _MEMORY, arrays[0].dtype.name) if _MEMORY.is_on_host(arrays) else op
 
 
 class _Own:

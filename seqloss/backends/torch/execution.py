@@ -23,10 +23,13 @@ def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
 
 
 def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
+    if is_on_host(arrays):
+        foresees = is_differentiated(arrays[0]) and not _are_hooked()
+        # Not Function.apply, which first looks for wrappers of torch.func among the arguments: here are none.
+        apply = super(torch.autograd.Function, _Eager).apply
+        return apply(RunOnNumPy.of(op, _MEMORY, dtype(arrays[0]), foresees), True, *arrays)
     if is_tracing():
         return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
-    if is_on_host(arrays):
-        op = RunOnNumPy(op, _MEMORY, dtype(arrays[0]), foresees=is_differentiated(arrays[0]) and not _are_hooked())
     return _writable(_Eager.apply(op, True, *arrays))
 
 
@@ -39,7 +42,7 @@ def _are_hooked() -> bool:
 
 
 def explicit(op: LossOp, arrays: Arrays) -> LossOp:
-    return RunOnNumPy(op, _MEMORY, dtype(arrays[0])) if is_on_host(arrays) else op
+    return RunOnNumPy.of(op, _MEMORY, dtype(arrays[0])) if is_on_host(arrays) else op
 
 
 class _Eager(torch.autograd.Function):
@@ -181,7 +184,7 @@ def _writable(outputs: Sequence[Array]) -> tuple[Array, ...]:
 
     What such an operation returns for a subclass is a view for autograd (torch 2.13), which may not be written into.
     """
-    return tuple(x if type(x) is torch.Tensor else x.clone() for x in outputs)
+    return tuple([x if type(x) is torch.Tensor else x.clone() for x in outputs])
 
 
 def _packed(residuals: Any, saved: list[Array]) -> Any:
@@ -210,8 +213,9 @@ class _Memory:
     threads = staticmethod(torch.get_num_threads)
 
     def to_host(self, x: Array) -> Any:
-        x = x.detach()
-        return x.view(torch.uint16).numpy() if x.dtype is torch.bfloat16 else x.numpy()
+        if x.dtype is torch.bfloat16:
+            x = x.detach().view(torch.uint16)
+        return x.numpy(force=True)  # detached
 
     def from_host(self, x: Any, dtype: str, like: Array) -> Array:
         host = np.asarray(x)

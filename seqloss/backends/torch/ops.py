@@ -33,6 +33,10 @@ with torch.inference_mode(False):
     _HOST_KEYS.add(torch._C._dispatch_keys(torch.empty(0)).raw_repr())
 
 
+# Looked up once: each call asks several times.
+_is_compiling = torch.compiler.is_compiling
+_interpreter, _is_traced = torch._C._functorch.peek_interpreter_stack, torch._C._is_tracing
+
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 """Dtypes that torch 2.13 selects nothing of, and those of the same size."""
 
@@ -70,8 +74,9 @@ def device(x: Array) -> torch.device:
 def location(x: Array) -> Location:
     if is_tracing() or type(x) not in PLAIN:
         return "traced"
-    kind = x.device.type
-    return "host" if kind == "cpu" else "traced" if kind == "meta" else "device"
+    if x.is_cpu:
+        return "host"
+    return "traced" if x.device.type == "meta" else "device"
 
 
 def needs_grad(x: Array) -> bool:
@@ -88,9 +93,9 @@ def is_tracing() -> bool:
 
     Inside a transformation even a plain tensor yields wrappers without storage. Torch 2.13 has no public way to ask.
     """
-    if torch.compiler.is_compiling():
+    if _is_compiling():
         return True
-    return torch._C._functorch.peek_interpreter_stack() is not None or torch.jit.is_tracing()
+    return _interpreter() is not None or _is_traced()
 
 
 def is_differentiated(*arrays: Array) -> bool:
@@ -124,8 +129,7 @@ def asarray(x: Any, *, like: Array | None = None) -> Array:
 
 
 def to_numpy(x: Array) -> Any:
-    x = x.detach().cpu()
-    return (x.float() if x.dtype is torch.bfloat16 else x).numpy()
+    return (x.float() if x.dtype is torch.bfloat16 else x).numpy(force=True)
 
 
 def sizes(x: Array) -> tuple[Any, ...]:
@@ -249,7 +253,10 @@ def take(x: Array, indices: Array) -> Array:
 
 
 def scope(name: str | None) -> AbstractContextManager[Any]:
-    return nullcontext() if name is None else torch.profiler.record_function(name)
+    return _NO_SCOPE if name is None else torch.profiler.record_function(name)
+
+
+_NO_SCOPE = nullcontext()
 
 
 def with_rank(x: Array, rank: int) -> Array:
