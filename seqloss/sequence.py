@@ -253,7 +253,8 @@ def sequence_loss(
         exact,
         normalizer is not None,
     )
-    more = more.counting(more.ignore_index, lengths, normalizer)
+    if lengths is not None or normalizer is not None:
+        more = more.counting(more.ignore_index, lengths, normalizer)
     call, is_builtin = Call("logits", logits, opens=True), softmax_loss_function is None
     is_packed = _is_packed(call, cu_seqlens, plan)
     with call.backend.scope(name):
@@ -443,7 +444,8 @@ def sequence_loss_and_grad(
         exact,
         normalizer is not None,
     )
-    more = more.counting(more.ignore_index, lengths, normalizer)
+    if lengths is not None or normalizer is not None:
+        more = more.counting(more.ignore_index, lengths, normalizer)
     names = options.gradient_names(wrt)
     call, is_builtin = Call("logits", logits, opens=True), softmax_loss_function is None
     backend, is_packed = call.backend, _is_packed(call, cu_seqlens, plan)

@@ -99,7 +99,7 @@ class RunOnNumPy:
         return self._outputs(outputs, arrays), self._gradients(gradients, arrays)
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
-        if not self._memory.is_on_host(cotangents) or not self._memory.is_on_host(arrays):
+        if not self._memory.is_on_host((*cotangents, *arrays)):
             # A transformation of the backward pass alone, such as many cotangents at a time.
             _, residuals = self.op.forward(*arrays)
             return tuple(self.op.pullback(arrays, residuals, cotangents))
@@ -130,8 +130,10 @@ class RunOnNumPy:
         return [self._memory.to_host(arrays[0]), *[None if x is None else self._readable(x) for x in arrays[1:]]]
 
     def _readable(self, x: Array) -> Any:
-        is_foreign = self.backend.dtype(x) == "bfloat16"
-        return self._memory.to_host(self.backend.astype(x, "float32") if is_foreign else x)
+        view = self._memory.to_host(x)
+        if view.dtype == numbers.BITS and self.backend.dtype(x) == "bfloat16":
+            return self._memory.to_host(self.backend.astype(x, "float32"))
+        return view
 
     def _returned(self, gradient: Any, x: Array) -> Array:
         gradient = np.asarray(gradient)

@@ -31,10 +31,10 @@ class Call:
         if dtype is not None and argument.dtype != dtype:
             with argument.facts.scope(None):  # what overflows is infinite, as it is beside any logits
                 argument = argument.holding(argument.facts.astype(argument.value, dtype))
-        if argument.shape is None:
-            array = self._shaped(argument)
-            return array if rank is None else self.backend.with_rank(array, rank)
-        return self._shaped(argument)
+        if argument.is_reshaped:
+            return self._shaped(argument)
+        array = self.backend.asarray(argument.value, like=self.main.value)
+        return self.backend.with_rank(array, rank) if rank is not None and argument.shape is None else array
 
     def place_labels(
         self, argument: Argument, classes: int | None, mend: str, weights: Argument | None = None

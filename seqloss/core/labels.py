@@ -51,11 +51,14 @@ def check(
     """
     if check_labels is False:
         return
-    sync = bool(check_labels)
+    is_read = classes is not None
     for argument in (targets, weights, out.lengths):
-        if classes is None or (argument is not None and not is_readable(argument, sync=sync)):
-            _see_unread(check_labels)
-            return
+        if is_read and argument is not None:
+            location = argument.facts.location(argument.value)
+            is_read = location == "host" or (check_labels is True and location == "device")
+    if classes is None or not is_read:
+        _see_unread(check_labels)
+        return
     values = _values(targets)
     if _are_classes(values, classes):  # first: it costs least, and good labels need no look at the weights
         return
@@ -67,11 +70,13 @@ def check(
 
 def _are_classes(values: Any, classes: int) -> bool:
     """Whether all of a NumPy array of integers are in [0, classes)."""
+    import numpy as np
+
     if values.size == 0:
         return True
     if values.dtype.kind == "i" and classes <= 1 << 8 * values.itemsize - 1:
         # One look is enough: as unsigned numbers those below 0 are too large.
-        return bool(values.view(f"u{values.itemsize}").max() < classes)
+        return bool(np.maximum.reduce(values.view(f"u{values.itemsize}"), axis=None) < classes)
     return bool(values.min() >= 0 and values.max() < classes)
 
 

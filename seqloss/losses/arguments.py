@@ -105,7 +105,7 @@ def sequence(
     weights_dtype = dtype if w is None or w.is_host else w.dtype
     targets_dtype = dtype if y.is_host else y.dtype
     offsets = packing.check(call, cu_seqlens, more.lengths is not None, y, w) if is_packed else None
-    checked, given_targets = beside.check(call, more), y
+    checked, given_targets = beside.NOTHING_CHECKED if more is NOTHING_BESIDE else beside.check(call, more), y
     if is_soft:
         labels.check_soft(y, w, check_labels, dtype, checked.out)
     elif labels_are_classes:
@@ -115,7 +115,9 @@ def sequence(
     if w is not None:
         # Host values are cast on the host, where float64 has not become float32 yet.
         placed.append(call.place(w, dtype if w.is_host else None, rank=rank))
-    others = beside.place(call, checked, placed[0], given_targets, rank)
+    others = beside.NOTHING_PLACED
+    if checked is not beside.NOTHING_CHECKED:
+        others = beside.place(call, checked, placed[0], given_targets, rank)
     if wrt is not None:
         placed = [backend.stop_gradient(x) for x in placed]
     if is_open:

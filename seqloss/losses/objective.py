@@ -161,10 +161,11 @@ class TokenLoss(NamedTuple):
         which each class is possible. Where it turns out to be another, the pullback is made anew.
         """
         kernel: Any = self.kernel
-        arrays, (_, off_target, centred, _, _) = self._arrays(given), self.objective
         if self._is_nll(given):
+            arrays = given.logits, given.targets, given.active, None
             statistics, to_logits = kernel.at_once(arrays, to_losses)
             return statistics.nll, to_logits
+        arrays, (_, off_target, centred, _, _) = self._arrays(given), self.objective
         has_sums = given.prior is not None and (off_target or centred)
         if self.objective.eps > 0 and (given.class_weights is not None or has_sums):
             losses, residuals = self.forward(given)
@@ -189,7 +190,7 @@ class TokenLoss(NamedTuple):
 
     def _is_nll(self, given: Given) -> bool:
         """Whether the loss is nll and nothing else."""
-        return self.objective == PLAIN and (given.units is None or self.is_soft)
+        return (self.objective is PLAIN or self.objective == PLAIN) and (given.units is None or self.is_soft)
 
     def _arrays(self, given: Given) -> tuple[Any, ...]:
         """Those of the kernel."""

@@ -115,10 +115,18 @@ def denominator(
     """That of a plan that has axes and takes no mean of sequences. Of ``losses`` only sizes and dtype matter."""
     if normalizer is not None:
         return _divisor(backend, normalizer)
-    by = _denominator(backend, plan, losses, weights)
-    if plan.denominator == NOTHING or _counts_all(plan, weights):
-        return Denominator(by)
-    return _divisor(backend, by, plan.denominator != ACTIVE and not (weights.values is None and weights.units is None))
+    if plan.denominator == NOTHING:
+        return Denominator(1.0)
+    if _counts_all(plan, weights):
+        return Denominator(_elements(backend, losses, plan.axis))
+    values, active, units = weights
+    if plan.denominator == ACTIVE or (values is None and units is None):
+        return _divisor(backend, backend.astype(backend.count_nonzero(active, axis=plan.axis), backend.dtype(losses)))
+    if units is not None:
+        units = without_masked_nan(backend, units, active)
+    if values is None:
+        values, units = units if active is None else backend.where(active, units, 0.0), None
+    return _divisor(backend, backend.wide_sum(values, units, axis=plan.axis), is_wide=True)
 
 
 def _divisor(backend: Backend, by: Any, is_wide: bool = False) -> Denominator:
@@ -126,22 +134,6 @@ def _divisor(backend: Backend, by: Any, is_wide: bool = False) -> Denominator:
     divisor = backend.quotient(by, 1.0) if is_wide else by
     empty = backend.equal(divisor, 0.0)
     return Denominator(by, backend.where(empty, 1.0, divisor), empty)
-
-
-def _denominator(backend: Backend, plan: Plan, losses: Array, weights: Weights) -> Any:
-    if plan.denominator == NOTHING:
-        return 1.0
-    if _counts_all(plan, weights):
-        return _elements(backend, losses, plan.axis)
-    values, active, units = weights
-    if plan.denominator == ACTIVE or (values is None and units is None):
-        return backend.astype(backend.count_nonzero(active, axis=plan.axis), backend.dtype(losses))
-    if units is not None:
-        units = without_masked_nan(backend, units, active)
-    if values is None:
-        counted = units if active is None else backend.where(active, units, 0.0)
-        return backend.wide_sum(counted, None, axis=plan.axis)
-    return backend.wide_sum(values, units, axis=plan.axis)
 
 
 def _counts_all(plan: Plan, weights: Weights) -> bool:

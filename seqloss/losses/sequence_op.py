@@ -43,7 +43,7 @@ class SequenceLossOp(NamedTuple):
 
     @property
     def backend(self) -> Backend:
-        return self.tokens.backend
+        return self.tokens.kernel.backend
 
     @property
     def opaque(self) -> bool:
@@ -122,7 +122,7 @@ class SequenceLossOp(NamedTuple):
         if self.tokens.is_soft and given.class_weights is not None:
             labels = classes.times(backend, labels, given.class_weights)
         given = Given(arrays[0], labels, *given[2:])
-        members = packing.members(backend, self.plan, arrays[7], arrays[0])
+        members = None if arrays[7] is None else packing.members(backend, self.plan, arrays[7], arrays[0])
         counted = _Counted(given, weights, None, None, members)
         reduced, has_normalizer = reduction.Reduced.of(reduced), arrays[6] is not None
         pulled = self._pulled(losses, counted, reduced, cotangent, self.wanted.weights, has_normalizer)
@@ -182,9 +182,10 @@ class SequenceLossOp(NamedTuple):
     ) -> "_Counted":
         """The arrays of the token loss and of the reduction, from those of the call."""
         backend, wide = self.backend, self.tokens.kernel.spec.dtype
-        class_weights, prior = classes.weights_and_prior(
-            backend, logits, class_weights, prior, self.exclude, self.dtype, wide
-        )
+        if class_weights is not None or prior is not None or len(self.exclude) > 0:
+            class_weights, prior = classes.weights_and_prior(
+                backend, logits, class_weights, prior, self.exclude, self.dtype, wide
+            )
         units = mass = is_known = None
         if self.tokens.is_soft:
             is_known = ~(backend.min(backend.stop_gradient(targets), axis=(-1,)) < 0)
@@ -203,7 +204,8 @@ class SequenceLossOp(NamedTuple):
         values, active, _ = counting.token_weights(backend, weights, self.dtype, self.constant_weights, kept)
         if self.exact and values is not None:
             values = backend.astype(values, wide)
-        normalizer = reduction.normalizer(backend, normalizer, wide)
+        if normalizer is not None:
+            normalizer = reduction.normalizer(backend, normalizer, wide)
         # A kernel that leaves out puts 0 where a token does not count. Otherwise that is done behind it.
         free, skipped = None, active
         if not self.constant_weights and active is not None:
@@ -213,7 +215,7 @@ class SequenceLossOp(NamedTuple):
             else:
                 free = ~(is_known | active)
         tokens = Given(logits, targets, skipped, class_weights, prior, units, mass)
-        members = packing.members(backend, self.plan, offsets, logits)
+        members = None if offsets is None else packing.members(backend, self.plan, offsets, logits)
         return _Counted(tokens, counting.Weights(values, active, units), normalizer, free, members)
 
     def _reduced(

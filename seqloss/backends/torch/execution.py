@@ -26,8 +26,9 @@ def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
     if is_on_host(arrays):
         foresees = is_differentiated(arrays[0]) and not _are_hooked()
         # Not Function.apply, which first looks for wrappers of torch.func among the arguments: here are none.
-        apply = super(torch.autograd.Function, _Eager).apply
-        return apply(RunOnNumPy.of(op, _MEMORY, dtype(arrays[0]), foresees), True, *arrays)
+        apply = super(torch.autograd.Function, _OnNumPy).apply
+        outputs: tuple[Array, ...] = apply(RunOnNumPy.of(op, _MEMORY, dtype(arrays[0]), foresees), *arrays)
+        return outputs
     if is_tracing():
         return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
     return _writable(_Eager.apply(op, True, *arrays))
@@ -58,7 +59,7 @@ class _Eager(torch.autograd.Function):
         ctx.residuals = _packed(residuals, saved)
         ctx.save_for_backward(*arrays, *saved)
         ctx.set_materialize_grads(False)
-        return outputs if isinstance(op, RunOnNumPy) else _owned(outputs)
+        return _owned(outputs)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Array | None) -> tuple[Array | None, ...]:
@@ -75,6 +76,30 @@ class _Eager(torch.autograd.Function):
         if ctx.is_composed:
             return None, None, *_gradients_composed(op, needed, cotangents, arrays)
         return None, None, *_gradients_anew(op, cotangents, arrays)
+
+
+class _OnNumPy(torch.autograd.Function):
+    """The same of what NumPy runs, whose residuals hold no tensors and whose outputs belong to nobody."""
+
+    jvp = staticmethod(no_jvp)
+
+    @staticmethod
+    def forward(ctx: Any, op: RunOnNumPy, *arrays: Array | None) -> tuple[Array, ...]:
+        outputs, ctx.residuals = op.forward(*arrays)
+        ctx.op = op
+        ctx.save_for_backward(*arrays)
+        ctx.set_materialize_grads(False)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Array | None) -> tuple[Array | None, ...]:
+        op, needed, arrays = ctx.op, ctx.needs_input_grad[1:], ctx.saved_tensors
+        if cotangents[0] is None and all(g is None for g in cotangents):
+            return None, *(None for _ in needed)
+        if not torch.is_grad_enabled():
+            return None, *op.pullback(arrays, ctx.residuals, cotangents)
+        gradients = _gradients if op.opaque else _gradients_composed
+        return None, *gradients(op, needed, cotangents, arrays)
 
 
 class _Traced(torch.autograd.Function):
