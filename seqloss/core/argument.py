@@ -30,4 +30,5 @@ class Argument(NamedTuple):
 
         Spelt out, because old versions of torch.compile know no _replace (pytorch/pytorch#158772).
         """
-        return Argument(self.name, value, self.facts, self.shape, self.dtype, self.is_host, self.packed, self.is_reshaped)
+        facts = self.facts, self.shape, self.dtype, self.is_host, self.packed, self.is_reshaped
+        return Argument(self.name, value, *facts)

@@ -51,17 +51,16 @@ def check(
     """
     if check_labels is False:
         return
-    is_read = classes is not None
-    for argument in (targets, weights, out.lengths):
-        if is_read and argument is not None:
-            location = argument.facts.location(argument.value)
-            is_read = location == "host" or (check_labels is True and location == "device")
-    if classes is None or not is_read:
+    values = None
+    if classes is not None and check_labels is None and is_readable(targets):
+        values = _values(targets)
+        if _are_classes(values, classes):  # first: it costs least, and good labels need no look at the weights
+            return
+    beside = [argument for argument in (targets, weights, out.lengths) if argument is not None]
+    if classes is None or not all(is_readable(argument, sync=bool(check_labels)) for argument in beside):
         _see_unread(check_labels)
         return
-    values = _values(targets)
-    if _are_classes(values, classes):  # first: it costs least, and good labels need no look at the weights
-        return
+    values = _values(targets) if values is None else values
     counts = None if weights is None else _counts(_values(weights), dtype)
     if out != NONE_OUT:
         counts = _kept(values, out) if counts is None else counts & _kept(values, out)
@@ -89,7 +88,8 @@ def check_soft(
     """
     if not check_labels:
         return
-    if not all(is_readable(argument, sync=True) for argument in (targets, weights, out.lengths) if argument is not None):
+    beside = [argument for argument in (targets, weights, out.lengths) if argument is not None]
+    if not all(is_readable(argument, sync=True) for argument in beside):
         _see_unread(check_labels)
     values = _values(targets)
     bad = values < 0

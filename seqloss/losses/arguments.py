@@ -110,7 +110,7 @@ def sequence(
         labels.check_soft(y, w, check_labels, dtype, checked.out)
     elif labels_are_classes:
         y = call.checked_labels(y, w, check_labels, dtype=dtype, out=checked.out, mend=labels.IGNORE)
-    placed = [call.place(z, rank=rank + 1)]
+    placed = [z.value if z.shape is not None else call.place(z, rank=rank + 1)]
     placed.append(call.place(y, dtype, rank=rank + 1) if is_soft else call.place(y, rank=rank))
     if w is not None:
         # Host values are cast on the host, where float64 has not become float32 yet.
@@ -166,6 +166,8 @@ def _check(
     z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None, is_soft: bool, is_packed: bool
 ) -> bool:
     """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
+    if not is_packed and _are_usual(z, y, w, wrt):
+        return False
     see_order(z, y)
     for argument in (y, w):
         if argument is not None and (argument.packed is None) is not (z.packed is None):
@@ -182,6 +184,17 @@ def _check(
     if wrt is not None and "weights" in wrt:
         dtypes.differentiable_weights(None if w is None else w.dtype)
     return is_open
+
+
+def _are_usual(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
+    """Whether all is as it is in most calls, which no check has anything to say about."""
+    if z.shape is None or len(z.shape) != 3 or None in z.shape or z.shape[2] == 0 or z.dtype not in dtypes.FLOATS:
+        return False
+    if y.shape != z.shape[:2] or y.dtype not in dtypes.INTEGERS or not (wrt is None or wrt == ("logits",)):
+        return False
+    if w is not None and (w.shape != y.shape or w.dtype not in dtypes.FLOATS or w.packed is not None):
+        return False
+    return y.packed is None
 
 
 def _check_padded(z: Argument, y: Argument, w: Argument | None, is_soft: bool) -> bool:

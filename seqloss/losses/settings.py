@@ -44,7 +44,8 @@ def settings(
     has_normalizer: bool = False,
 ) -> Settings:
     """Check the options of :func:`seqloss.sequence_loss`, which have the same names here."""
-    is_usual = average_across_timesteps is average_across_batch is True and sum_over_timesteps is sum_over_batch is False
+    is_usual = average_across_timesteps is average_across_batch is True
+    is_usual = is_usual and sum_over_timesteps is sum_over_batch is False
     is_usual = is_usual and softmax_loss_function is name is ignore_index is class_weights is softcap is None
     is_usual = is_usual and reduction is check_labels is None and exact is False and not has_normalizer
     if is_usual and type(label_smoothing) is type(z_loss) is float and label_smoothing == z_loss == 0:

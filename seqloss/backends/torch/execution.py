@@ -26,7 +26,7 @@ def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
     if is_on_host(arrays):
         foresees = is_differentiated(arrays[0]) and not _are_hooked()
         # Not Function.apply, which first looks for wrappers of torch.func among the arguments: here are none.
-        apply = super(torch.autograd.Function, _OnNumPy).apply
+        apply: Any = super(torch.autograd.Function, _OnNumPy).apply
         outputs: tuple[Array, ...] = apply(RunOnNumPy.of(op, _MEMORY, dtype(arrays[0]), foresees), *arrays)
         return outputs
     if is_tracing():
