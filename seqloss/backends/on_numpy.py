@@ -70,7 +70,7 @@ class RunOnNumPy:
 
     @classmethod
     @functools.lru_cache(maxsize=256, typed=True)  # typed: as tuples, operations of two classes may be equal
-    def of(cls, op: Any, memory: Any, dtype: str, foresees: bool = False) -> "RunOnNumPy":
+    def of(cls, op: LossOp, memory: Memory, dtype: str, foresees: bool = False) -> "RunOnNumPy":
         """The same, but made once."""
         return cls(op, memory, dtype, foresees)
 

@@ -5,8 +5,8 @@ Rules for all kernels
 1. Compute in the dtype of the :class:`Spec`; a gradient comes back in the dtype of its array. Where float64 is asked
    for narrower arrays, the gradient is rounded once: what is below the smallest normal float32 becomes 0 first, because
    executors differ in keeping it, and on the way to half precision float32 is rounded to odd.
-2. Keep for the pullback only numbers per token (``saved``): no [..., classes] array, but for inputs so tiny that memory
-   is no matter.
+2. Beside the logits and one gradient nothing of their size exists at any time: keep for the pullback only numbers per
+   token (``saved``), and no [..., classes] array but for inputs so tiny that memory is no matter.
 3. A token whose cotangents are all exactly 0 gets an exactly-zero gradient row, whatever it holds. ``active`` (a bool
    array or None) is passed only when the weights need no gradient: its False rows return 0 unread, get zero rows, and
    may be skipped. In a backward pass that may itself be differentiated, replace the non-finite rows of cotangent 0

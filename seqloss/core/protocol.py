@@ -28,6 +28,8 @@ class LossOp(Protocol):
     Its arrays come in a fixed number, None for those that are not there; so do its outputs, which are all arrays.
     """
 
+    def __hash__(self) -> int: ...
+
     @property
     def backend(self) -> "Backend": ...
 
