@@ -73,9 +73,9 @@ def _are_classes(values: Any, classes: int) -> bool:
 
     if values.size == 0:
         return True
-    if values.dtype.kind == "i" and classes <= 1 << 8 * values.itemsize - 1:
-        # One look is enough: as unsigned numbers those below 0 are too large.
-        return bool(np.maximum.reduce(values.view(f"u{values.itemsize}"), axis=None) < classes)
+    if values.dtype == np.int64:
+        # One look is enough: as unsigned numbers those below 0 are too large, as they may not be in fewer bits.
+        return bool(np.maximum.reduce(values.view(np.uint64), axis=None) < classes)
     return bool(values.min() >= 0 and values.max() < classes)
 
 
