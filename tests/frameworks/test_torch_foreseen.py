@@ -21,8 +21,9 @@ def batch(dtype=torch.float32, shape=(4, 5, 9)):
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(0, 3, shape)).to(dtype)
     logits[0, 0, 0] = torch.nan  # at weight 0
+    logits[-1, -1] = torch.linspace(-110, 0, shape[2])
     weights = torch.from_numpy(rng.integers(0, 3, shape[:2]) / 2).float()
-    weights[0, 0] = 0
+    weights[0, 0], weights[-1, -1] = 0, 1
     return logits.requires_grad_(), torch.from_numpy(rng.integers(0, shape[2], shape[:2])), weights
 
 
