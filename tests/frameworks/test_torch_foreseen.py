@@ -30,7 +30,13 @@ def batch(dtype=torch.float32, shape=(4, 5, 9)):
 @pytest.fixture
 def hindsight(monkeypatch):
     """Switch off what this file is about: every pullback is a pass of its own."""
-    return lambda: monkeypatch.setattr(SequenceLossOp, "is_foreseen", False)
+
+    def switch():
+        monkeypatch.setattr(SequenceLossOp, "is_foreseen", False)
+        on_numpy.RunOnNumPy.of.cache_clear()
+
+    yield switch
+    on_numpy.RunOnNumPy.of.cache_clear()
 
 
 @pytest.fixture
