@@ -82,6 +82,15 @@ def test_any_upstream(hindsight, dtype, is_exact, upstream):
             assert (tolerances.ulps(x[known].numpy(), y[known].numpy(), str(x.dtype).removeprefix("torch.")) <= 4).all()
 
 
+def test_nothing_flows_where_nothing_arrives():
+    """Not NaN times 0."""
+    logits, targets, weights = batch()
+    weights[0, 0] = 1
+    given = gradients((logits, targets, weights), 1.0)[0]
+    assert given[0, 0].isnan().all()
+    assert (gradients((logits, targets, weights), 0.0)[0] == 0).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_powers_of_two_on_the_way_to_zero(hindsight, dtype):
     """What is rounded once, and would be so twice: entries that become subnormal, or that exact mode makes 0."""
