@@ -56,9 +56,17 @@ INLINE void F(few_costs)(const Call *c, const Group *g, F(Few) *few, const doubl
         }
         LANE_LOOP sum[l] += part[l];
     }
+    REAL at[LANES] = {0};
+    for (int64_t j = c->classes - 1; j >= 0; j--) {
+        const REAL *x = few->x[j];
+        LANE_LOOP at[l] = x[l] == top[l] ? (REAL)j : at[l];
+    }
     GROUP_LOOP {
         costs[r] = sum[r];
-        places[r] = g->active[r] ? F(place)(c, row_of(c, g->first + r), g->raw[r]) : 0;
+        places[r] = g->active[r] ? (int64_t)at[r] : 0;
+        /* A cap may have made two logits equal. */
+        if (c->softcap != 0 && g->active[r])
+            places[r] = F(place)(c, row_of(c, g->first + r), g->raw[r]);
     }
 }
 
