@@ -651,14 +651,17 @@ def test_a_compiled_program_reads_the_logits_in_one_loop():
     assert passes == [1, 1]
 
 
+@pytest.mark.parametrize("made", [lambda x: x, lambda x: x[0][None]], ids=["given", "computed"])
 @pytest.mark.parametrize("order", ["logits", "mixed"])
-def test_second_derivatives_inside_of_a_compiled_program(order):
-    z, y, w = arrays()
+def test_second_derivatives_inside_of_a_compiled_program(order, made):
+    """Of arrays of the caller, and of such as the program makes of them."""
+    z, y, w = (x[:1] for x in arrays())
     direction = torch.linspace(-1, 1, z.numel(), dtype=z.dtype).reshape(z.shape)
 
     def second(loss):
         def along(z, w):
-            return (torch.func.grad(loss)(z, y, w) * direction).sum()
+            of_made = torch.func.grad(lambda z, w: loss(made(z), y, made(w)))
+            return (of_made(z, w) * direction).sum()
 
         return torch.func.grad(along, argnums=0 if order == "logits" else 1)
 
@@ -761,7 +764,7 @@ def test_exact_losses_have_second_derivatives_in_a_program(function):
     z, y, _ = arrays(torch.float32)
 
     def hessian(exact):
-        return torch.func.jacrev(torch.func.jacrev(lambda z: function(z, y, exact=exact).square().sum()))
+        return torch.func.jacrev(torch.func.jacrev(lambda z: function(z[:1], y[:1], exact=exact).square().sum()))
 
     actual = torch.compile(hessian(True), backend="aot_eager")(z)
     torch.testing.assert_close(actual, hessian(False)(z))

@@ -17,9 +17,13 @@ forward pass of any number, so that it has so many parameters."""
 
 
 def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
-    if is_tracing():
-        return _writable(_traced(op, len(arrays), *arrays, *(None,) * (_MOST - len(arrays))))
-    return _writable(_Eager.apply(op, False, *arrays))
+    if not is_tracing():
+        return _writable(_Eager.apply(op, False, *arrays))
+    if torch.compiler.is_compiling() and _derivatives() > 1:
+        # In a program, of a derivative of a derivative, torch 2.13 forgets what the arrays of a function with a
+        # derivative of its own depend on, and makes 0 of it. It differentiates the formulas instead.
+        return _writable(op.forward(*arrays)[0])
+    return _writable(_traced(op, len(arrays), *arrays, *(None,) * (_MOST - len(arrays))))
 
 
 def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
@@ -32,6 +36,16 @@ def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
     if is_tracing():
         return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
     return _writable(_Eager.apply(op, True, *arrays))
+
+
+def _derivatives() -> int:
+    """How many transformations of torch.func that differentiate are under way."""
+    levels = torch._C._functorch.get_interpreter_stack() or ()
+    return sum(level.key() == torch._C._functorch.TransformType.Grad for level in levels)
+
+
+# What torch.compiler.assume_constant_result does, which loads the compiler: it asks when it traces.
+_derivatives._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _are_hooked() -> bool:
