@@ -29,6 +29,7 @@ def write(measured: Path, folder: Path) -> None:
 
 
 MODULES = {
+    "ratios": "benchmarks.ratios",
     "import": "benchmarks.import_time",
     "small": "benchmarks.small",
     "memory": "benchmarks.saved",

@@ -15,6 +15,7 @@ _DASHES = {"eager": "-", "compile": "--", "XLA": "--", "jit": "--"}
 def draw(results: dict[str, Any], folder: Path, stem: str = "") -> list[Path]:
     """A picture for each part of the results that has one."""
     wanted: dict[str, tuple[str, Callable[[Any, Path], None]]] = {
+        "ratios": ("ratios", ratios),
         "time-classes": ("sweep", time_against_classes),
         "time-tokens": ("sweep", time_against_tokens),
         "memory-tokens": ("sweep", memory_against_tokens),
@@ -28,6 +29,26 @@ def draw(results: dict[str, Any], folder: Path, stem: str = "") -> list[Path]:
             drawn.append(folder / f"{stem}{name}.svg")
             picture(results[part], drawn[-1])
     return drawn
+
+
+def ratios(result: dict[str, Any], path: Path) -> None:
+    """A panel for each framework: value and gradient in units of the peer, against the number of logits."""
+    rows = [row for row in result["rows"] if row["what"] == "value and gradient"]
+    names = [name for name in TITLES if any(row["framework"] == name for row in rows)]
+    logits = [b * t * c for b, t, c in result["shapes"]]
+    figure, axes = _figure(1, len(names), (2.9 * len(names) + 0.6, 3.4), sharey=True)
+    for axis, framework in zip(axes, names, strict=True):
+        for row in rows:
+            if row["framework"] == framework:
+                compiled = row["kernel"] == "compiler"
+                label = row["mode"] if compiled else f"{row['mode']}, kernel in {row['kernel']}"
+                colour = {"C": "tab:blue", "NumPy": "tab:green"}.get(row["kernel"], "tab:purple")
+                axis.plot(logits, row["ratios"], marker=".", color=colour, label=label)
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.set(xscale="log", yscale="log", title=TITLES[framework], xlabel="logits")
+        axis.legend(fontsize=7)
+    axes[0].set_ylabel("time / time of the peer")
+    _save(figure, path)
 
 
 def time_against_classes(sweep: dict[str, Any], path: Path) -> None:

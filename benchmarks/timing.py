@@ -25,12 +25,18 @@ def interleaved(calls: Mapping[Name, Call], rounds: int, slice_seconds: float = 
     the clock itself costs about as much as the shortest calls. Slices are shorter than what the system gives another
     process at a time, so that some of many samples are free of them.
     """
+    every = samples(calls, rounds, slice_seconds)
+    return {name: Timing(min(each), statistics.median(each), rounds) for name, each in every.items()}
+
+
+def samples(calls: Mapping[Name, Call], rounds: int, slice_seconds: float = 0.002) -> dict[Name, list[float]]:
+    """The seconds per call in each round."""
     repeats = {name: _repeats(call, slice_seconds) for name, call in calls.items()}
-    samples: dict[Name, list[float]] = {name: [] for name in calls}
+    found: dict[Name, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            samples[name].append(_sample(call, repeats[name]))
-    return {name: Timing(min(each), statistics.median(each), rounds) for name, each in samples.items()}
+            found[name].append(_sample(call, repeats[name]))
+    return found
 
 
 def _repeats(call: Call, slice_seconds: float) -> int:

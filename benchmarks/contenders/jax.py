@@ -62,6 +62,12 @@ def ours(mode: str, **options: Any) -> Any:
     return _WAYS[mode](partial(seqloss.sequence_loss, **options))
 
 
+def forward(mode: str) -> tuple[Any, Any]:
+    """The loss alone: ours and the peer's."""
+    ours, peer = (_bound(jax.jit(f) if mode == "jit" else f) for f in (seqloss.sequence_loss, weighted_mean))
+    return ours, peer
+
+
 CONTENDERS = (
     Contender("seqloss", "eager", True, ours("eager")),
     Contender("optax * w", "eager", False, _eager(weighted_mean)),

@@ -45,6 +45,21 @@ def _peer(z: Any, y: Any, w: Any) -> Any:
     return loss_and_grad
 
 
+def _peer_forward(z: Any, y: Any, w: Any) -> Any:
+    def loss() -> Any:
+        shifted = z - z.max(-1, keepdims=True)
+        total = np.exp(shifted).sum(-1, keepdims=True)
+        nll = (np.log(total) - np.take_along_axis(shifted, y[..., None], -1))[..., 0]
+        return (nll * w).sum() / w.sum()
+
+    return loss
+
+
+def forward(mode: str) -> tuple[Any, Any]:
+    """The loss alone: ours and the peer's."""
+    return lambda *arrays: lambda: seqloss.sequence_loss(*arrays), _peer_forward
+
+
 CONTENDERS = (
     Contender("seqloss", "eager", True, ours("eager")),
     Contender("seqloss, exact", "eager", True, ours("eager", exact=True)),

@@ -60,6 +60,16 @@ def ours(mode: str, **options: Any) -> Any:
     return _WAYS[mode](partial(seqloss.sequence_loss, **options))
 
 
+def forward(mode: str) -> tuple[Any, Any]:
+    """The loss alone: ours and the peer's."""
+
+    def setup(function: Callable[..., Any]) -> Callable[..., Any]:
+        step = tf.function(function, jit_compile=True) if mode == "XLA" else function
+        return partial(_bound, step)
+
+    return setup(seqloss.sequence_loss), setup(weighted_mean)
+
+
 CONTENDERS = (
     Contender("seqloss", "eager", True, ours("eager")),
     Contender("sparse_softmax_ce * w", "eager", False, _eager(weighted_mean)),

@@ -55,6 +55,16 @@ def ours(mode: str, **options: Any) -> Any:
     return _WAYS[mode](partial(seqloss.sequence_loss, **options))
 
 
+def forward(mode: str) -> tuple[Any, Any]:
+    """The loss alone, where no gradient will be asked for: ours and the peer's."""
+
+    def without_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = torch.compile(function, fullgraph=True, dynamic=False) if mode == "compile" else function
+        return lambda z, y, w: partial(function, z.detach(), y, w)
+
+    return without_gradient(seqloss.sequence_loss), without_gradient(weighted_mean)
+
+
 CONTENDERS = (
     Contender("seqloss", "eager", True, ours("eager")),
     Contender("seqloss, labels unread", "eager", True, ours("eager", check_labels=False)),
