@@ -39,21 +39,25 @@ def highest_without(z: Array, index: Array) -> Array:
     return jnp.max(_replaced(_blocks(z, jnp.max, jax.lax.max, -np.inf), z, index, again), axis=-1)
 
 
-def powers_without(z: Array, index: Array, pivot: Array) -> Array:
-    """The sum of ``exp(z_j - pivot)`` over the last axis but that at the index, where it may overflow.
+def powers(z: Array, pivot: Array) -> Array:
+    """``exp(z - pivot)``, and 1 for what is above the pivot.
 
-    The pivot is not below any of the others. In float64 no order of the entries changes a bit of the sum.
+    Written alike wherever it is wanted, so that XLA takes the exponentials of a program once: the first pass over the
+    classes sums them up, and the second makes the gradient of them.
     """
-    if z.dtype == jnp.float64:
-        # None is above 1 then, and what was added up without an error can be taken away again.
-        own = jnp.take_along_axis(z, index[..., None], axis=-1, mode="promise_in_bounds")
-        own, all_powers = (jnp.exp(jnp.minimum(x - pivot[..., None], 0)) for x in (own, z))
-        return total_in_any_order(all_powers, own[..., 0])
-    if z.shape[-1] < _FEW:
-        return jnp.sum(jnp.where(at(index, z), 0, jnp.exp(z - pivot[..., None])), axis=-1)
-    window, masked = _window(z, index)
-    again = total(jnp.where(masked, 0, jnp.exp(window - pivot[..., None])))
-    return total(_replaced(_sums(z, lambda x, pivot: jnp.exp(x - pivot), pivot), z, index, again))
+    pivot = pivot[..., None]
+    return jnp.exp(jnp.minimum(z, pivot) - pivot)
+
+
+def powers_without(z: Array, index: Array, pivot: Array) -> Array:
+    """The sum of ``exp(z_j - pivot)`` over the last axis but that at the index, where it may be above the pivot.
+
+    The pivot is the largest of the others. They add up to at least 1, and what is left out counts 1 at most: nothing is
+    lost when it is taken away. In float64 no order of the entries changes a bit of the sum.
+    """
+    own = jnp.take_along_axis(z, index[..., None], axis=-1, mode="promise_in_bounds")
+    own, all_powers = powers(own, pivot)[..., 0], powers(z, pivot)
+    return total_in_any_order(all_powers, own) if z.dtype == jnp.float64 else total(all_powers) - own
 
 
 def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from seqloss.backends.compensated import difference
 from seqloss.backends.jax import distribution
 from seqloss.backends.jax.blocks import at, highest_without, powers_without
-from seqloss.backends.jax.numbers import capped, exp_of_difference, log_of_one_more, narrowed, slope_of_cap
+from seqloss.backends.jax.numbers import capped, log_of_one_more, narrowed, powers_or_none, slope_of_cap
 from seqloss.backends.jax.ops import nan_unless, over_classes
 from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.protocol import Array
@@ -86,17 +86,18 @@ def token_pullback(
 ) -> Array:
     x, (index, _), (shift, others) = logits.astype(spec.dtype), indices(logits, targets), statistics.saved
     (to_nll, to_lse, to_unl), replaced = used(cotangents, others, active)
-    x = jnp.where(replaced[..., None], 0, x)
+    if spec.softcap is not None:
+        x = jnp.where(replaced[..., None], 0, x)
+    z, own_x = capped(x, spec.softcap), jnp.where(replaced, 0, _pick(x, index))
+    slope = powers_or_none(z, shift, replaced)
     shift, others = (jnp.where(replaced, 1, number) for number in (shift, others))
-    own_x = _pick(x, index)
-    z, t = capped(x, spec.softcap), capped(own_x, spec.softcap)
+    t = capped(own_x, spec.softcap)
     odds = _odds(t, shift, others)
     share = None
     if to_unl is not None:
         to_unl, share = distribution.coefficient(to_unl, jnp.where(replaced, 1, statistics.mass))
     to_both = plus(to_lse, to_unl)
-    slope = exp_of_difference(z, jnp.where(t < shift, shift, t)[..., None])
-    slope = slope * (plus(to_nll, to_both, odds.whole) / odds.whole)[..., None]
+    slope = slope * (plus(to_nll, to_both, odds.whole) * odds.unit / odds.whole)[..., None]
     own_slope = plus(
         None if to_nll is None else -to_nll * (odds.against / odds.whole),
         None if to_both is None else to_both * (odds.own / odds.whole),
@@ -175,6 +176,8 @@ class _Odds(NamedTuple):
     """Both."""
     excess: Array
     """``whole - 1`` before it is rounded."""
+    unit: Array
+    """The largest of the others."""
     behind: Array
     """How far the target is below the largest."""
 
@@ -197,5 +200,6 @@ def _odds(t: Array, shift: Array, others: Array) -> _Odds:
         jnp.where(below, others, odds),
         jnp.where(below, others + power, 1 + odds),
         jnp.where(below, (others - 1) + power, odds),
+        jnp.where(below, 1, power),
         jnp.where(below, jnp.where(t > -jnp.inf, -gap, jnp.inf), 0),
     )

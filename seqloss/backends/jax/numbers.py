@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from seqloss.backends.compensated import difference
+from seqloss.backends.jax.blocks import powers
 from seqloss.core.contract import SMALLEST_ACTIVE
 from seqloss.core.protocol import Array
 
@@ -42,6 +43,22 @@ def exp_of_difference(z: Array, pivot: Array) -> Array:
 def _exp_of_difference_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     e = exp_of_difference(*primals)
     return e, e * (tangents[0] - tangents[1])
+
+
+@jax.custom_jvp
+def powers_or_none(z: Array, pivot: Array, nothing: Array) -> Array:
+    """The powers of :func:`seqloss.backends.jax.blocks.powers`, whose rounding errors are not lost; 0 in rows of
+    nothing, whatever these hold. Where an entry is above the pivot it is any number."""
+    # What is left of the difference, of no more than what has a power: of minus infinity it would be NaN.
+    _, error = difference(jnp.maximum(z, pivot[..., None] - 200), pivot[..., None])
+    e = powers(z, pivot)
+    return jnp.where(nothing[..., None], 0, e + e * error)
+
+
+@powers_or_none.defjvp
+def _powers_or_none_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    e = powers_or_none(*primals)
+    return e, e * (tangents[0] - tangents[1][..., None])
 
 
 def log_of_one_more(excess: Array, whole: Array) -> Array:
