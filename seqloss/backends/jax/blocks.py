@@ -39,25 +39,32 @@ def highest_without(z: Array, index: Array) -> Array:
     return jnp.max(_replaced(_blocks(z, jnp.max, jax.lax.max, -np.inf), z, index, again), axis=-1)
 
 
-def powers(z: Array, pivot: Array) -> Array:
-    """``exp(z - pivot)``, and 1 for what is above the pivot.
+def powers(z: Array, highest: Array) -> tuple[Array, Array]:
+    """``exp(z - highest)``, or 1 above it, in two factors; the second has no axis of classes.
 
     Written alike wherever it is wanted, so that XLA takes the exponentials of a program once: the first pass over the
-    classes sums them up, and the second makes the gradient of them.
+    classes adds them up, and the second makes the gradient of them.
+
+    In float32 the pivot is an integer that is not far from 0 if it may, because differences from it are exact where the
+    result is not below ``exp(-70)``.
     """
-    pivot = pivot[..., None]
-    return jnp.exp(jnp.minimum(z, pivot) - pivot)
+    if z.dtype == jnp.float64:
+        return jnp.exp(jnp.minimum(z, highest[..., None]) - highest[..., None]), jnp.ones_like(highest)
+    # Sums of exp(70) do not overflow. Below 0 the integer is not nearer to it than any logit.
+    whole = jnp.ceil(highest)
+    pivot = jnp.minimum(whole, 0) + jnp.maximum(whole - 70, 0)
+    return jnp.exp(jnp.minimum(z, highest[..., None]) - pivot[..., None]), jnp.exp(pivot - highest)
 
 
-def powers_without(z: Array, index: Array, pivot: Array) -> Array:
-    """The sum of ``exp(z_j - pivot)`` over the last axis but that at the index, where it may be above the pivot.
+def powers_without(z: Array, index: Array, highest: Array) -> Array:
+    """The sum of ``exp(z_j - highest)`` over the last axis but that at the index, which may be above all of them.
 
-    The pivot is the largest of the others. They add up to at least 1, and what is left out counts 1 at most: nothing is
-    lost when it is taken away. In float64 no order of the entries changes a bit of the sum.
+    The others add up to at least 1, and what is left out counts 1 at most: nothing is lost when it is taken away. In
+    float64 no order of the entries changes a bit of the sum.
     """
     own = jnp.take_along_axis(z, index[..., None], axis=-1, mode="promise_in_bounds")
-    own, all_powers = powers(own, pivot)[..., 0], powers(z, pivot)
-    return total_in_any_order(all_powers, own) if z.dtype == jnp.float64 else total(all_powers) - own
+    (own, _), (e, scale) = powers(own, highest), powers(z, highest)
+    return total_in_any_order(e, own[..., 0]) if z.dtype == jnp.float64 else (total(e) - own[..., 0]) * scale
 
 
 def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:

@@ -46,13 +46,17 @@ def _exp_of_difference_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 
 @jax.custom_jvp
-def powers_or_none(z: Array, pivot: Array, nothing: Array) -> Array:
-    """The powers of :func:`seqloss.backends.jax.blocks.powers`, whose rounding errors are not lost; 0 in rows of
-    nothing, whatever these hold. Where an entry is above the pivot it is any number."""
-    # What is left of the difference, of no more than what has a power: of minus infinity it would be NaN.
-    _, error = difference(jnp.maximum(z, pivot[..., None] - 200), pivot[..., None])
-    e = powers(z, pivot)
-    return jnp.where(nothing[..., None], 0, e + e * error)
+def powers_or_none(z: Array, highest: Array, nothing: Array) -> Array:
+    """``exp(z - highest)`` with its rounding errors, 0 in rows of nothing whatever these hold.
+
+    Above the highest it is any number.
+    """
+    e, scale = powers(z, highest)
+    if z.dtype == jnp.float64:
+        # Of minus infinity the error would be NaN. What has a power is not so far below.
+        _, error = difference(jnp.maximum(z, highest[..., None] - 1000), highest[..., None])
+        e = e + e * error
+    return jnp.where(nothing[..., None], 0, e * scale[..., None])
 
 
 @powers_or_none.defjvp
