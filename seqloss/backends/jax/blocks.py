@@ -26,7 +26,8 @@ gathers what each device has, so the axis becomes so many parts, which are added
 def total(x: Array) -> Array:
     """The sum over the last axis by blocks of blocks: XLA (jax 0.10.2) may add up one number after the other."""
     while x.shape[-1] >= _FEW:
-        x = _sums(x)
+        size = _neighbours(x.shape[-1])
+        x = _sums(x) if size is None else jnp.sum(x.reshape(*x.shape[:-1], -1, size), axis=-1)
     return jnp.sum(x, axis=-1)
 
 
@@ -36,7 +37,8 @@ def highest_without(z: Array, index: Array) -> Array:
         return jnp.max(jnp.where(at(index, z), -jnp.inf, z), axis=-1)
     window, masked = _window(z, index)
     again = jnp.max(jnp.where(masked, -jnp.inf, window), axis=-1)
-    return jnp.max(_replaced(_blocks(z, jnp.max, jax.lax.max, -np.inf), z, index, again), axis=-1)
+    blocks = _blocks(z, jnp.max, jax.lax.max, -np.inf)
+    return jnp.max(put(blocks, _block_of(index, z.shape[-1]), again), axis=-1)
 
 
 def powers(z: Array, highest: Array) -> tuple[Array, Array]:
@@ -83,6 +85,20 @@ def at(index: Array, z: Array) -> Array:
     return jax.lax.broadcasted_iota(index.dtype, z.shape, z.ndim - 1) == index[..., None]
 
 
+def put(z: Array, index: Array, values: Array) -> Array:
+    """``z`` with other entries at the index.
+
+    Row by row, so that explicitly sharded rows stay where they are (jax 0.10.2).
+    """
+
+    def put(z: Array, index: Array, value: Array) -> Array:
+        return z.at[index].set(value, mode="promise_in_bounds")
+
+    for _ in range(index.ndim):
+        put = jax.vmap(put)
+    return put(z, index, values)
+
+
 # --- blocks of the last axis -----------------------------------------------------------------------------------------
 
 
@@ -92,6 +108,14 @@ def _columns(count: int) -> int | None:
     Up to 16, because XLA (jax 0.10.2) writes no more of them out.
     """
     return next((size for size in range(16, 3, -1) if count % size == 0), None)
+
+
+def _neighbours(count: int) -> int | None:
+    """The number of entries in a block of neighbours of which as many lie on each of the devices; None if none is so.
+
+    Multiples of 16, because of others XLA (jax 0.10.2) makes fewer vectors.
+    """
+    return next((size for size in range(128, 15, -16) if count % (size * _PARTS) == 0), None)
 
 
 def _width(count: int) -> int:
@@ -194,8 +218,3 @@ def _window(z: Array, index: Array) -> tuple[Array, Array]:
         places = jnp.minimum(first, count - size) + steps
         masked = (places == index[..., None]) | (places < first)
     return jnp.take_along_axis(z, places, axis=-1, mode="promise_in_bounds"), masked
-
-
-def _replaced(reduced: Array, z: Array, index: Array, again: Array) -> Array:
-    """The reduced blocks with another result for that with the index."""
-    return jnp.where(at(_block_of(index, z.shape[-1]), reduced), again[..., None], reduced)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from seqloss.backends.compensated import difference
 from seqloss.backends.jax import distribution
-from seqloss.backends.jax.blocks import at, highest_without, powers_without
+from seqloss.backends.jax.blocks import at, highest_without, powers_without, put
 from seqloss.backends.jax.numbers import capped, log_of_one_more, narrowed, powers_or_none, slope_of_cap
 from seqloss.backends.jax.ops import nan_unless, over_classes
 from seqloss.core.contract import Cotangents, Spec, Statistics
@@ -108,7 +108,7 @@ def token_pullback(
         own_slope = own_slope - distribution.part_at(t, index, prior, share)
     if spec.softcap is not None:
         slope, own_slope = slope * slope_of_cap(x, spec.softcap), own_slope * slope_of_cap(own_x, spec.softcap)
-    return _put(narrowed(slope, logits.dtype), index, narrowed(own_slope, logits.dtype))
+    return put(narrowed(slope, logits.dtype), index, narrowed(own_slope, logits.dtype))
 
 
 def used(cotangents: Cotangents, finite: Array, active: Array | None) -> tuple[tuple[Array | None, ...], Array]:
@@ -135,20 +135,6 @@ def plus(one: Array | None, other: Array | None, like: Array | None = None) -> A
 
 def _pick(z: Array, index: Array) -> Array:
     return jnp.take_along_axis(z, index[..., None], axis=-1, mode="promise_in_bounds")[..., 0]
-
-
-def _put(z: Array, index: Array, values: Array) -> Array:
-    """``z`` with other entries at the index.
-
-    Row by row, so that explicitly sharded rows stay where they are (jax 0.10.2).
-    """
-
-    def put(z: Array, index: Array, value: Array) -> Array:
-        return z.at[index].set(value, mode="promise_in_bounds")
-
-    for _ in range(index.ndim):
-        put = jax.vmap(put)
-    return put(z, index, values)
 
 
 @jax.custom_jvp
