@@ -26,7 +26,7 @@ gathers what each device has, so the axis becomes so many parts, which are added
 def total(x: Array) -> Array:
     """The sum over the last axis by blocks of blocks: XLA (jax 0.10.2) may add up one number after the other."""
     while x.shape[-1] >= _FEW:
-        size = _neighbours(x.shape[-1])
+        size = _neighbours(x.shape[-1], 128)
         x = _sums(x) if size is None else jnp.sum(x.reshape(*x.shape[:-1], -1, size), axis=-1)
     return jnp.sum(x, axis=-1)
 
@@ -107,20 +107,22 @@ def _columns(count: int) -> int | None:
 
     Up to 16, because XLA (jax 0.10.2) writes no more of them out.
     """
+    if _neighbours(count, 32):
+        return None
     return next((size for size in range(16, 3, -1) if count % size == 0), None)
 
 
-def _neighbours(count: int) -> int | None:
+def _neighbours(count: int, most: int) -> int | None:
     """The number of entries in a block of neighbours of which as many lie on each of the devices; None if none is so.
 
     Multiples of 16, because of others XLA (jax 0.10.2) makes fewer vectors.
     """
-    return next((size for size in range(128, 15, -16) if count % (size * _PARTS) == 0), None)
+    return next((size for size in range(most, 15, -16) if count % (size * _PARTS) == 0), None)
 
 
 def _width(count: int) -> int:
     """The number of entries in a block of neighbours, which serves where no number of columns divides."""
-    return 16 if count <= 4096 else 64
+    return _neighbours(count, 32) or (16 if count <= 4096 else 64)
 
 
 def _apart(x: Array, size: int) -> Array:
@@ -145,6 +147,9 @@ def _blocks(
     if size is not None:
         return reduce(function(_apart(x, size), *(row[..., None, None] for row in rows)), axis=-2)
     size, ones = _width(count), (1,) * (x.ndim - 1)
+    if count % size == 0:
+        x = x.reshape(*x.shape[:-1], count // size, size)
+        return reduce(function(x, *(row[..., None, None] for row in rows)), axis=-1)
     padding = [*((0, 0) for _ in ones), (0, -count % size)]
     x = function(x, *(row[..., None] for row in rows))
     return jax.lax.reduce_window(x, np.array(start, x.dtype), combine, (*ones, size), (*ones, size), padding)
@@ -163,7 +168,7 @@ def totals(
     others.
     """
     count = x.shape[-1]
-    size = 8 if count % 8 else _columns(count) or 8
+    size = 8 if count % 8 else 16 if count % 16 == 0 else _columns(count) or 8
     even = count // size * size
     parts = math.gcd(count // size, _PARTS)
     ones = (1,) * (x.ndim - 1)
