@@ -58,15 +58,14 @@ def powers(z: Array, highest: Array) -> tuple[Array, Array]:
     return jnp.exp(jnp.minimum(z, highest[..., None]) - pivot[..., None]), jnp.exp(pivot - highest)
 
 
-def powers_without(z: Array, index: Array, highest: Array) -> Array:
-    """The sum of ``exp(z_j - highest)`` over the last axis but that at the index, which may be above all of them.
+def powers_without(z: Array, own: Array, highest: Array) -> Array:
+    """The sum of ``exp(z_j - highest)`` over the last axis but for one entry, which may be above all others.
 
     The others add up to at least 1, and what is left out counts 1 at most: nothing is lost when it is taken away. In
     float64 no order of the entries changes a bit of the sum.
     """
-    own = jnp.take_along_axis(z, index[..., None], axis=-1, mode="promise_in_bounds")
-    (own, _), (e, scale) = powers(own, highest), powers(z, highest)
-    return total_in_any_order(e, own[..., 0]) if z.dtype == jnp.float64 else (total(e) - own[..., 0]) * scale
+    (e, scale), own = powers(z, highest), powers(own[..., None], highest)[0][..., 0]
+    return total_in_any_order(e, own) if z.dtype == jnp.float64 else (total(e) - own) * scale
 
 
 def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:

@@ -55,7 +55,7 @@ def token_statistics(
     some = good & (highest > -jnp.inf)
     shift = jnp.where(some, highest, jax.lax.stop_gradient(t))
     z = capped(x, spec.softcap)
-    others = jnp.where(good, jnp.where(some, _others(z, index, shift, good), 0), 1)
+    others = jnp.where(good, jnp.where(some, _others(z, index, t, shift, good), 0), 1)
     odds = _odds(t, shift, others)
     tail = log_of_one_more(odds.excess, odds.whole)
     pivot = jnp.where(t < shift, shift, t)
@@ -86,8 +86,6 @@ def token_pullback(
 ) -> Array:
     x, (index, _), (shift, others) = logits.astype(spec.dtype), indices(logits, targets), statistics.saved
     (to_nll, to_lse, to_unl), replaced = used(cotangents, others, active)
-    if spec.softcap is not None:
-        x = jnp.where(replaced[..., None], 0, x)
     z, own_x = capped(x, spec.softcap), jnp.where(replaced, 0, _pick(x, index))
     slope = powers_or_none(z, shift, replaced)
     shift, others = (jnp.where(replaced, 1, number) for number in (shift, others))
@@ -138,14 +136,14 @@ def _pick(z: Array, index: Array) -> Array:
 
 
 @jax.custom_jvp
-def _others(z: Array, index: Array, shift: Array, good: Array) -> Array:
+def _others(z: Array, index: Array, t: Array, shift: Array, good: Array) -> Array:
     """The sum of ``exp(z_j - shift)`` over all classes but the label, which may be higher."""
-    return powers_without(z, index, shift)
+    return powers_without(z, t, shift)
 
 
 @_others.defjvp
 def _others_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    z, index, shift, good = primals
+    z, index, _, shift, good = primals
     masked = at(index, z) | ~good[..., None]
     e = jnp.where(masked, 0, jnp.exp(jnp.where(masked, 0, z - shift[..., None])))
     return _others(*primals), jnp.sum(e * tangents[0], axis=-1)
