@@ -1,8 +1,8 @@
 """JAX: sums over the classes whose rounding errors do not grow, and what is left of a row without one class.
 
-XLA (jax 0.10.2) makes vectors of the reduction of a short axis that is not the last, and hardly of any other: neither
-of a long one nor of one with a mask in it. So the last axis becomes blocks whose entries lie apart, and what has to be
-left out is left out of its block alone, which is reduced a second time.
+XLA (jax 0.10.2) makes no vectors of a reduction with a mask in it. So a logit is left out of the maximum of its block
+alone, which is taken a second time, and a power is taken away from the sum. Where it divides the classes, blocks are
+of neighbours; elsewhere, if possible, of entries that lie apart.
 """
 
 import math
@@ -18,6 +18,10 @@ from seqloss.core.protocol import Array
 _FEW = 64
 """So few numbers are added up one after the other, and so few classes compared without blocks."""
 
+_LONG = 2**16
+"""Of so many classes XLA (jax 0.10.2) keeps all powers when it adds them up in one step, also where nothing else wants
+them. They are added up in two, and taken again for the gradient."""
+
 _PARTS = 16
 """Devices that classes are often sharded over divide this. Of two sums at a time along a sharded axis XLA (jax 0.10.2)
 gathers what each device has, so the axis becomes so many parts, which are added up at the end."""
@@ -27,7 +31,10 @@ def total(x: Array) -> Array:
     """The sum over the last axis by blocks of blocks: XLA (jax 0.10.2) may add up one number after the other."""
     while x.shape[-1] >= _FEW:
         size = _neighbours(x.shape[-1], 128)
-        x = _sums(x) if size is None else jnp.sum(x.reshape(*x.shape[:-1], -1, size), axis=-1)
+        if size is None:
+            x = _blocks(x, jnp.sum, jax.lax.add, 0)
+        else:
+            x = jnp.sum(x.reshape(*x.shape[:-1], x.shape[-1] // size, size), axis=-1)
     return jnp.sum(x, axis=-1)
 
 
@@ -42,20 +49,14 @@ def highest_without(z: Array, index: Array) -> Array:
 
 
 def powers(z: Array, highest: Array) -> tuple[Array, Array]:
-    """``exp(z - highest)``, or 1 above it, in two factors; the second has no axis of classes.
+    """``exp(z - highest)``, or 1 above it, in two factors: the second is a number of a row.
 
     Written alike wherever it is wanted, so that XLA takes the exponentials of a program once: the first pass over the
-    classes adds them up, and the second makes the gradient of them.
-
-    In float32 the pivot is an integer that is not far from 0 if it may, because differences from it are exact where the
-    result is not below ``exp(-70)``.
+    classes adds them up, and the second makes the gradient of them. A row may be in blocks.
     """
-    if z.dtype == jnp.float64:
-        return jnp.exp(jnp.minimum(z, highest[..., None]) - highest[..., None]), jnp.ones_like(highest)
-    # Sums of exp(70) do not overflow. Below 0 the integer is not nearer to it than any logit.
-    whole = jnp.ceil(highest)
-    pivot = jnp.minimum(whole, 0) + jnp.maximum(whole - 70, 0)
-    return jnp.exp(jnp.minimum(z, highest[..., None]) - pivot[..., None]), jnp.exp(pivot - highest)
+    pivot, axes = _pivot(highest), (*range(highest.ndim, z.ndim),)
+    top, near = (jnp.expand_dims(x, axes) for x in (highest, pivot))
+    return jnp.exp(jnp.minimum(z, top) - near), jnp.exp(pivot - highest)
 
 
 def powers_without(z: Array, own: Array, highest: Array) -> Array:
@@ -64,8 +65,28 @@ def powers_without(z: Array, own: Array, highest: Array) -> Array:
     The others add up to at least 1, and what is left out counts 1 at most: nothing is lost when it is taken away. In
     float64 no order of the entries changes a bit of the sum.
     """
-    (e, scale), own = powers(z, highest), powers(own[..., None], highest)[0][..., 0]
-    return total_in_any_order(e, own) if z.dtype == jnp.float64 else (total(e) - own) * scale
+    own = jnp.exp(jnp.minimum(own, highest) - _pivot(highest))
+    if z.dtype == jnp.float64:
+        return total_in_any_order(powers(z, highest)[0], own)
+    size = _neighbours(z.shape[-1], 128)
+    if size is None or z.shape[-1] < _LONG:
+        e, scale = powers(z, highest)
+    else:
+        e, scale = powers(z.reshape(*z.shape[:-1], z.shape[-1] // size, size), highest)
+        e = jax.lax.optimization_barrier(jnp.sum(e, axis=-1))
+    return (total(e) - own) * scale
+
+
+def _pivot(highest: Array) -> Array:
+    """What is taken away from logits before the exponential.
+
+    In float32 an integer, which is 0 where the highest is between 0 and 70: differences from it are exact but for
+    logits more than 70 below the highest. Sums of ``exp(70)`` do not overflow.
+    """
+    if highest.dtype == jnp.float64:
+        return highest
+    whole = jnp.ceil(highest)
+    return jnp.minimum(whole, 0) + jnp.maximum(whole - 70, 0)
 
 
 def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:
@@ -102,7 +123,7 @@ def put(z: Array, index: Array, values: Array) -> Array:
 
 
 def _columns(count: int) -> int | None:
-    """The number of entries in a block; None if none divides.
+    """The number of entries in a block of those that lie apart; None if none divides, or there are better blocks.
 
     Up to 16, because XLA (jax 0.10.2) writes no more of them out.
     """
@@ -129,33 +150,17 @@ def _apart(x: Array, size: int) -> Array:
     return x.reshape(*x.shape[:-1], size, x.shape[-1] // size)
 
 
-def _blocks(
-    x: Array,
-    reduce: Callable[..., Array],
-    combine: Callable[..., Array],
-    start: float,
-    function: Callable[..., Array] = lambda x: x,
-    *rows: Array,
-) -> Array:
-    """``function(x, *rows)``, each block reduced to one number. Of neighbours the last block may be shorter.
-
-    The function is applied to blocks: of what is cut after it, XLA (jax 0.10.2) makes no vectors.
-    """
+def _blocks(x: Array, reduce: Callable[..., Array], combine: Callable[..., Array], start: float) -> Array:
+    """Each block reduced to one number. Of neighbours the last block may be shorter."""
     count = x.shape[-1]
     size = _columns(count)
     if size is not None:
-        return reduce(function(_apart(x, size), *(row[..., None, None] for row in rows)), axis=-2)
+        return reduce(_apart(x, size), axis=-2)
     size, ones = _width(count), (1,) * (x.ndim - 1)
     if count % size == 0:
-        x = x.reshape(*x.shape[:-1], count // size, size)
-        return reduce(function(x, *(row[..., None, None] for row in rows)), axis=-1)
+        return reduce(x.reshape(*x.shape[:-1], count // size, size), axis=-1)
     padding = [*((0, 0) for _ in ones), (0, -count % size)]
-    x = function(x, *(row[..., None] for row in rows))
     return jax.lax.reduce_window(x, np.array(start, x.dtype), combine, (*ones, size), (*ones, size), padding)
-
-
-def _sums(x: Array, *function_and_rows: Any) -> Array:
-    return _blocks(x, jnp.sum, jax.lax.add, 0, *function_and_rows)
 
 
 def totals(

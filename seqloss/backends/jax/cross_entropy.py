@@ -1,7 +1,7 @@
 """JAX: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.contract``.
 
-The pivot of the sum is ``s``, the largest logit but that of the label, in float32 too, so that what counts most in the
-sum of the others is least rounded. With ``others`` for ``r`` these two are saved for the pullback.
+``s`` is the largest logit but that of the label in float32 too. With ``others`` for ``r`` it is saved for the pullback.
+Both passes take the same exponentials: in one program XLA takes them once, in the memory of the gradient.
 
 All functions are jitted, so that an eager call is one dispatch, and all may be differentiated: JAX takes second
 derivatives through the operations written here, in which ``s`` is a constant, because nothing depends on it.
