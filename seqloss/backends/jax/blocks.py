@@ -7,7 +7,6 @@ of neighbours; elsewhere, if possible, of entries that lie apart.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
