@@ -226,6 +226,25 @@ def test_blocks_of_classes(classes):
         assert tolerances.ulps(got, exact, "float32").max() <= 8
 
 
+def test_units_in_the_last_place():
+    """In float32 the loss is right to 5 units and the gradient to 7, wherever the logits lie."""
+    both = jax.jit(jax.vmap(jax.value_and_grad(seqloss.token_loss)))
+    bases, margins = [0, 30, 80, 88, 160, 1000, -0.5, -60, -1000], np.arange(-85, 60, 5)
+    classes, rng = 1000, np.random.default_rng(0)
+    shape = (len(bases), len(margins), classes)
+    z = np.stack([rng.normal(0, 8, shape), rng.uniform(-86, 0, shape), rng.uniform(-3, 3, shape)])
+    targets = rng.integers(0, classes, z.shape[:-1])
+    here = np.arange(classes) == targets[..., None]
+    z -= np.where(here, -np.inf, z).max(-1, keepdims=True)
+    z = (np.where(here, margins[:, None], z) + np.reshape(bases, (-1, 1, 1))).astype("float32").reshape(-1, classes)
+    exact = oracle.tokens(z, targets.reshape(-1))
+    got = both(z, targets.reshape(-1))
+    for actual, expected, most in zip(got, (exact.nll, exact.slope), (5, 7), strict=True):
+        normal = np.abs(expected) >= np.finfo("float32").tiny
+        unit = np.spacing(np.abs(expected).astype("float32")).astype("float64")
+        assert (np.abs(np.asarray(actual, "float64") - expected) <= most * unit)[normal].all()
+
+
 @pytest.mark.parametrize("margin, classes", [(-3.0, 5), (0.0, 5), (3.0, 101)])
 def test_second_derivative_on_both_sides_of_a_tie(margin, classes):
     """The target below the largest other logit, beside it and above: the formulas change at 0."""

@@ -1,8 +1,8 @@
 """JAX: sums over the classes whose rounding errors do not grow, and what is left of a row without one class.
 
 XLA (jax 0.10.2) makes no vectors of a reduction with a mask in it. So a logit is left out of the maximum of its block
-alone, which is taken a second time, and a power is taken away from the sum. Where it divides the classes, blocks are
-of neighbours; elsewhere, if possible, of entries that lie apart.
+alone, which is taken a second time, and so is the sum of it. Where it divides the classes, blocks are of neighbours;
+elsewhere, if possible, of entries that lie apart.
 """
 
 import math
@@ -15,11 +15,17 @@ import numpy as np
 from seqloss.core.protocol import Array
 
 _FEW = 64
-"""So few numbers are added up one after the other, and so few classes compared without blocks."""
+"""So few classes are compared and added up without blocks."""
 
 _LONG = 2**16
 """Of so many classes XLA (jax 0.10.2) keeps all powers when it adds them up in one step, also where nothing else wants
 them. They are added up in two, and taken again for the gradient."""
+
+LOWEST = -87.0
+"""The exponent of the smallest power that is told from 0."""
+
+_SMALL = 2.0**-30
+"""Sums of blocks are multiplied with this, so that no sum of them is infinite."""
 
 _PARTS = 16
 """Devices that classes are often sharded over divide this. Of two sums at a time along a sharded axis XLA (jax 0.10.2)
@@ -30,12 +36,9 @@ _in_a_step_of_its_own: Callable[[Array], Array] = jax.lax.optimization_barrier
 
 def total(x: Array) -> Array:
     """The sum over the last axis by blocks of blocks: XLA (jax 0.10.2) may add up one number after the other."""
-    while x.shape[-1] >= _FEW:
-        size = _neighbours(x.shape[-1], 128)
-        if size is None:
-            x = _blocks(x, jnp.sum, jax.lax.add, 0)
-        else:
-            x = jnp.sum(x.reshape(*x.shape[:-1], x.shape[-1] // size, size), axis=-1)
+    while x.shape[-1] > 32:
+        # XLA (jax 0.10.2) would make one long sum of the last two.
+        x = _in_a_step_of_its_own(_blocks(x, jnp.sum, jax.lax.add, 0))
     return jnp.sum(x, axis=-1)
 
 
@@ -49,45 +52,60 @@ def highest_without(z: Array, index: Array) -> Array:
     return jnp.max(put(blocks, _block_of(index, z.shape[-1]), again), axis=-1)
 
 
-def powers(z: Array, highest: Array) -> tuple[Array, Array]:
-    """``exp(z - highest)``, or 1 above it, in two factors: the second is a number of a row.
+def powers(z: Array, highest: Array, marked: bool = False) -> tuple[Array, Array, Array]:
+    """``exp(z - highest)``, or 1 above it, in three factors: the second and the third are numbers of a row.
 
     Written alike wherever it is wanted, so that XLA takes the exponentials of a program once: the first pass over the
-    classes adds them up, and the second makes the gradient of them. A row may be in blocks.
+    classes adds them up, and the second makes the gradient of them. The third factor divides; it is at least 1 and
+    below 2. The second is a power of 2, which rounds nothing. Marked, in float32 no power is 0 but that of an
+    impossible class, which those who need it find without the logits.
     """
     pivot, axes = _pivot(highest), (*range(highest.ndim, z.ndim),)
     top, near = (jnp.expand_dims(x, axes) for x in (highest, pivot))
-    return jnp.exp(jnp.minimum(z, top) - near), jnp.exp(pivot - highest)
-
-
-def powers_without(z: Array, own: Array, highest: Array) -> Array:
-    """The sum of ``exp(z_j - highest)`` over the last axis but for one entry, which may be above all others.
-
-    The others add up to at least 1, and what is left out counts 1 at most: nothing is lost when it is taken away. In
-    float64 no order of the entries changes a bit of the sum.
-    """
-    own = jnp.exp(jnp.minimum(own, highest) - _pivot(highest))
+    d = jnp.minimum(z, top) - near
+    if marked and z.dtype != jnp.float64:
+        d = jnp.where(d > -jnp.inf, jnp.maximum(d, LOWEST), d)
+    e = jnp.exp(d)
     if z.dtype == jnp.float64:
+        return e, jnp.ones_like(highest), jnp.ones_like(highest)
+    # The power of the highest as it was computed, so that its errors cancel.
+    own = jnp.exp(highest - pivot)
+    bits = jax.lax.bitcast_convert_type(own, jnp.int32)
+    near = 1 / jax.lax.bitcast_convert_type(bits & 0x7F800000, jnp.float32)
+    return e, near, own * near
+
+
+def powers_without(z: Array, index: Array, own: Array, highest: Array, marked: bool) -> Array:
+    """The sum of ``exp(z_j - highest)`` over the last axis but for the entry at the index, ``own``.
+
+    It may be above all others. Its block is added up a second time without it: of the sum of all, what it counts would
+    be taken away with its rounding errors. In float64 there are none, and no order changes a bit of the sum.
+    """
+    if z.dtype == jnp.float64:
+        own = jnp.exp(jnp.minimum(own, highest) - highest)
         return total_in_any_order(powers(z, highest)[0], own)
-    size = _neighbours(z.shape[-1], 128)
-    if size is None or z.shape[-1] < _LONG:
-        e, scale = powers(z, highest)
-    else:
-        e, scale = powers(z.reshape(*z.shape[:-1], z.shape[-1] // size, size), highest)
-        e = _in_a_step_of_its_own(jnp.sum(e, axis=-1))
-    return (total(e) - own) * scale
+    e, near, far = powers(z, highest, marked)
+    if z.shape[-1] < _FEW:
+        return jnp.sum(jnp.where(at(index, z), 0, e), axis=-1) * near / far
+    blocks = _blocks(e, jnp.sum, jax.lax.add, 0)
+    if z.shape[-1] >= _LONG:
+        blocks = _in_a_step_of_its_own(blocks)
+    window, masked = _window(z, index)
+    again = jnp.sum(powers(jnp.where(masked, -jnp.inf, window), highest)[0], axis=-1)
+    blocks = put(blocks, _block_of(index, z.shape[-1]), again)
+    return total(blocks * _SMALL) * (near / _SMALL) / far
 
 
 def _pivot(highest: Array) -> Array:
     """What is taken away from logits before the exponential.
 
-    In float32 an integer, which is 0 where the highest is between 0 and 70: differences from it are exact but for
-    logits more than 70 below the highest. Sums of ``exp(70)`` do not overflow.
+    In float32 an integer, which is 0 where the highest is between 0 and 85: differences from it are exact but for
+    logits 84 below the highest, of which next to nothing is left. No 32 numbers of ``exp(85)`` add up to infinity.
     """
     if highest.dtype == jnp.float64:
         return highest
-    whole = jnp.ceil(highest)
-    return jnp.minimum(whole, 0) + jnp.maximum(whole - 70, 0)
+    whole = jnp.floor(highest)
+    return jnp.minimum(whole, 0) + jnp.maximum(whole - 84, 0)
 
 
 def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:
@@ -143,7 +161,7 @@ def _neighbours(count: int, most: int) -> int | None:
 
 def _width(count: int) -> int:
     """The number of entries in a block of neighbours, which serves where no number of columns divides."""
-    return _neighbours(count, 32) or (16 if count <= 4096 else 64)
+    return _neighbours(count, 32) or (16 if count <= 4096 else 32)
 
 
 def _apart(x: Array, size: int) -> Array:

@@ -55,7 +55,7 @@ def token_statistics(
     some = good & (highest > -jnp.inf)
     shift = jnp.where(some, highest, jax.lax.stop_gradient(t))
     z = capped(x, spec.softcap)
-    others = jnp.where(good, jnp.where(some, _others(z, index, t, shift, good), 0), 1)
+    others = jnp.where(good, jnp.where(some, _others(z, index, t, shift, good, spec.unl), 0), 1)
     odds = _odds(t, shift, others)
     tail = log_of_one_more(odds.excess, odds.whole)
     pivot = jnp.where(t < shift, shift, t)
@@ -87,7 +87,7 @@ def token_pullback(
     x, (index, _), (shift, others) = logits.astype(spec.dtype), indices(logits, targets), statistics.saved
     (to_nll, to_lse, to_unl), replaced = used(cotangents, others, active)
     z, own_x = capped(x, spec.softcap), jnp.where(replaced, 0, _pick(x, index))
-    slope = powers_or_none(z, shift, replaced)
+    slope, divisor, possible = powers_or_none(z, shift, replaced, spec.unl)
     shift, others = (jnp.where(replaced, 1, number) for number in (shift, others))
     t = capped(own_x, spec.softcap)
     odds = _odds(t, shift, others)
@@ -95,14 +95,14 @@ def token_pullback(
     if to_unl is not None:
         to_unl, share = distribution.coefficient(to_unl, jnp.where(replaced, 1, statistics.mass))
     to_both = plus(to_lse, to_unl)
-    slope = slope * (plus(to_nll, to_both, odds.whole) * odds.unit / odds.whole)[..., None]
+    slope = slope * (plus(to_nll, to_both, odds.whole) * odds.unit / odds.whole / divisor)[..., None]
     own_slope = plus(
         None if to_nll is None else -to_nll * (odds.against / odds.whole),
         None if to_both is None else to_both * (odds.own / odds.whole),
         odds.whole,
     )
     if share is not None:
-        slope = slope - distribution.part(z, prior, share)
+        slope = slope - distribution.part(possible, prior, share)
         own_slope = own_slope - distribution.part_at(t, index, prior, share)
     if spec.softcap is not None:
         slope, own_slope = slope * slope_of_cap(x, spec.softcap), own_slope * slope_of_cap(own_x, spec.softcap)
@@ -135,18 +135,18 @@ def _pick(z: Array, index: Array) -> Array:
     return jnp.take_along_axis(z, index[..., None], axis=-1, mode="promise_in_bounds")[..., 0]
 
 
-@jax.custom_jvp
-def _others(z: Array, index: Array, t: Array, shift: Array, good: Array) -> Array:
+@partial(jax.custom_jvp, nondiff_argnums=(5,))
+def _others(z: Array, index: Array, t: Array, shift: Array, good: Array, marked: bool) -> Array:
     """The sum of ``exp(z_j - shift)`` over all classes but the label, which may be higher."""
-    return powers_without(z, t, shift)
+    return powers_without(z, index, t, shift, marked)
 
 
 @_others.defjvp
-def _others_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _others_jvp(marked: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
     z, index, _, shift, good = primals
     masked = at(index, z) | ~good[..., None]
     e = jnp.where(masked, 0, jnp.exp(jnp.where(masked, 0, z - shift[..., None])))
-    return _others(*primals), jnp.sum(e * tangents[0], axis=-1)
+    return _others(*primals, marked), jnp.sum(e * tangents[0], axis=-1)
 
 
 class _Odds(NamedTuple):

@@ -45,7 +45,7 @@ def _mean_below_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     z, _, prior, good = primals
     mean, mass = mean_below(*primals)
     scale = jnp.where(good & (mass > 0), 1 / jnp.where(mass > 0, mass, 1), 0)
-    shares = jnp.where(z > -jnp.inf, _prior_of(z, prior) * scale[..., None], 0)
+    shares = jnp.where(z > -jnp.inf, _prior_of(z > -jnp.inf, prior, z.dtype) * scale[..., None], 0)
     slope = jnp.sum(shares * (tangents[1][..., None] - tangents[0]), axis=-1)
     return (mean, mass), (slope, jnp.zeros_like(mass))
 
@@ -56,10 +56,11 @@ def coefficient(cotangent: Array, mass: Array) -> tuple[Array, Array]:
     return cotangent, cotangent / jnp.where(mass == 0, 1, mass)
 
 
-def part(z: Array, prior: Array | None, coefficient: Array) -> Array:
+def part(possible: Array, prior: Array | None, coefficient: Array) -> Array:
     """What the prior takes away from the gradient of each class."""
     # Selected, because the prior may be NaN.
-    return jnp.where(coefficient[..., None] == 0, 0, _prior_of(z, prior) * coefficient[..., None])
+    coefficient = coefficient[..., None]
+    return jnp.where(coefficient == 0, 0, _prior_of(possible, prior, coefficient.dtype) * coefficient)
 
 
 def part_at(t: Array, index: Array, prior: Array | None, coefficient: Array) -> Array:
@@ -78,10 +79,10 @@ def _twice_possible(z: Array) -> Array:
     return jnp.minimum(jnp.maximum(2.0**29 + z * scale, 0), 2)
 
 
-def _prior_of(z: Array, prior: Array | None) -> Array:
+def _prior_of(possible: Array, prior: Array | None, dtype: Any) -> Array:
     """The prior of the possible classes, 0 for the others."""
-    return jnp.where(z > -jnp.inf, jnp.ones((), z.dtype) if prior is None else _row(prior, z), 0)
+    return jnp.where(possible, jnp.ones((), dtype) if prior is None else _row(prior, possible), 0)
 
 
-def _row(prior: Array, z: Array) -> Array:
-    return prior.reshape(*(1 for _ in z.shape[:-1]), -1)
+def _row(prior: Array, like: Array) -> Array:
+    return prior.reshape(*(1 for _ in like.shape[:-1]), -1)

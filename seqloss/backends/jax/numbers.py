@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seqloss.backends.compensated import difference
-from seqloss.backends.jax.blocks import powers
+from seqloss.backends.jax.blocks import LOWEST, powers
 from seqloss.core.contract import SMALLEST_ACTIVE
 from seqloss.core.protocol import Array
 
@@ -45,24 +46,29 @@ def _exp_of_difference_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return e, e * (tangents[0] - tangents[1])
 
 
-@jax.custom_jvp
-def powers_or_none(z: Array, highest: Array, nothing: Array) -> Array:
-    """``exp(z - highest)`` with its rounding errors, 0 in rows of nothing whatever these hold.
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def powers_or_none(z: Array, highest: Array, nothing: Array, marked: bool) -> tuple[Array, Array, Array]:
+    """``exp(z - highest)`` with its rounding errors as a number and its divisor, and which classes are possible.
 
-    Above the highest it is any number.
+    0 in rows of nothing whatever these hold. Above the highest it is any number. The divisor is one of a row.
     """
-    e, scale = powers(z, highest)
+    e, near, far = powers(z, highest, marked)
+    possible = z > -jnp.inf
     if z.dtype == jnp.float64:
         # Of minus infinity the error would be NaN. What has a power is not so far below.
         _, error = difference(jnp.maximum(z, highest[..., None] - 1000), highest[..., None])
         e = e + e * error
-    return jnp.where(nothing[..., None], 0, e * scale[..., None])
+    elif marked:
+        possible = e > 0
+        e = jnp.where(e > jnp.exp(jnp.float32(LOWEST)) * 1.0001, e, 0)
+    return jnp.where(nothing[..., None], 0, e * near[..., None]), jnp.where(nothing, 1, far), possible
 
 
 @powers_or_none.defjvp
-def _powers_or_none_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    e = powers_or_none(*primals)
-    return e, e * (tangents[0] - tangents[1][..., None])
+def _powers_or_none_jvp(marked: bool, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    e, far, possible = powers_or_none(*primals, marked)
+    slope = e * (tangents[0] - tangents[1][..., None])
+    return (e, far, possible), (slope, jnp.zeros_like(far), np.zeros(possible.shape, jax.dtypes.float0))
 
 
 def log_of_one_more(excess: Array, whole: Array) -> Array:

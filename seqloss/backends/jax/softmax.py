@@ -80,7 +80,7 @@ def label_pullback(
     to_both = plus(to_lse, to_unl)
     slope = plus(slope, None if to_both is None else e * (to_both / whole)[..., None], x)
     if share is not None:
-        slope = slope - distribution.part(z, prior, share)
+        slope = slope - distribution.part(z > -jnp.inf, prior, share)
     if spec.softcap is not None:
         slope = slope * slope_of_cap(x, spec.softcap)
     return narrowed(slope, logits.dtype), to_labels
