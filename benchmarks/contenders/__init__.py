@@ -1,9 +1,9 @@
 """Who is measured: seqloss and its peers, one module per framework.
 
 Each module has the same names: ``CONTENDERS``, ``place`` (a batch as arrays of the framework), ``to_numpy`` (back),
-``threads`` (how many the framework computes with), ``MODES``, ``ours`` (seqloss in a mode, with options) and ``forward``
-(the losses alone, ours and the peer's). A contender takes the placed arrays and returns a callable without arguments that computes the loss and its gradient to
-the logits, waits until both are there, and returns them.
+``threads`` (how many the framework computes with), ``MODES``, ``ours`` (seqloss in a mode, with options) and
+``forward`` (the losses alone, ours and the peer's). A contender takes the placed arrays and returns a callable without
+arguments that computes the loss and its gradient to the logits, waits until both are there, and returns them.
 """
 
 import importlib
