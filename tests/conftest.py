@@ -144,8 +144,8 @@ def _is_compiled(item, names):
     """Whether each row of a test is a program: in a compiled mode, and in a framework that compiles eager code too."""
     if len(names) > 1 or not hasattr(item, "callspec"):
         return False
-    driver = frameworks.load(names[0])
-    return bool(driver.QUICK) or item.callspec.params.get("mode") in driver.COMPILED
+    driver, params = frameworks.load(names[0]), item.callspec.params
+    return bool(driver.QUICK) or params.get("mode") in driver.COMPILED or params.get("compiler") in driver.COMPILERS
 
 
 def _keep(config, items, keeps):

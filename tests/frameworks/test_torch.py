@@ -244,7 +244,7 @@ def test_saved_for_backward():
     # What NumPy has computed lies beside the tensors, where no hook sees it.
     beside = numbers_in(loss.grad_fn.residuals.of_op)
     assert len(beside) > 3
-    assert max(x.size for x in beside) <= w.numel() and sum(x.nbytes for x in beside) <= 32 * w.numel()
+    assert max(x.size for x in beside) <= 2 * w.numel() and sum(x.nbytes for x in beside) <= 32 * w.numel()
     large = [x for x in saved if x.numel() >= z.numel()]
     assert [x.data_ptr() for x in large] == [z.data_ptr()]
     assert max(x.numel() for x in saved if x.numel() < z.numel()) <= w.numel()
@@ -551,9 +551,11 @@ def test_no_more_threads_than_torch_was_told(monkeypatch):
     try:
         torch.set_num_threads(before + 3)
         loss_and_gradients(z, y, w)
+        # The other way: without a gradient in the forward pass.
+        seqloss.token_loss(z.requires_grad_(), y).sum().backward()
     finally:
         torch.set_num_threads(before)
-    assert len(counts) >= 2 and set(counts) == {before + 3}
+    assert len(counts) >= 3 and set(counts) == {before + 3}
 
 
 def test_anomaly_mode():
