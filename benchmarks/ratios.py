@@ -24,17 +24,19 @@ def collect(quick: bool, cores: int | None) -> dict[str, Any]:
                 framework=framework,
                 shapes=shapes,
                 most=most,
-                modes=[mode for mode in large.modes(framework) if kernel == "C" or mode in ("eager", "jit")],
+                compiled=kernel != "NumPy",
             )
             rows += [{**row, "kernel": kernel if row["mode"] == "eager" else "compiler"} for row in found]
     return {"shapes": shapes, "cores": cores or machine.cores(), "rows": rows}
 
 
-def races(framework: str, shapes: list[list[int]], most: int, modes: list[str]) -> Any:
+def races(framework: str, shapes: list[list[int]], most: int, compiled: bool) -> Any:
     """Medians of ratios within a round, for each mode and question and the sizes in order."""
     module, rows = contenders.load(framework), []
     ours: dict[str, Any]
-    for mode in modes:
+    for mode in module.MODES:
+        if (framework, mode) in large.SKIPPED or not (compiled or mode == "eager"):
+            continue
         forward, peer_forward = module.forward(mode)
         peer = next(each for each in module.CONTENDERS if each.mode == mode and not each.ours).setup
         ours = {BOTH: (module.ours(mode), peer), EXACT: (module.ours(mode, exact=True), peer)}
