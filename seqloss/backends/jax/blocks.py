@@ -100,12 +100,13 @@ def _pivot(highest: Array) -> Array:
     """What is taken away from logits before the exponential.
 
     In float32 an integer, which is 0 where the highest is between 0 and 85: differences from it are exact but for
-    logits 84 below the highest, of which next to nothing is left. No 32 numbers of ``exp(85)`` add up to infinity.
+    logits 84 below the highest, of which next to nothing is left. No 32 numbers of ``exp(85)`` add up to infinity. The
+    highest itself where it is so large that it less 84 would be rounded.
     """
     if highest.dtype == jnp.float64:
         return highest
     whole = jnp.floor(highest)
-    return jnp.minimum(whole, 0) + jnp.maximum(whole - 84, 0)
+    return jnp.where(abs(whole) < 2**22, jnp.minimum(whole, 0) + jnp.maximum(whole - 84, 0), whole)
 
 
 def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:
