@@ -31,16 +31,12 @@ _pack = struct.Struct("=8qd23q").pack
 """The record ``Call`` of ``call.h``."""
 
 
-class Kept(tuple[Array, ...]):
-    """What a forward in C keeps for its pullback, in an array of float64: for each token the highest logit, the rest of
-    the sum, and with soft labels the bits of the place of the highest logit."""
-
-
 class Found(NamedTuple):
     """The numbers of tokens that a forward writes and a pullback reads."""
 
     saved: Array
-    """Float64 [2 or 3, tokens]."""
+    """Float64 [2 or 3, tokens]: for each token the highest logit, the rest of the sum, and with soft labels the bits of
+    the place of the highest logit."""
     nll: Array | None
     lse: Array | None
     unl: Array | None
@@ -56,7 +52,7 @@ class Found(NamedTuple):
     @property
     def statistics(self) -> Statistics:
         saved, nll, lse, unl, mass = self
-        return Statistics(nll, lse, unl, mass, Kept((saved,)))
+        return Statistics(nll, lse, unl, mass, (saved,))
 
     def addresses(self, count: int) -> tuple[int, ...]:
         """In the order of ``call.h``, and that of the places."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from seqloss.backends.numpy import library
-from seqloss.backends.numpy.calls import INT64, Found, Kept, Rows, flat
+from seqloss.backends.numpy.calls import INT64, Found, Rows, flat
 from seqloss.core.contract import Cotangents, Spec, Statistics
 from seqloss.core.protocol import Array
 
@@ -30,7 +30,8 @@ def in_c_where_built(on_numpy: _Kernel) -> _Kernel:
 
     @functools.wraps(on_numpy)
     def pullback(*arguments: Any) -> Any:
-        return (in_c if isinstance(arguments[place].saved, Kept) else on_numpy)(*arguments)
+        # Told by what the forward kept: C one array, NumPy several.
+        return (in_c if len(arguments[place].saved) == 1 else on_numpy)(*arguments)
 
     return cast(_Kernel, pullback)
 
