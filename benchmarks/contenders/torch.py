@@ -44,6 +44,10 @@ def _with_grad(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    import torch._dynamo
+
+    # One program for each size of a run, and more sizes than torch 2.13 allows by default.
+    torch._dynamo.config.recompile_limit = 64
     return _with_grad(torch.compile(function, fullgraph=True, dynamic=False))
 
 
