@@ -73,30 +73,18 @@ def ratio(rows, framework, **others):
 
 def sentences():
     """What pages say in their own words of figures that are in a table too."""
-    large, growth = measured("large")["large"]["rows"], measured("growth")["sweep"]["by_classes"]
-    performance = measured("performance")
-    eager = {name: ratio(large, name, mode="eager", case="full") for name in ("numpy", "torch", "tensorflow")}
+    large, importing = measured("large")["large"]["rows"], measured("performance")["import"]
+    both = {"mode": "eager", "kernel": "C", "what": "value and gradient"}
+    rows = [row for row in measured("ratios")["ratios"]["rows"] if both.items() <= row.items()]
+    eager = {row["framework"]: f"{row['ratios'][-1]:.2f}" for row in rows}
     of_three = "takes {torch} of the time of PyTorch's own loss, {tensorflow} of TensorFlow's and {numpy} of NumPy"
     yield "README.md", of_three.format(**eager)
-    of_two = "take {tensorflow} of the time of TensorFlow's own loss and {torch} of PyTorch's"
-    yield "docs/architecture.md", of_two.format(**eager)
 
     page = "docs/performance.md"
-    importing, small = performance["import"], performance["small"]
     took, limit = importing["over_bare_ms"]["best"], importing["limit_ms"]
     yield page, f"takes {took:.0f} ms more than bare Python. At most {limit} ms were wanted."
-    slower = [best(small["rows"], "torch", True) - best(small["rows"], "torch", False)]
-    for classes in (1024, 4096):
-        names = {"mode": "eager", "classes": classes}
-        slower.append(best(growth, "torch", True, **names) - best(growth, "torch", False, **names))
-    by = "by {:.1f} ms at 1,280 logits, by {:.1f} ms at half a million and by {:.1f} ms at two million"
-    yield page, by.format(*(1e3 * seconds for seconds in slower))
     compiled = [ratio(large, "torch", mode="compile", case=case) for case in ("full", "half masked")]
     yield page, "takes {} of the compiled peer on the big batch, and {} where half of it is masked".format(*compiled)
-    wanted = f"At most {small['limit_ratio_torch']} times were wanted."
-    yield page, f"The small PyTorch call takes {ratio(small['rows'], 'torch')} times the hand-written loss. {wanted}"
-    checks = small["stages"]["best"]["dispatch and structure checks"] * 1e6
-    yield page, f"takes {checks:.1f} us where {small['limit_structure_us']} us were wanted"
 
 
 def test_figures_in_sentences_are_those_of_the_tables():
