@@ -17,9 +17,9 @@ from seqloss.core.protocol import Array
 _FEW = 64
 """So few classes are compared and added up without blocks."""
 
-_LONG = 2**16
-"""Of so many classes XLA (jax 0.10.2) keeps all powers when it adds them up in one step, also where nothing else wants
-them. They are added up in two, and taken again for the gradient."""
+_LONG = 2**12
+"""Of so many classes the sums are of blocks before the powers are taken, which XLA (jax 0.10.2) makes vectors of. So
+they are taken again for the gradient. That takes no longer than to keep them, and a loss without a gradient a third."""
 
 LOWEST = -87.0
 """The exponent of the smallest power that is told from 0."""
@@ -87,9 +87,11 @@ def powers_without(z: Array, index: Array, own: Array, highest: Array, marked: b
     e, near, far = powers(z, highest, marked)
     if z.shape[-1] < _FEW:
         return jnp.sum(jnp.where(at(index, z), 0, e), axis=-1) * near / far
-    blocks = _blocks(e, jnp.sum, jax.lax.add, 0)
-    if z.shape[-1] >= _LONG:
-        blocks = _in_a_step_of_its_own(blocks)
+    size = _columns(z.shape[-1])
+    if z.shape[-1] >= _LONG and size is not None:
+        blocks = jnp.sum(powers(_apart(z, size), highest, marked)[0], axis=-2)
+    else:
+        blocks = _blocks(e, jnp.sum, jax.lax.add, 0)
     window, masked = _window(z, index)
     again = jnp.sum(powers(jnp.where(masked, -jnp.inf, window), highest)[0], axis=-1)
     blocks = put(blocks, _block_of(index, z.shape[-1]), again)
@@ -147,7 +149,7 @@ def _columns(count: int) -> int | None:
 
     Up to 16, because XLA (jax 0.10.2) writes no more of them out.
     """
-    if _neighbours(count, 32):
+    if count < _LONG and _neighbours(count, 32):
         return None
     return next((size for size in range(16, 3, -1) if count % size == 0), None)
 
