@@ -63,5 +63,5 @@ def setup(app):
         f"| `{name}` | {invariant.summary} | {', '.join(f'`{part}`' for part in invariant.unless)} |"
         for name, invariant in INVARIANTS.items()
     ]
-    head = ["| name | what must hold | no law beside |", "|---|---|---|"]
+    head = ["| name | what must hold | does not apply with |", "|---|---|---|"]
     (HERE / "_drawn" / "invariants.md").write_text("\n".join([*head, *rows, ""]))

@@ -237,7 +237,7 @@ def test_explain_prints_what_the_page_says(said, monkeypatch):
 
 
 def test_the_page_lists_every_cause():
-    rows = re.findall(r"^\| (.*?) \|", explain_page().partition("### What it knows")[2], re.MULTILINE)
+    rows = re.findall(r"^\| (.*?) \|", explain_page().partition("### The causes it knows")[2], re.MULTILINE)
     names = {choice.name.partition(" (")[0] for axis in causes.AXES for choice in axis.choices if choice.name}
     assert {name for row in rows for name in row.split("; ")} == names | {"cause"}
 
