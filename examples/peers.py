@@ -1,7 +1,7 @@
-"""The losses of other libraries, checked: ``python examples/peers.py [NAME ...]``.
+"""Check the losses of other libraries: ``python examples/peers.py [NAME ...]``.
 
-Each function below imports its library and returns what ``seqloss.testing.check_loss`` is called with. A library that
-is not installed is left out.
+Each function below imports its library and returns the arguments of ``seqloss.testing.check_loss``. Libraries that are
+not installed are left out.
 """
 
 import sys
@@ -10,7 +10,7 @@ from seqloss.testing import Conventions, check_loss
 
 
 def torch_cross_entropy():
-    """As it is called: tokens in one row, and the label -100 for those that do not count."""
+    """The usual call: one row of tokens, and the label -100 for those that do not count."""
     from torch.nn.functional import cross_entropy
 
     return {"fn": cross_entropy}

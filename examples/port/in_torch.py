@@ -1,4 +1,4 @@
-"""The loss of record_tf1.py on PyTorch: first with a wrong denominator, then as it was."""
+"""The loss of record_tf1.py on PyTorch: first with a wrong denominator, then with the right one."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
-"""A model on TensorFlow 1.15 whose loss is recorded: the old program of the port that docs/parity.md walks through.
+"""Record the loss of a model on TensorFlow 1.15: the old program of the port in docs/parity.md.
 
-Python 3.7 and TensorFlow 1.15, with seqloss_golden_writer.py beside this file:
+It needs Python 3.7, TensorFlow 1.15 and seqloss_golden_writer.py in the same folder:
 
-    python -m seqloss golden writer examples/port    # on a current Python; the file needs NumPy alone
+    python -m seqloss golden writer examples/port    # on a current Python; the file only needs NumPy
     python examples/port/record_tf1.py               # on the old one
 """
 
@@ -15,7 +15,7 @@ import tensorflow as tf
 BATCH, TIME, CLASSES, UNITS = 6, 9, 23, 16
 LENGTHS = [9, 6, 4, 7, 2, 5]
 
-# Sentences in which each word is followed by one of three: something to learn. Padding is word 0.
+# Sentences that can be learned: each word has three possible next words. Padding is word 0.
 random = np.random.RandomState(7)
 words = np.zeros((BATCH, TIME + 1), np.int32)
 words[:, 0] = random.randint(1, CLASSES, BATCH)
@@ -45,7 +45,7 @@ with tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_p
         session.run(train)
     inputs = {"logits": logits, "targets": targets, "weights": weights}
     results = {"loss": loss, "dlogits": dlogits, "token_losses": token_losses}
-    # One run, so that all of them belong together: a graph has no values outside a session.
+    # One run, so that all arrays are of the same step: a graph has no values outside a session.
     inputs, results = session.run([inputs, results])
 
 path = seqloss_golden_writer.write(

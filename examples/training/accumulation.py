@@ -1,4 +1,4 @@
-"""Micro-batches done right, beside the mean of their means, which is another loss with another gradient."""
+"""Micro-batches done right, compared with a mean of means, which is another loss with another gradient."""
 
 import common
 import numpy as np
@@ -8,7 +8,7 @@ import seqloss
 
 
 def mean_of_means(w, parts):
-    """What comes out if each micro-batch is averaged by itself, as is often done."""
+    """The common mistake: each micro-batch is averaged alone."""
     counts = [int((targets != common.PAD).sum()) for _, _, targets in parts]
     done = [loss_and_grad(w, *part, count) for part, count in zip(parts, counts, strict=True)]
     loss = sum(float(loss) for loss, _ in done) / len(done)
@@ -22,7 +22,7 @@ def added_up(w, parts, tokens):
 
 
 def distance(grads, others):
-    """How far gradients are apart, in units of the first."""
+    """The relative difference of gradients, in units of the first."""
     squares = [sum(((grads[name] - x[name]) ** 2).sum() for name in grads) for x in (others, dict.fromkeys(grads, 0))]
     return float(np.sqrt(squares[0] / squares[1]))
 
@@ -38,7 +38,7 @@ if __name__ == "__main__":
         "a mean of means": mean_of_means(w, parts),
     }.items():
         print(f"{name:17} {loss:.4f}, gradient {100 * distance(grads, others):.2f} % off")
-    # The gradient with respect to the logits, which no matrix product has touched, is the same to the last bit.
+    # The gradient with respect to the logits is the same to the last bit, because no matrix product is part of it.
     logits = np.random.default_rng(2).normal(size=(*whole[2].shape, common.CLASSES)).astype("float32")
     options = {"ignore_index": common.PAD, "reduction": "sum", "normalizer": tokens, "exact": True}
     _, slope = seqloss.sequence_loss_and_grad(logits, whole[2], **options)

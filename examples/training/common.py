@@ -1,7 +1,7 @@
-"""What the four programs share: the text in batches, the initial weights and the settings.
+"""Shared by the four programs: the text in batches, the initial weights and the settings.
 
-The model predicts a byte from the two before it: ``logits = tanh(a[x] + b[before]) @ kernel + bias``. It is small on
-purpose, so that the program in plain NumPy can write its gradients down.
+The model predicts a byte from the two before it: ``logits = tanh(a[x] + b[before]) @ kernel + bias``. It is so small
+that the program in plain NumPy can write out its gradients.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The perplexity of an epoch: totals of batches added up, saved in the middle, and read back."""
+"""The perplexity of an epoch: add the totals of batches, save them halfway, and read them back."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The loss of seqloss in the Trainer of Hugging Face. The Trainer counts the labels of all micro-batches of a step."""
+"""The loss of seqloss in the Hugging Face Trainer. The Trainer counts the labels of all micro-batches of a step."""
 
 import functools
 import tempfile
@@ -11,7 +11,7 @@ import seqloss
 
 
 def rows():
-    """Sentences of the shipped text: bytes as ids, and the same as labels. The Trainer's model predicts the next."""
+    """Sentences of the shipped text: bytes as ids, and the same bytes as labels. The loss shifts them by one."""
     (*_, (parts, _)) = common.batches(1)
     for _, _, targets in parts:
         for row in targets[:, :64]:

@@ -1,4 +1,4 @@
-"""The same model and the same steps in JAX: the gradients of the micro-batches are added up by a scan."""
+"""The same model and the same steps in JAX: a scan adds the gradients of the micro-batches."""
 
 import common
 import jax
@@ -26,7 +26,7 @@ def step(w, tokens, parts):
 def train(steps=common.STEPS):
     w, losses = common.weights(), []
     for parts, tokens in common.batches(steps):
-        # An array, so that another number of tokens is no other program.
+        # An array, so that another number of tokens does not compile again.
         loss, w = step(w, jnp.asarray(tokens), tuple(np.stack(array) for array in zip(*parts, strict=True)))
         losses.append(float(loss))
     return losses

@@ -1,4 +1,4 @@
-"""The same model and the same steps in Keras, by compile and fit. Each step is one batch without micro-batches."""
+"""The same model and the same steps in Keras, with compile and fit. Each step is one batch without micro-batches."""
 
 import os
 

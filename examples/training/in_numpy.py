@@ -1,4 +1,4 @@
-"""A small language model trained in plain NumPy, with micro-batches whose losses add up to that of the batch."""
+"""A small language model trained in plain NumPy, with micro-batches whose losses sum to the loss of the batch."""
 
 import common
 import numpy as np
@@ -7,7 +7,7 @@ import seqloss
 
 
 def loss_and_grad(w, x, before, targets, tokens):
-    """The part of a micro-batch in the loss of the batch, and in its gradients."""
+    """The part of one micro-batch in the loss of the batch and in its gradients."""
     hidden = np.tanh(w["a"][x] + w["b"][before])
     logits = hidden @ w["kernel"] + w["bias"]
     loss, slope = seqloss.sequence_loss_and_grad(

@@ -1,4 +1,4 @@
-"""Sentences one behind the other in place of padding: the same loss, and the same gradient in the same bits."""
+"""Packed sentences instead of padding: the same loss, and gradients with the same bits."""
 
 import common
 import numpy as np

@@ -1,6 +1,6 @@
-"""The same step with shard_map over two devices, where the workers add up what each of them has.
+"""The same step with shard_map over two devices: the workers sum their parts.
 
-With sharded arrays and ``jax.jit`` there is nothing to do: one program sees the whole batch.
+With sharded arrays and ``jax.jit`` you need none of this: one program sees the whole batch.
 """
 
 import os
@@ -18,19 +18,19 @@ ROWS, ALL = PartitionSpec("workers"), PartitionSpec()
 
 
 def summed(w, tokens, x, before, targets):
-    """Each worker's part of the loss of the batch, and of its gradient, added up."""
+    """The sum of each worker's part of the loss and of its gradient."""
     part = jax.value_and_grad(part_of_loss)(w, tokens, x, before, targets)
     return jax.lax.psum(part, "workers")
 
 
 def by_itself(w, tokens, x, before, targets):
-    """The same by JAX, which adds up the gradients of what is alike on all workers, unless ``check_vma=False``."""
+    """The same by JAX, which sums the gradients of replicated weights unless ``check_vma=False``."""
     loss, grads = jax.value_and_grad(part_of_loss)(w, tokens, x, before, targets)
     return jax.lax.psum(loss, "workers"), grads
 
 
 def averaged(w, tokens, x, before, targets):
-    """As it is usually done: each worker's own mean, and the mean of these."""
+    """The common mistake: each worker's own mean, and the mean of these."""
     own = (targets != common.PAD).sum()
     return jax.lax.pmean(jax.value_and_grad(part_of_loss)(w, own, x, before, targets), "workers")
 
@@ -46,7 +46,7 @@ if __name__ == "__main__":
     loss, grads = jax.jit(jax.value_and_grad(part_of_loss))(w, np.int32(tokens), *arrays)
     print(f"one device: loss {loss:.4f}")
     for function, checks in ((summed, False), (by_itself, True), (averaged, False)):
-        # Where JAX adds up the gradients of replicated weights by itself, psum would count them twice.
+        # If JAX sums the gradients of replicated weights itself, psum would count them twice.
         specs = {"in_specs": (ALL, ALL, ROWS, ROWS, ROWS), "out_specs": ALL}
         step = jax.shard_map(function, mesh=MESH, check_vma=checks, **specs)
         loss, others = jax.jit(step)(w, np.int32(tokens), *arrays)

@@ -1,6 +1,6 @@
-"""Two workers with DistributedDataParallel, which averages gradients: done right, and as it is usually done.
+"""Two workers with DistributedDataParallel, which averages gradients: the right way and the usual way.
 
-The first worker has short sentences and the second long ones. Right is what one process gives that has all of them.
+The first worker has short sentences and the second long ones. The right result is that of one process with all of them.
 """
 
 import socket
@@ -36,7 +36,7 @@ def work(rank, address, results):
     distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=WORKERS)
     arrays, tokens = batch(rank)
     usual = gradients(DistributedDataParallel(Model()), arrays)
-    # DDP divides the sum over the workers by their number, so each divides by that much less.
+    # DDP divides the summed gradients by the number of workers, so the count is divided by it too.
     right = gradients(DistributedDataParallel(Model()), arrays, reduction="sum", normalizer=tokens / WORKERS)
     if rank == 0:
         results.update(usual=usual.numpy(), right=right.numpy())
