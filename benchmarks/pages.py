@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, plots
+from benchmarks import answer, machine, plots
 
 _QUICK = "\n\n**Taken with `--quick`**: small batches and few rounds, which show that the program runs and little else."
 
@@ -26,6 +26,7 @@ def write(measured: Path, folder: Path) -> None:
             if part not in ("machine", "quick", "cores"):
                 module = importlib.import_module(MODULES[part])
                 (folder / f"{part}.md").write_text(module.report(results[part]) + "\n")
+    answer.write(measured, folder)
 
 
 MODULES = {

@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks import processes, tables
 from examples import peers
 
-_SHOWN = {"holds": "yes", "numbers": "**no**", "refusal": "not refused", "digits": "digits lost", "not applicable": ""}
+SHOWN = {"holds": "yes", "numbers": "**no**", "refusal": "not refused", "digits": "digits lost", "not applicable": ""}
 _WORST = ("not applicable", "holds", "digits", "refusal", "numbers")
 
 
@@ -25,23 +25,42 @@ def check(peer: str) -> Any:
 
 def report(result: dict[str, Any]) -> str:
     checked = {name: found for name, found in result.items() if "missing" not in found}
-    rows = list(dict.fromkeys(key for found in checked.values() for key in _verdicts(found)))
-    table = []
-    for invariant, dtype in rows:
-        what = invariant if dtype == "float32" else f"{invariant}, {dtype}"
-        cells = [_verdicts(found).get((invariant, dtype), "not applicable") for found in checked.values()]
-        table.append((what, *(_SHOWN[cell] for cell in cells)))
-    head = ("invariant", *(f"{number}" for number in range(1, len(checked) + 1)))
-    parts = [tables.render(head, table)]
-    for number, (name, found) in enumerate(checked.items(), 1):
-        parts.append(f"**{number}. {name.replace('_', ' ')}.** {found['says']}")
+    differ, agree = _rows([of(found) for found in checked.values()])
+    parts = [tables.render(("invariant", *map(_name, checked)), differ)]
+    parts.append(f"In all else that applies to them these losses are right: {', '.join(f'`{name}`' for name in agree)}.")
+    for name, found in checked.items():
+        parts.append(f"**{_name(name)}.** {found['says']}")
         wrong = [finding for finding in found["findings"] if finding["verdict"] == "violated"]
         parts.append("\n".join(f"- {_what(finding)}" for finding in wrong) or "- Everything that applies holds.")
     missing = [f"{name}: {found['missing']}" for name, found in result.items() if "missing" in found]
     return "\n\n".join([*parts, *missing])
 
 
-def _verdicts(found: dict[str, Any]) -> dict[tuple[str, str], str]:
+def _name(peer: str) -> str:
+    return peer.replace("_", " ")
+
+
+def _rows(found: list[dict[tuple[str, str], str]]) -> tuple[list[Any], list[str]]:
+    """A row for each invariant on which losses differ, and the names of the others.
+
+    Dtypes of one invariant in which all verdicts are the same share a row.
+    """
+    rows: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for invariant, dtype in dict.fromkeys(key for verdicts in found for key in verdicts):
+        cells = tuple(verdicts.get((invariant, dtype), "not applicable") for verdicts in found)
+        rows.setdefault((invariant, cells), []).append(dtype)
+    differ, agree = [], []
+    for (invariant, cells), dtypes in rows.items():
+        if set(cells) <= {"holds", "not applicable"}:
+            agree.append(invariant)
+        else:
+            what = invariant if "float32" in dtypes else f"{invariant}, {', '.join(dtypes)}"
+            differ.append((what, *(SHOWN[cell] for cell in cells)))
+    named = {what.partition(",")[0] for what, *_ in differ}
+    return differ, [name for name in dict.fromkeys(agree) if name not in named]
+
+
+def of(found: dict[str, Any]) -> dict[tuple[str, str], str]:
     """The verdict for each invariant and dtype, or the kind of its violation; the worst of several modes."""
     verdicts: dict[tuple[str, str], str] = {}
     for finding in found["findings"]:

@@ -14,7 +14,14 @@ project = "seqloss"
 author = "the seqloss authors"
 version = release = seqloss.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.doctest", "numpydoc", "myst_parser"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_design",
+    "sphinx_copybutton",
+]
 exclude_patterns = ["_build", "_drawn"]
 html_theme = "furo"
 html_title = f"seqloss {release}"
@@ -29,6 +36,10 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 # Sphinx by itself would not compare the text of errors. Long ones are wrapped in these pages.
 doctest_default_flags = doctest.NORMALIZE_WHITESPACE | doctest.DONT_ACCEPT_TRUE_FOR_1
+
+# The button copies what one types, without prompts and without what is printed.
+copybutton_prompt_text = r">>> |\.\.\. ?|\$ "
+copybutton_prompt_is_regexp = True
 
 numpydoc_show_class_members = False
 # All checks but these, for the reasons beside them.

@@ -15,7 +15,7 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 # The number of rows says that the tables were found.
-PAGES = {"cheat-sheet": 58, "recipes-torch": 0, "recipes-keras": 0, "recipes-jax": 0, "comparison": 0}
+PAGES = {"cheat-sheet": 58, "recipes-torch": 0, "recipes-keras": 0, "recipes-jax": 0, "comparison": 0, "index": 0}
 
 
 def run(page, folder):
