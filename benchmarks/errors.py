@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import machine, processes, tables
+from benchmarks.plots import TITLES
 
 MARGINS = [float(x) for x in range(-40, 81, 2)]
 CLASSES = 1000
@@ -66,14 +67,11 @@ def tokens(rows: int) -> tuple[Any, Any]:
 
 
 def report(result: dict[str, Any]) -> str:
-    at = [-40.0, 0.0, 10.0, 16.0, 20.0, 40.0, 80.0]
-    headers = ("framework", "mode", "loss", *(f"{margin:g}" for margin in at))
+    at = [0.0, 10.0, 20.0, 40.0]
+    headers = ("loss", *(f"{margin:g}" for margin in at))
 
     def table(quantity: str) -> str:
-        lines = [
-            (row["framework"], row["mode"], row["name"], *(f"{row[quantity][MARGINS.index(x)]:.3g}" for x in at))
-            for row in result["rows"]
-        ]
+        lines = [(_called(row), *(_short(row[quantity][MARGINS.index(x)]) for x in at)) for row in result["rows"]]
         return tables.render(headers, lines)
 
     many = f"the largest of {result['tokens_per_margin']} tokens of {result['classes']} classes"
@@ -85,6 +83,18 @@ def report(result: dict[str, Any]) -> str:
             table("gradient"),
         ]
     )
+
+
+def _called(row: dict[str, Any]) -> str:
+    """The name of a loss with its framework, where the name does not say it, and how it is compiled."""
+    of_framework = row["ours"] or row["framework"] == "numpy"
+    name = f"{TITLES[row['framework']]}: {row['name']}" if of_framework else row["name"]
+    return name if row["mode"] == "eager" else f"{name}, {row['mode']}"
+
+
+def _short(error: float) -> str:
+    """Three digits of a small error, and the power of ten of a large one."""
+    return f"{error:.2g}" if error < 100 else f"{error:.0e}".replace("e+0", "e")
 
 
 def _losses(framework: str) -> Iterator[Loss]:
