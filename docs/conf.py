@@ -2,7 +2,9 @@
 
 import doctest
 import pathlib
+import re
 import sys
+import tomllib
 
 import seqloss
 
@@ -59,6 +61,20 @@ def without_examples_of_frameworks(app, what, name, obj, options, lines):
         lines.clear()
 
 
+def versions():
+    """A table of what is supported: the bounds of pyproject.toml, and what constraints.txt has."""
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = re.findall(r"^([\w-]+)==(\S+)", (HERE.parent / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    names = {"torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX", "keras": "Keras", "pytest": "pytest"}
+    extras = project["optional-dependencies"]
+    wanted = [("NumPy", project["dependencies"][0]), *((called, extras[name][0]) for name, called in names.items())]
+    rows = []
+    for name, requirement in wanted:
+        package, _, oldest = requirement.partition(">=")
+        rows.append(f"| {name} | `{package}` | {oldest} | {dict(pinned)[package]} |")
+    return "\n".join(["| | package | oldest | tested |", "|---|---|---|---|", *rows])
+
+
 def setup(app):
     # Last, because others read the text too.
     app.connect("autodoc-process-docstring", without_examples_of_frameworks, priority=900)
@@ -67,6 +83,8 @@ def setup(app):
     from benchmarks import pages
 
     pages.write(HERE / "measured", HERE / "_drawn")
+
+    (HERE / "_drawn" / "versions.md").write_text(versions() + "\n")
 
     from seqloss.testing.invariants import INVARIANTS
 
