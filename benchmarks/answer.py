@@ -73,4 +73,3 @@ def compared(result: dict[str, Any]) -> str:
         for what, key in QUESTIONS.items()
     ]
     return tables.render(("", *COMPARED.values()), lines)
-

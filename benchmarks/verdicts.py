@@ -27,7 +27,9 @@ def report(result: dict[str, Any]) -> str:
     checked = {name: found for name, found in result.items() if "missing" not in found}
     differ, agree = _rows([of(found) for found in checked.values()])
     parts = [tables.render(("invariant", *map(_name, checked)), differ)]
-    parts.append(f"In all else that applies to them these losses are right: {', '.join(f'`{name}`' for name in agree)}.")
+    parts.append(
+        f"In all else that applies to them these losses are right: {', '.join(f'`{name}`' for name in agree)}."
+    )
     for name, found in checked.items():
         parts.append(f"**{_name(name)}.** {found['says']}")
         wrong = [finding for finding in found["findings"] if finding["verdict"] == "violated"]

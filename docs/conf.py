@@ -64,7 +64,9 @@ def without_examples_of_frameworks(app, what, name, obj, options, lines):
 def versions():
     """A table of what is supported: the bounds of pyproject.toml, and what constraints.txt has."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pinned = re.findall(r"^([\w-]+)==(\S+)", (HERE.parent / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    pinned = re.findall(
+        r"^([\w-]+)==(\S+)", (HERE.parent / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
     names = {"torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX", "keras": "Keras", "pytest": "pytest"}
     extras = project["optional-dependencies"]
     wanted = [("NumPy", project["dependencies"][0]), *((called, extras[name][0]) for name, called in names.items())]
