@@ -290,6 +290,15 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "tests/fuzz", str(library), *(session.posargs or ["100000"]), env=sanitized)
 
 
+@nox.session(requires=["base"])
+def screens(session: nox.Session) -> None:
+    """The site on a wide and on a narrow screen, in Chromium, which has to be installed."""
+    on(session, "numpy")
+    install(session, *group("docs"))
+    session.run("python", "-m", "sphinx", "-q", "-b", "html", "docs", "docs/_build/html")
+    session.run("python", "docs/check_screens.py", "docs/_build/html")
+
+
 @nox.session(requires=list(INSTALLED.values()))
 def bench(session: nox.Session) -> None:
     """The measurements behind docs/performance.md. Not part of the default run: machines in CI are shared."""

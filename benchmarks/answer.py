@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks import ratios, tables, verdicts
 from benchmarks.plots import TITLES
 
-_SIZES = {"small": 0, "middle": 1, "big": 3}
+_SIZES = {"big": 3, "middle": 1, "small": 0}
 """The places of three sizes among those of ``ratios``."""
 
 COMPARED = {
@@ -42,15 +42,20 @@ def cost(timed: dict[str, Any], large: dict[str, Any], device: str | None) -> st
     """Loss and gradient beside what one would use instead, eagerly where a framework does that, else compiled."""
     rows = {row["framework"]: row["ratios"] for row in timed["rows"] if _is_usual(row)}
     names = [name for name in TITLES if name in rows]
-    lines = []
-    for size in ("big", "middle", "small"):
-        batch, time, classes = timed["shapes"][_SIZES[size]]
-        what = f"{size}: {batch * time:,} tokens of {classes:,} classes"
-        lines.append((what, *(f"{rows[name][_SIZES[size]]:.2f}" for name in names)))
-    lines.append(("memory of the big one", *(_peaks(large["rows"], name) for name in names)))
-    on_device = ("not measured" if device is None else "see below",) * len(names)
-    table = tables.render(("", *(TITLES[name] for name in names)), [*lines, ("on a GPU", *on_device)])
-    return f"{table}\n\nOn {timed['cores']} cores, in units of the peer: below 1 seqloss is faster."
+    lines = [(size, *(f"{rows[name][at]:.2f}" for name in names)) for size, at in _SIZES.items()]
+    lines.append(("memory", *(_peaks(large["rows"], name) for name in names)))
+    shapes = {size: timed["shapes"][at] for size, at in _SIZES.items()}
+    sizes = [
+        f"{size}: {batch * time:,} tokens of {classes:,} classes" for size, (batch, time, classes) in shapes.items()
+    ]
+    return "\n\n".join(
+        [
+            tables.render(("", *(TITLES[name] for name in names)), lines),
+            f"Below 1 seqloss is faster. {'; '.join(sizes).capitalize()}, on {timed['cores']} cores. Memory: the peak of the "
+            "big batch beside the arguments, in units of the logits, ours / theirs.",
+            "GPUs: not measured." if device is None else f"GPUs: {device}, further down.",
+        ]
+    )
 
 
 def _is_usual(row: dict[str, Any]) -> bool:
@@ -62,7 +67,7 @@ def _peaks(rows: list[Any], framework: str) -> str:
     mode = "jit" if framework == "jax" else "eager"
     full = [row for row in rows if (row["framework"], row["mode"], row["case"]) == (framework, mode, "full")]
     ours, peer = (next(row["peak"] for row in full if row["ours"] == which) for which in (True, False))
-    return f"{ours:.1f} of {peer:.1f}"
+    return f"{ours:.1f} / {peer:.1f}"
 
 
 def compared(result: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE / "snippets"), str(HERE.parent)]
 
 project = "seqloss"
-author = "the seqloss authors"
+author = copyright = "the seqloss authors"
 version = release = seqloss.__version__
 
 extensions = [
