@@ -112,9 +112,7 @@ def measured(folder: Path, browser: str) -> list[dict]:
 def main(folder: Path) -> int:
     browser = os.environ.get("CHROME") or next(filter(None, map(shutil.which, PROGRAMS)), None)
     if browser is None:
-        print(
-            f"no Chromium: install it, as in `apt-get install chromium`, or set CHROME; looked for {', '.join(PROGRAMS)}"
-        )
+        print(f"no Chromium: install it (`apt-get install chromium`), or set CHROME; tried {', '.join(PROGRAMS)}")
         return 2
     shown, *found = measured(folder, browser)[len(WIDTHS) - 1 :]
     if len(shown["faults"]) != 2:  # the page, and the paragraph
