@@ -45,12 +45,12 @@ def cost(timed: dict[str, Any], large: dict[str, Any], device: str | None) -> st
     lines = [(size, *(f"{rows[name][at]:.2f}" for name in names)) for size, at in _SIZES.items()]
     lines.append(("memory", *(_peaks(large["rows"], name) for name in names)))
     shapes = [(size, *timed["shapes"][at]) for size, at in _SIZES.items()]
-    sizes = [f"{size}: {batch * time:,} tokens of {classes:,} classes" for size, batch, time, classes in shapes]
+    sizes = [f"{size}: {b * t:,} tokens of {c:,} classes" for size, b, t, c in shapes]
     return "\n\n".join(
         [
             tables.render(("", *(TITLES[name] for name in names)), lines),
-            f"Below 1 seqloss is faster. {'; '.join(sizes).capitalize()}, on {timed['cores']} cores. Memory: the peak of "
-            "the big batch beside the arguments, in units of the logits, ours / theirs.",
+            f"Below 1 seqloss is faster. {'; '.join(sizes).capitalize()}, on {timed['cores']} cores. Memory: the peak "
+            "of the big batch beside the arguments, in units of the logits, ours / theirs.",
             f"GPUs: {'not measured' if device is None else f'measured on {device}'}.",
         ]
     )

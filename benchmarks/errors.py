@@ -67,7 +67,7 @@ def tokens(rows: int) -> tuple[Any, Any]:
 
 
 def report(result: dict[str, Any]) -> str:
-    at = [0.0, 10.0, 20.0]
+    at = [0.0, 10.0, 20.0, 40.0]
     headers = ("loss", *(f"{margin:g}" for margin in at))
 
     def table(quantity: str) -> str:

@@ -27,6 +27,8 @@ extensions = [
 exclude_patterns = ["_build", "_drawn"]
 html_theme = "furo"
 html_title = f"seqloss {release}"
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 
 # The docstrings give shapes and dtype kinds, which say more than the annotations.
 autodoc_typehints = "none"
