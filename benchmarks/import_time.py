@@ -46,7 +46,7 @@ def report(result: dict[str, Any]) -> str:
     return (
         f"import seqloss loads {loaded}\n"
         f"{over['best']:.1f} ms over bare Python by the best of {result['rounds']}, {over['median']:.1f} ms by the "
-        f"median (bare: {bare['best']:.1f}, {bare['median']:.1f}); at most {result['limit_ms']} ms wanted"
+        f"median (bare: {bare['best']:.1f}, {bare['median']:.1f}); the goal is at most {result['limit_ms']} ms"
     )
 
 

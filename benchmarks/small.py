@@ -40,8 +40,8 @@ def report(result: dict[str, Any]) -> str:
         best, median = result["stages"]["best"], result["stages"]["median"]
         rows = [(name, tables.scaled(best[name], "us"), tables.scaled(median[name], "us")) for name in best]
         parts += [
-            f"On torch at most {result['limit_ratio_torch']} times the peer is wanted.",
-            f"The torch call by stages; at most {result['limit_structure_us']} us wanted for the first:",
+            f"The goal on torch is at most {result['limit_ratio_torch']} times the peer.",
+            f"The torch call by stages; the goal for the first is at most {result['limit_structure_us']} us:",
             tables.render(("stage", "best us", "median us"), rows),
         ]
     if "no_stages" in result:

@@ -82,7 +82,7 @@ def sentences():
 
     page = "docs/performance.md"
     took, limit = importing["over_bare_ms"]["best"], importing["limit_ms"]
-    yield page, f"takes {took:.0f} ms more than bare Python. At most {limit} ms were wanted."
+    yield page, f"takes {took:.0f} ms more than bare Python. The goal was at most {limit} ms."
     compiled = [ratio(large, "torch", mode="compile", case=case) for case in ("full", "half masked")]
     yield page, "takes {} of the compiled peer on the big batch, and {} where half of it is masked".format(*compiled)
 
