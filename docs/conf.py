@@ -28,7 +28,7 @@ exclude_patterns = ["_build", "_drawn"]
 html_theme = "furo"
 html_title = f"seqloss {release}"
 html_static_path = ["_static"]
-html_css_files = ["narrow.css"]
+html_css_files = ["tables.css"]
 
 # The docstrings give shapes and dtype kinds, which say more than the annotations.
 autodoc_typehints = "none"
@@ -44,6 +44,7 @@ doctest_default_flags = doctest.NORMALIZE_WHITESPACE | doctest.DONT_ACCEPT_TRUE_
 # The button copies what one types, without prompts and without what is printed.
 copybutton_prompt_text = r">>> |\.\.\. ?|\$ "
 copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 
 numpydoc_show_class_members = False
 # All checks but these, for the reasons beside them.
