@@ -1,6 +1,7 @@
 """The options of the loss against those that JAX programs have, in float64, values and gradients.
 
-optax and t5x are not installed where the tests run, so their formulas are written out.
+optax and t5x are not installed where these tests run, so their formulas are written out. The calls of optax
+itself are in ``tests/engines/test_shown.py``.
 """
 
 import jax
