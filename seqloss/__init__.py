@@ -6,6 +6,7 @@ Importing this package imports no framework, not even NumPy; the arrays of a cal
 import importlib
 from typing import TYPE_CHECKING
 
+from seqloss.core import extras as _extras
 from seqloss.core.dispatch import register_backend
 from seqloss.core.errors import (
     ArgumentTypeError,
@@ -81,6 +82,9 @@ __all__ = [
 _FACES = ("keras", "torch")
 """Modules that import a framework, and are imported when they are first used."""
 
+_ROOMS = ("legacy", "samplers")
+"""The public modules that are there from the start; the others are imported by their names."""
+
 if TYPE_CHECKING:
     from seqloss import keras as keras
     from seqloss import torch as torch
@@ -94,7 +98,7 @@ else:  # with it, type checkers would take every name for one that exists
                 if error.name != name:  # else the framework is not there, and hasattr should say False
                     raise
                 raise AttributeError(
-                    f"seqloss.{name} needs {name}, which is not installed: python -m pip install 'seqloss[{name}]'"
+                    f"seqloss.{name} needs {name}, which is not installed; {_extras.add(name)}"
                 ) from error
         mend = ""
         if name == "cross_entropy":  # what people look for who come from other libraries
@@ -102,4 +106,4 @@ else:  # with it, type checkers would take every name for one that exists
         raise AttributeError(f"module 'seqloss' has no attribute {name!r}{mend}")
 
     def __dir__():
-        return sorted({*globals(), *_FACES})
+        return sorted({*__all__, *_FACES, *_ROOMS, *(name for name in globals() if name.startswith("__"))})

@@ -10,6 +10,7 @@ import pytest
 
 from seqloss.__main__ import main
 from seqloss.commands import backends
+from seqloss.core.dispatch import framework_called
 from seqloss.testing import frameworks
 
 pytest_plugins = ["pytester"]
@@ -29,7 +30,7 @@ def pytest_addoption(parser):
 
 
 def chosen(config):
-    return [name for name in config.getoption("--backends").split(",") if name]
+    return list(dict.fromkeys(framework_called(name) for name in config.getoption("--backends").split(",") if name))
 
 
 def pytest_configure(config):

@@ -18,6 +18,7 @@ import pytest
 import seqloss
 from seqloss.__main__ import main
 from seqloss.commands import backends, golden_figures, golden_jobs, processes
+from seqloss.core import extras
 from seqloss.testing import golden
 from seqloss.testing.comparison import measured
 from seqloss.testing.explain import causes
@@ -116,9 +117,7 @@ def test_without_the_extra_there_is_plain_text_and_everything_but_html(python, b
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and "\x1b" not in done.stdout
     assert "mine    1.5" in lines and lines.count("0") == 2 and "2" in lines and "exit status" in done.stdout
-    assert done.stderr == (
-        "seqloss: error: --html needs jinja2 and matplotlib; add it with: pip install jinja2 matplotlib\n"
-    )
+    assert done.stderr == f"seqloss: error: --html needs jinja2 and matplotlib; {extras.add('cli')}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.md", "a.xml", "batch.npz"]
 
 
@@ -182,7 +181,7 @@ def test_env_notices_a_backend_that_computes_something_else(command, tmp_path):
 def test_env_works_without_numpy(monkeypatch, said):
     monkeypatch.setattr(backends, "is_installed", lambda name: False)
     status, out, _ = said("env")
-    assert status == 0 and "not installed: pip install numpy" in out
+    assert status == 0 and "not installed: python -m pip install numpy" in out
 
 
 # --- explain ---------------------------------------------------------------------------------------------------------
@@ -488,7 +487,7 @@ FEW = "--invariants=padding,permutation"
 def test_selftest_of_seqloss(numpy_alone, said):
     status, out, _ = said("selftest", FEW)
     assert status == 0 and re.search(r"\b(\d+) of \1 checks that apply hold\.", out)
-    assert "not installed  pip install torch" in out
+    assert f"not installed  {extras.command('torch')}" in out
 
 
 LOSSES = """

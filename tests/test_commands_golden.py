@@ -185,7 +185,7 @@ def test_functions_that_cannot_be_asked(recorded, said, name, message):
         (["--compute=port:right"], "the framework of port:right is not known; add --backends with one of numpy, torch"),
         (["--compute=port", "--backends=numpy"], "named as package.module:function, got 'port'"),
         (["--compute=none:f", "--backends=numpy"], "the module of 'none:f' cannot be imported: ModuleNotFoundError"),
-        (["--compute=torch.nn.functional:cross_entropy"], "torch is not installed; add it with: pip install torch"),
+        (["--compute=torch.nn.functional:cross_entropy"], "torch is not installed; add it with: python -m pip install"),
     ],
 )
 def test_names_of_functions_that_are_refused(recorded, said, arguments, message):

@@ -84,13 +84,22 @@ if importlib.util.find_spec("{name}") is None:
     try:
         seqloss.{name}
     except AttributeError as error:
-        assert str(error) == "seqloss.{name} needs {name}, which is not installed: " \
-            "python -m pip install 'seqloss[{name}]'", error
+        assert str(error) == "seqloss.{name} needs {name}, which is not installed; add it with: " \
+            'python -m pip install ".[{name}]" -c constraints.txt (in a checkout of seqloss)', error
 else:
     assert seqloss.{name} is sys.modules["seqloss.{name}"]
     assert all(getattr(seqloss.{name}, each).__doc__ for each in seqloss.{name}.__all__)
 """
     assert python(program) == ""
+
+
+def test_dir_shows_public_names_alone(python):
+    """And a submodule only if it is public; all of it is there, or needs a framework that may be missing."""
+    program = "import seqloss, seqloss.testing, seqloss.__main__; print(*[n for n in dir(seqloss) if n[:2] != '__'])"
+    shown = set(python(program).split())
+    assert shown == {*PUBLIC, *FACES, "legacy", "samplers"}
+    assert all(hasattr(seqloss, name) for name in shown - set(FACES))
+    assert "__version__" in dir(seqloss)
 
 
 def test_a_name_that_people_guess_leads_to_the_right_ones():
@@ -149,7 +158,7 @@ def test_signatures(function, expected):
 
 FLOORS = [
     {"core.errors", "core.hints", "core.open_sizes", "core.smoothing"},
-    {"core.dtypes", "core.options", "core.shapes"},
+    {"core.dtypes", "core.options", "core.shapes", "core.types"},
     {"core.objectives", "core.packed"},
     {"core.contract"},
     {"core.protocol"},
@@ -159,6 +168,7 @@ FLOORS = [
     {"backends.on_numpy"},
     {"backends.array_api", "backends.torch", "backends.tensorflow", "backends.jax"},
     {"core.dispatch"},
+    {"core.extras"},
     {"core.call"},
     {"losses.beside", "losses.classes", "losses.columns", "losses.counting", "losses.kernels", "losses.masking"},
     {"losses.reduction"},

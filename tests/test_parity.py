@@ -19,7 +19,7 @@ import seqloss
 from seqloss.__main__ import main
 from seqloss.backends import numpy as numpy_backend
 from seqloss.commands import backends, processes
-from seqloss.core import dispatch
+from seqloss.core import dispatch, extras
 from seqloss.core.errors import OptionError
 from seqloss.parity import batch, bigram, cli, figures, functions, inputs, judge, text
 from seqloss.testing import families, tolerances
@@ -220,14 +220,14 @@ def test_a_missing_or_unknown_command_is_one_line_and_status_2(capsys, arguments
 def test_what_is_not_installed_is_listed_with_the_way_to_add_it(numpy_alone, said):
     status, printed, _ = said("parity")
     assert status == 0
-    assert "not installed: pip install torch" in printed
-    assert "not installed: pip install jax" in printed
+    assert 'not installed: python -m pip install ".[torch]" -c constraints.txt' in printed
+    assert 'not installed: python -m pip install ".[jax]" -c constraints.txt' in printed
     assert "1 of 1 backend agrees" in printed
 
 
 def test_asking_for_what_is_not_installed_is_status_2(numpy_alone, said):
     status, _, errors = said("parity", "--backends", "numpy,torch")
-    assert (status, errors) == (2, "seqloss: error: torch is not installed; add it with: pip install torch")
+    assert (status, errors) == (2, f"seqloss: error: torch is not installed; {extras.add('torch')}")
 
 
 def test_without_numpy_there_is_no_reference(monkeypatch, said):

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from seqloss.commands import streams
-from seqloss.core import dispatch
+from seqloss.core import dispatch, extras
 from seqloss.core.errors import BackendError, OptionError
 
 LONGEST_TIMEOUT = 86400
@@ -28,7 +28,7 @@ class Choice(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0, each: str = "backend") -> None:
     """``--backends``, ``--register`` and ``--timeout``."""
     add = parser.add_argument
-    add("--backends", metavar="A,B", help="only these (default: all that are installed)")
+    add("--backends", metavar="A,B", help="only these, also as tf and pytorch (default: all that are installed)")
     add(
         "--register",
         action="append",
@@ -54,7 +54,7 @@ def select(options: argparse.Namespace) -> Choice:
 def need_numpy(what: str) -> None:
     """Say so if NumPy is not there."""
     if not is_installed("numpy"):
-        raise BackendError(f"NumPy is not installed, and {what} needs it; add it with: pip install numpy")
+        raise BackendError(f"NumPy is not installed, and {what} needs it; {extras.add('numpy')}")
 
 
 def _register(pairs: list[str]) -> dict[str, str]:
@@ -73,14 +73,15 @@ def _register(pairs: list[str]) -> dict[str, str]:
 
 def _select(requested: str | None) -> tuple[list[str], list[str]]:
     known = dispatch.frameworks()
-    names = list(known) if requested is None else [name.strip() for name in requested.split(",")]
+    given = known if requested is None else (name.strip() for name in requested.split(","))
+    names = [dispatch.framework_called(name) for name in given]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise BackendError(f"unknown backend {unknown[0]!r}; known are {', '.join(known)}")
     installed = [name for name in dict.fromkeys(names) if is_installed(name)]
     missing = [name for name in dict.fromkeys(names) if name not in installed]
     if missing and requested is not None:
-        raise BackendError(f"{missing[0]} is not installed; add it with: {install(missing[0])}")
+        raise BackendError(f"{missing[0]} is not installed; {extras.add(missing[0])}")
     return installed, missing
 
 
@@ -92,11 +93,6 @@ def is_installed(framework: str) -> bool:
         return False
     # A folder that happens to have the name is a "namespace package" and has no origin.
     return spec is not None and spec.origin is not None
-
-
-def install(framework: str) -> str:
-    """The command that adds a framework: by itself, because no index has this package with its extras."""
-    return f"pip install {framework}"
 
 
 def version(framework: str) -> str:

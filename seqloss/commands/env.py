@@ -9,6 +9,7 @@ from typing import Any
 import seqloss
 from seqloss.commands import backends, output
 from seqloss.commands.report import Column, Report, Row
+from seqloss.core import extras
 
 HELP = "show every framework with its version, devices and threads, and whether its backend works"
 
@@ -62,9 +63,7 @@ def run(options: argparse.Namespace) -> int:
         status = outcome.failure or ("works" if outcome.facts.pop("works") else "wrong")
         detail = outcome.detail or None
         found.append({"framework": outcome.framework, "status": status, "detail": detail, **outcome.facts})
-    found += [
-        {"framework": name, "status": "not installed", "detail": backends.install(name)} for name in choice.missing
-    ]
+    found += [{"framework": name, "status": "not installed", "detail": extras.command(name)} for name in choice.missing]
     return output.give(_report(found), options)
 
 

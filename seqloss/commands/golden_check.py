@@ -6,6 +6,7 @@ from typing import Any
 from seqloss.commands import backends, functions, golden_explain, golden_figures, output, processes
 from seqloss.commands.golden import told_flags
 from seqloss.commands.report import Column, Report, Row
+from seqloss.core import extras
 from seqloss.core.errors import OptionError
 from seqloss.testing import golden
 from seqloss.testing.comparison.text import ulps
@@ -41,8 +42,7 @@ def check(options: argparse.Namespace) -> Report:
     rows = [row for path, one in files.items() for outcome in outcomes for row in _rows(path, one, outcome)]
     proposed = golden_explain.propose(files, outcomes)
     rows += [
-        Row(name, ("-", name, "-", "-", "-", "-", f"not installed: {backends.install(name)}"))
-        for name in choice.missing
+        Row(name, ("-", name, "-", "-", "-", "-", f"not installed: {extras.command(name)}")) for name in choice.missing
     ]
     _check_that_something_was_compared(files, outcomes)
     compared = [row for row in rows if row.status != "neutral"]

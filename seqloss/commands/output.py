@@ -10,6 +10,7 @@ from typing import NamedTuple
 from seqloss.commands import files, streams, worker
 from seqloss.commands.render import text
 from seqloss.commands.report import Report
+from seqloss.core import extras
 from seqloss.core.errors import OptionError
 
 STDOUT = "-"
@@ -59,7 +60,7 @@ def _check(name: str, target: str) -> None:
     form = FORMATS[name]
     missing = [package for package in form.packages if find_spec(package) is None]
     if missing:
-        raise OptionError(f"--{name} needs {' and '.join(missing)}; add it with: pip install {' '.join(missing)}")
+        raise OptionError(f"--{name} needs {' and '.join(missing)}; {extras.add('cli')}")
     if target == STDOUT:
         return
     # "golden check --json a.npz" must not write into a.npz.

@@ -5,6 +5,7 @@ from typing import Any
 
 from seqloss.commands import backends, functions, output
 from seqloss.commands.report import Column, Report, Row, Status
+from seqloss.core import extras
 from seqloss.core.errors import OptionError
 
 HELP = "check a loss of anybody against everything that right sequence losses have in common"
@@ -162,7 +163,7 @@ def _report(loss: str, outcomes: list[Any], missing: list[str]) -> Report:
     rows = [row for outcome in outcomes for row in _rows(outcome)]
     asked = [row for row in rows if row.status != "neutral"]
     good = sum(row.status == "good" for row in asked)
-    rows += [Row(name, (name, "-", "-", "-", "not installed", backends.install(name)), "neutral") for name in missing]
+    rows += [Row(name, (name, "-", "-", "-", "not installed", extras.command(name)), "neutral") for name in missing]
     ran = ", ".join(f"{outcome.framework} {outcome.facts.get('version', outcome.failure)}" for outcome in outcomes)
     return Report(
         "selftest",

@@ -14,6 +14,8 @@ from seqloss.core.errors import ArgumentTypeError, BackendError, DeviceError, Mi
 from seqloss.core.protocol import Array, Backend
 
 BUILTIN = ("numpy", "torch", "tensorflow", "jax")
+ALIASES = {"tf": "tensorflow", "pytorch": "torch"}
+"""What people call frameworks beside the names of their modules."""
 
 # NumPy is asked last: it is always imported, and a call on arrays of another framework need not wait for its answer.
 _adapters = {framework: f"seqloss.backends.{framework}" for framework in (*BUILTIN[1:], BUILTIN[0])}
@@ -72,6 +74,11 @@ def register_backend(framework: str, adapter_module: str) -> None:
 def frameworks() -> tuple[str, ...]:
     """The names of all frameworks that have a backend, installed or not."""
     return *BUILTIN, *(framework for framework in _adapters if framework not in BUILTIN)
+
+
+def framework_called(name: str) -> str:
+    """The framework that is meant by a name in an option, which may be an alias."""
+    return name if name in _adapters else ALIASES.get(name, name)
 
 
 def load(framework: str) -> Backend:

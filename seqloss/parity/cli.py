@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from seqloss.commands import backends, output
+from seqloss.core import extras
 from seqloss.core.errors import OptionError
 from seqloss.parity import functions
 
@@ -84,6 +85,6 @@ def run(options: argparse.Namespace) -> int:
         verdicts.append(judge.judge(outcome, expected))
         if output.has_figures(options) and outcome.arrays:
             distances[outcome.framework] = figures.distances(outcome.arrays, expected)
-    verdicts += [judge.Verdict(name, "not installed", [], install=backends.install(name)) for name in choice.missing]
+    verdicts += [judge.Verdict(name, "not installed", [], install=extras.command(name)) for name in choice.missing]
     told = report.Told(content, made, expected, verdicts, options.function, inputs, options.exact)
     return output.give(report.build(told, figures.draw(distances, expected)), options)

@@ -37,6 +37,12 @@ def test_the_option_chooses(pytester, identities, only, given):
     assert identities("--seqloss-backends", given) == ["numpy", "jax"]
 
 
+def test_the_option_knows_the_names_that_people_use(pytester, identities, only):
+    pytester.makepyfile(USES_BACKEND)
+    only("numpy", "torch", "tensorflow")
+    assert identities("--seqloss-backends", "tf,pytorch,torch") == ["torch", "tensorflow"]
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [
@@ -61,7 +67,7 @@ def test_the_configuration_chooses_unless_the_option_does(pytester, identities, 
         (",", "takes names out of numpy, torch, tensorflow, jax, separated by commas, got ','"),
         (
             "jax,numpy,torch",
-            "names jax, torch, which cannot be imported here: * pip install jax torch, or name others*",
+            "names jax, torch, which cannot be imported here; *pip install *jax,torch*, or name others*",
         ),
     ],
 )

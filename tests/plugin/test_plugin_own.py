@@ -76,8 +76,8 @@ CANNOT = "the parametrisation of seqloss_backend "
     [
         ("'cupy'", "", "takes names out of numpy, torch, tensorflow, jax, got 'cupy'"),
         ("3", "", "takes names out of numpy, torch, tensorflow, jax, got 3"),
-        ("'jax'", "", "names jax, which cannot be imported here: * pip install jax, or name others"),
-        ("'jax'", "numpy", "names jax, which cannot be imported here: * pip install jax, or name others"),
+        ("'jax'", "", "names jax, which cannot be imported here; *pip install *jax*, or name others"),
+        ("'jax'", "numpy", "names jax, which cannot be imported here; *pip install *jax*, or name others"),
         ("'torch'", "numpy", "names torch, which seqloss_backends, in the configuration of pytest, does not: add it *"),
     ],
 )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
+from seqloss.core import extras
 from seqloss.core.errors import ArgumentTypeError, BackendError, OptionError
 from seqloss.testing import frameworks
 from seqloss.testing.check.adapted import Adapted
@@ -212,7 +213,7 @@ def _driver(backend: str) -> Any:
     try:
         return frameworks.load(backend)
     except ImportError as error:
-        raise BackendError(f"{backend} cannot be imported: {error}; add it with: pip install {backend}") from error
+        raise BackendError(f"{backend} cannot be imported: {error}; {extras.add(backend)}") from error
 
 
 def _chosen(names: Iterable[str] | None) -> list[Invariant]:

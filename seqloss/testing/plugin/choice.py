@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 import pytest
 
+from seqloss.core import extras
+from seqloss.core.dispatch import framework_called
 from seqloss.testing.frameworks import NAMES
 
 MODES = ("eager", "compiled")
@@ -16,7 +17,7 @@ PYTEST = tuple(int(number) for number in pytest.__version__.split(".")[:2])
 OLDEST_PYTEST = (7, 0)
 
 HELP = (
-    f"comma-separated frameworks that seqloss_backend stands for, out of {', '.join(NAMES)}; "
+    f"comma-separated frameworks that seqloss_backend stands for, out of {', '.join(NAMES)}, also as tf and pytorch; "
     "all that are installed unless given"
 )
 # Not in config.stash: a pytest without it loads the plugin too.
@@ -85,7 +86,7 @@ def _named(config: pytest.Config) -> list[str] | None:
     text = ",".join(config.getini("seqloss_backends")) if option is None else option
     if option is None and not text:
         return None
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = list(dict.fromkeys(framework_called(name.strip()) for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in NAMES]
     if unknown or not names:
         raise pytest.UsageError(_unknown(where, text, ", separated by commas"))
@@ -99,11 +100,8 @@ def _unknown(where: str, given: object, form: str = "") -> str:
     return f"{where} takes names out of {', '.join(NAMES)}{form}, got {given!r}"
 
 
-def _missing(where: str, names: Iterable[str]) -> str:
-    return (
-        f"{where} names {', '.join(names)}, which cannot be imported here: install it, as in "
-        f"python -m pip install {' '.join(names)}, or name others"
-    )
+def _missing(where: str, names: list[str]) -> str:
+    return f"{where} names {', '.join(names)}, which cannot be imported here; {extras.add(*names)}, or name others"
 
 
 def modes(marker: pytest.Mark | None) -> tuple[str, ...]:
