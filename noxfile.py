@@ -132,10 +132,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(requires=["base"])
 def types(session: nox.Session) -> None:
-    """Types, by mypy --strict; the backends are compared with the protocol."""
+    """Types, by mypy --strict; the backends are compared with the protocol. Calls of users, by pyright too."""
     on(session, "numpy")
     install(session, *group("types"))
     session.run("mypy")
+    session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
 
 
 @nox.session(requires=["build"])

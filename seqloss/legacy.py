@@ -5,6 +5,7 @@ from typing import Any
 
 from seqloss.core import options
 from seqloss.core.protocol import Array
+from seqloss.core.types import ArrayLike, Main
 from seqloss.losses import time_lists
 
 _SMALL = 1e-12
@@ -12,13 +13,13 @@ _SMALL = 1e-12
 
 
 def sequence_loss_by_example(
-    logits: Sequence[Array],
-    targets: Sequence[Array],
-    weights: Sequence[Array],
+    logits: Sequence[Main],
+    targets: Sequence[ArrayLike],
+    weights: Sequence[ArrayLike],
     average_across_timesteps: bool = True,
-    softmax_loss_function: Callable[..., Array] | None = None,
+    softmax_loss_function: Callable[..., Any] | None = None,
     name: str | None = None,
-) -> Array:
+) -> Main:
     """Weighted cross entropy of each sequence of a batch, from lists with one array for each timestep.
 
     With the token losses ``nll[t, b] = log(sum_j exp(logits[t][b, j])) - logits[t][b, targets[t][b]]``, in nats, and
@@ -118,14 +119,14 @@ def sequence_loss_by_example(
 
 
 def sequence_loss(
-    logits: Sequence[Array],
-    targets: Sequence[Array],
-    weights: Sequence[Array],
+    logits: Sequence[Main],
+    targets: Sequence[ArrayLike],
+    weights: Sequence[ArrayLike],
     average_across_timesteps: bool = True,
     average_across_batch: bool = True,
-    softmax_loss_function: Callable[..., Array] | None = None,
+    softmax_loss_function: Callable[..., Any] | None = None,
     name: str | None = None,
-) -> Array:
+) -> Main:
     """Weighted cross entropy of a batch of sequences, from lists with one array for each timestep.
 
     With the losses of :func:`seqloss.sequence_loss_by_example`, the result with the default flags is ::

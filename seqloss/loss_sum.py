@@ -2,20 +2,20 @@
 
 from seqloss.core import objectives, options
 from seqloss.core.call import Call
-from seqloss.core.protocol import Array
+from seqloss.core.types import AnyArray, ArrayLike
 from seqloss.losses import arguments, ops
 from seqloss.losses.objective import objective_of
 from seqloss.losses.sums import LossSum
 
 
 def loss_sum(
-    logits: Array,
-    targets: Array,
-    weights: Array | None = None,
+    logits: AnyArray,
+    targets: ArrayLike,
+    weights: ArrayLike | None = None,
     *,
     ignore_index: int | tuple[int, ...] | None = None,
-    lengths: Array | None = None,
-    cu_seqlens: Array | None = None,
+    lengths: ArrayLike | None = None,
+    cu_seqlens: ArrayLike | None = None,
     softcap: float | None = None,
     accuracy: bool = False,
     check_labels: bool | None = None,

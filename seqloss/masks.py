@@ -1,14 +1,23 @@
 """Masks from sequence lengths."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from seqloss.core import dispatch, dtypes, labels, options
 from seqloss.core.errors import DTypeError, UnreadableError
-from seqloss.core.protocol import Array
+from seqloss.core.types import Main
 from seqloss.losses import beside
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def sequence_mask(lengths: Array, maxlen: int | None = None, dtype: Any = "bool") -> Array:
+
+@overload
+def sequence_mask(lengths: Main, maxlen: int | None = None, dtype: Any = "bool") -> Main: ...
+@overload  # lists become arrays of NumPy
+def sequence_mask(
+    lengths: list[Any] | tuple[Any, ...] | int, maxlen: int | None = None, dtype: Any = "bool"
+) -> "NDArray[Any]": ...
+def sequence_mask(lengths: Any, maxlen: int | None = None, dtype: Any = "bool") -> Any:
     """A mask that is True in the first ``lengths[i]`` positions of row i.
 
     In one formula: ``mask[..., t] = t < lengths[...]``.

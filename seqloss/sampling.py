@@ -4,27 +4,27 @@ from typing import Any
 
 from seqloss import samplers
 from seqloss.core import options
-from seqloss.core.protocol import Array
+from seqloss.core.types import ArrayLike, Main, Partition
 from seqloss.losses import ops
 from seqloss.losses.sampled import arguments, logits
 
 
 def sampled_softmax_loss(
-    weights: Array | list[Array] | tuple[Array, ...],
-    biases: Array | list[Array] | tuple[Array, ...],
-    labels: Array,
-    inputs: Array,
+    weights: ArrayLike,
+    biases: ArrayLike,
+    labels: ArrayLike,
+    inputs: Main,
     num_sampled: int,
     num_classes: int,
     num_true: int = 1,
-    sampled_values: tuple[Array, Array, Array] | None = None,
+    sampled_values: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     remove_accidental_hits: bool = True,
-    partition_strategy: str = "mod",
+    partition_strategy: Partition = "mod",
     name: str | None = None,
     seed: Any = None,
     *,
     subtract_log_q: bool = True,
-) -> Array:
+) -> Main:
     """Softmax cross entropy over the true classes and a sample of the others, for training with many classes.
 
     With the rows W and the biases b of the classes, the expected counts q of the sampler, and for an example x the
@@ -162,21 +162,21 @@ def sampled_softmax_loss(
 
 
 def nce_loss(
-    weights: Array | list[Array] | tuple[Array, ...],
-    biases: Array | list[Array] | tuple[Array, ...],
-    labels: Array,
-    inputs: Array,
+    weights: ArrayLike,
+    biases: ArrayLike,
+    labels: ArrayLike,
+    inputs: Main,
     num_sampled: int,
     num_classes: int,
     num_true: int = 1,
-    sampled_values: tuple[Array, Array, Array] | None = None,
+    sampled_values: tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     remove_accidental_hits: bool = False,
-    partition_strategy: str = "mod",
+    partition_strategy: Partition = "mod",
     name: str | None = None,
     *,
     subtract_log_q: bool = True,
     seed: Any = None,
-) -> Array:
+) -> Main:
     """Noise-contrastive estimation: logistic losses that tell the true classes from a sample of the others.
 
     With the logits z of :func:`sampled_softmax_loss`, the logistic function s, and the label ``y = 1 / num_true`` of

@@ -1,41 +1,45 @@
 """The loss of a batch of sequences: the main entrance."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from seqloss.core import options, packed
 from seqloss.core.call import Call
-from seqloss.core.objectives import Mean, Wrt
-from seqloss.core.protocol import Array
 from seqloss.core.smoothing import Smoothing
+from seqloss.core.types import ArrayLike, Main, Mean, Wrt
 from seqloss.losses import arguments, counting, custom, ops, packing
 from seqloss.losses import reduction as reductions
 from seqloss.losses.settings import settings
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from seqloss.core.types import GradientOptions
+
 
 def sequence_loss(
-    logits: Array,
-    targets: Array,
-    weights: Array | None = None,
+    logits: Main,
+    targets: ArrayLike,
+    weights: ArrayLike | None = None,
     average_across_timesteps: bool = True,
     average_across_batch: bool = True,
     sum_over_timesteps: bool = False,
     sum_over_batch: bool = False,
-    softmax_loss_function: Callable[..., Array] | None = None,
+    softmax_loss_function: Callable[..., Any] | None = None,
     name: str | None = None,
     *,
     ignore_index: int | tuple[int, ...] | None = None,
-    lengths: Array | None = None,
-    cu_seqlens: Array | None = None,
+    lengths: ArrayLike | None = None,
+    cu_seqlens: ArrayLike | None = None,
     label_smoothing: float | Smoothing = 0.0,
-    class_weights: Array | None = None,
+    class_weights: ArrayLike | None = None,
     z_loss: float = 0.0,
     softcap: float | None = None,
     reduction: Mean | None = None,
-    normalizer: Array | float | None = None,
+    normalizer: ArrayLike | None = None,
     check_labels: bool | None = None,
     exact: bool = False,
-) -> Array:
+) -> Main:
     """Weighted cross entropy of a batch of sequences, with the reductions of TensorFlow's ``seq2seq.sequence_loss``.
 
     With the token losses ``nll[b, t] = log(sum_j exp(logits[b, t, j])) - logits[b, t, targets[b, t]]``, in nats, and
@@ -282,31 +286,61 @@ def sequence_loss(
         return loss if given.ragged is None or plan.axis else given.ragged(loss)
 
 
+@overload
 def sequence_loss_and_grad(
-    logits: Array,
-    targets: Array,
-    weights: Array | None = None,
+    logits: Main,
+    targets: ArrayLike,
+    weights: ArrayLike | None = None,
     average_across_timesteps: bool = True,
     average_across_batch: bool = True,
     sum_over_timesteps: bool = False,
     sum_over_batch: bool = False,
-    softmax_loss_function: Callable[..., Array] | None = None,
+    softmax_loss_function: Callable[..., Any] | None = None,
+    name: str | None = None,
+    *,
+    wrt: Wrt = "logits",
+    **options: "Unpack[GradientOptions]",
+) -> tuple[Main, Main]: ...
+@overload
+def sequence_loss_and_grad(
+    logits: Main,
+    targets: ArrayLike,
+    weights: ArrayLike | None = None,
+    average_across_timesteps: bool = True,
+    average_across_batch: bool = True,
+    sum_over_timesteps: bool = False,
+    sum_over_batch: bool = False,
+    softmax_loss_function: Callable[..., Any] | None = None,
+    name: str | None = None,
+    *,
+    wrt: tuple[Wrt, ...],
+    **options: "Unpack[GradientOptions]",
+) -> tuple[Main, tuple[Main, ...]]: ...
+def sequence_loss_and_grad(
+    logits: Main,
+    targets: ArrayLike,
+    weights: ArrayLike | None = None,
+    average_across_timesteps: bool = True,
+    average_across_batch: bool = True,
+    sum_over_timesteps: bool = False,
+    sum_over_batch: bool = False,
+    softmax_loss_function: Callable[..., Any] | None = None,
     name: str | None = None,
     *,
     ignore_index: int | tuple[int, ...] | None = None,
-    lengths: Array | None = None,
-    cu_seqlens: Array | None = None,
+    lengths: ArrayLike | None = None,
+    cu_seqlens: ArrayLike | None = None,
     label_smoothing: float | Smoothing = 0.0,
-    class_weights: Array | None = None,
+    class_weights: ArrayLike | None = None,
     z_loss: float = 0.0,
     softcap: float | None = None,
     reduction: Mean | None = None,
-    normalizer: Array | float | None = None,
+    normalizer: ArrayLike | None = None,
     check_labels: bool | None = None,
     exact: bool = False,
-    cotangent: Array | None = None,
+    cotangent: ArrayLike | None = None,
     wrt: Wrt | tuple[Wrt, ...] = "logits",
-) -> tuple[Array, Array | tuple[Array, ...]]:
+) -> tuple[Main, Main | tuple[Main, ...]]:
     """The sequence loss with its gradient, on every backend, NumPy too.
 
     The gradient is that of ``sum(cotangent * loss)``, computed by explicit formulas and without the automatic
@@ -489,7 +523,7 @@ def sequence_loss_and_grad(
             to_logits, to_targets = pull(to_losses), None
             if to_weights is not None:
                 to_weights = counting.without_removed(backend, to_weights, given.kept)
-        found = {"logits": to_logits}
+        found: dict[str, Any] = {"logits": to_logits}
         if "weights" in names:
             found["weights"] = backend.astype(to_weights, given.weights_dtype)
         if "targets" in names:

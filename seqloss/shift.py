@@ -4,18 +4,19 @@ from seqloss.core import dtypes, labels, objectives, open_sizes, packed, shapes
 from seqloss.core.argument import Argument
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.core.types import ArrayLike, Main
 from seqloss.losses import beside, packing
 
 
 def next_token(
-    targets: Array,
-    weights: Array | None = None,
+    targets: Main,
+    weights: ArrayLike | None = None,
     *,
-    lengths: Array | None = None,
-    segment_ids: Array | None = None,
-    cu_seqlens: Array | None = None,
+    lengths: ArrayLike | None = None,
+    segment_ids: ArrayLike | None = None,
+    cu_seqlens: ArrayLike | None = None,
     ignore_index: int | tuple[int, ...] | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[Main, Main]:
     """Shift targets and weights by one, for a language model that at each position predicts the token behind it.
 
     Position t gets the target and the weight of position t + 1, and weight 0 where there is none in the same sequence::

@@ -2,23 +2,23 @@
 
 from seqloss.core import options
 from seqloss.core.call import Call
-from seqloss.core.protocol import Array
 from seqloss.core.smoothing import Smoothing
+from seqloss.core.types import ArrayLike, Main
 from seqloss.losses import ops, token_arguments
 from seqloss.losses.objective import objective_of
 
 
 def token_loss(
-    logits: Array,
-    targets: Array,
+    logits: Main,
+    targets: ArrayLike,
     *,
-    active: Array | None = None,
+    active: ArrayLike | None = None,
     label_smoothing: float | Smoothing = 0.0,
-    class_weights: Array | None = None,
+    class_weights: ArrayLike | None = None,
     z_loss: float = 0.0,
     softcap: float | None = None,
     exact: bool = False,
-) -> Array:
+) -> Main:
     """Cross entropy of each token.
 
     For the logits z of a token and its label y the loss, in nats, is ::

@@ -2,11 +2,11 @@
 
 from seqloss.core import options
 from seqloss.core.call import Call
-from seqloss.core.protocol import Array
+from seqloss.core.types import ArrayLike, Main
 from seqloss.losses import cross_entropies, weighting
 
 
-def sparse_softmax_cross_entropy_with_logits(labels: Array, logits: Array, name: str | None = None) -> Array:
+def sparse_softmax_cross_entropy_with_logits(labels: ArrayLike, logits: Main, name: str | None = None) -> Main:
     """Cross entropy of logits against class ids.
 
     For the logits z of a token and its label y the loss, in nats, is ::
@@ -77,7 +77,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: Array, logits: Array, name:
         return call.guard(cross_entropies.sparse(call, labels))
 
 
-def softmax_cross_entropy_with_logits(labels: Array, logits: Array, axis: int = -1, name: str | None = None) -> Array:
+def softmax_cross_entropy_with_logits(labels: ArrayLike, logits: Main, axis: int = -1, name: str | None = None) -> Main:
     """Cross entropy of logits against a probability for each class.
 
     For the logits z of a token and its labels y the loss, in nats, is ::
@@ -160,7 +160,7 @@ def softmax_cross_entropy_with_logits(labels: Array, logits: Array, axis: int = 
         return call.guard(cross_entropies.soft(call, labels, axis))
 
 
-def sigmoid_cross_entropy_with_logits(labels: Array, logits: Array, name: str | None = None) -> Array:
+def sigmoid_cross_entropy_with_logits(labels: ArrayLike, logits: Main, name: str | None = None) -> Main:
     """Cross entropy of independent classes, each with its own logit.
 
     For a logit x and its label z the loss, in nats, is ::
@@ -231,8 +231,8 @@ def sigmoid_cross_entropy_with_logits(labels: Array, logits: Array, name: str | 
 
 
 def weighted_cross_entropy_with_logits(
-    labels: Array, logits: Array, pos_weight: Array | float, name: str | None = None
-) -> Array:
+    labels: ArrayLike, logits: Main, pos_weight: ArrayLike, name: str | None = None
+) -> Main:
     """Cross entropy of independent classes, in which positives count more or less than negatives.
 
     For a logit x, its label z and the weight q of positives the loss, in nats, is ::

@@ -2,16 +2,14 @@
 
 from math import inf
 from numbers import Integral, Real
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from seqloss.core.errors import ArgumentTypeError, OptionError
 from seqloss.core.hints import shown
 from seqloss.core.options import finite_float, flag, is_array, no_array
 from seqloss.core.smoothing import Smoothing
+from seqloss.core.types import Mean
 
-Mean = Literal["mean", "sum", "none", "per_sequence", "sequence_mean"]
-Wrt = Literal["logits", "weights", "targets"]
-"""The arguments that a gradient may be asked for."""
 MEANS = ("mean", "sum", "none", "per_sequence", "sequence_mean")
 """The values of ``reduction``."""
 

@@ -1,10 +1,10 @@
 """Weighted losses of any kind, and the keys of their reductions."""
 
-from typing import Any
+from typing import Any, Final
 
 from seqloss.core import dtypes, options
 from seqloss.core.call import Call
-from seqloss.core.protocol import Array
+from seqloss.core.types import ArrayLike, Main, ReductionKey
 from seqloss.losses import weighting
 
 
@@ -33,15 +33,15 @@ class Reduction:
     ``tf.losses.Reduction`` of TensorFlow 1.15.
     """
 
-    NONE = "none"
-    SUM = "weighted_sum"
-    MEAN = "weighted_mean"
-    SUM_OVER_BATCH_SIZE = "weighted_sum_over_batch_size"
-    SUM_BY_NONZERO_WEIGHTS = "weighted_sum_by_nonzero_weights"
-    SUM_OVER_NONZERO_WEIGHTS = SUM_BY_NONZERO_WEIGHTS
+    NONE: Final = "none"
+    SUM: Final = "weighted_sum"
+    MEAN: Final = "weighted_mean"
+    SUM_OVER_BATCH_SIZE: Final = "weighted_sum_over_batch_size"
+    SUM_BY_NONZERO_WEIGHTS: Final = "weighted_sum_by_nonzero_weights"
+    SUM_OVER_NONZERO_WEIGHTS: Final = SUM_BY_NONZERO_WEIGHTS
 
     @classmethod
-    def all(cls) -> tuple[str, ...]:
+    def all(cls) -> tuple[ReductionKey, ...]:
         """All keys, the last one under both of its names.
 
         Returns
@@ -72,12 +72,12 @@ class Reduction:
 
 
 def compute_weighted_loss(
-    losses: Array,
-    weights: Array | float = 1.0,
+    losses: Main,
+    weights: ArrayLike = 1.0,
     scope: str | None = None,
     loss_collection: Any = "losses",
-    reduction: str = Reduction.SUM_BY_NONZERO_WEIGHTS,
-) -> Array:
+    reduction: ReductionKey = Reduction.SUM_BY_NONZERO_WEIGHTS,
+) -> Main:
     """Weighted losses, reduced.
 
     With losses l and weights w, broadcast to them, and the default reduction the result is ::

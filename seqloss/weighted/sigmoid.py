@@ -4,20 +4,20 @@ from typing import Any
 
 from seqloss.core import options
 from seqloss.core.call import Call
-from seqloss.core.protocol import Array
+from seqloss.core.types import ArrayLike, Main, ReductionKey
 from seqloss.losses import cross_entropies, weighting
 from seqloss.weighted.losses import Reduction
 
 
 def sigmoid_cross_entropy(
-    multi_class_labels: Array,
-    logits: Array,
-    weights: Array | float = 1.0,
+    multi_class_labels: ArrayLike,
+    logits: Main,
+    weights: ArrayLike = 1.0,
     label_smoothing: float = 0,
     scope: str | None = None,
     loss_collection: Any = "losses",
-    reduction: str = Reduction.SUM_BY_NONZERO_WEIGHTS,
-) -> Array:
+    reduction: ReductionKey = Reduction.SUM_BY_NONZERO_WEIGHTS,
+) -> Main:
     """Weighted and reduced cross entropy of independent classes.
 
     The losses of :func:`sigmoid_cross_entropy_with_logits`, with the weights and reductions of

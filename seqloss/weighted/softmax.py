@@ -4,20 +4,20 @@ from typing import Any
 
 from seqloss.core import options, shapes
 from seqloss.core.call import Call
-from seqloss.core.protocol import Array
+from seqloss.core.types import ArrayLike, Main, ReductionKey
 from seqloss.losses import cross_entropies, weighting
 from seqloss.weighted.losses import Reduction
 
 
 def softmax_cross_entropy(
-    onehot_labels: Array,
-    logits: Array,
-    weights: Array | float = 1.0,
+    onehot_labels: ArrayLike,
+    logits: Main,
+    weights: ArrayLike = 1.0,
     label_smoothing: float = 0,
     scope: str | None = None,
     loss_collection: Any = "losses",
-    reduction: str = Reduction.SUM_BY_NONZERO_WEIGHTS,
-) -> Array:
+    reduction: ReductionKey = Reduction.SUM_BY_NONZERO_WEIGHTS,
+) -> Main:
     """Weighted and reduced cross entropy of logits against a probability for each class.
 
     The losses of :func:`softmax_cross_entropy_with_logits`, with the weights and reductions of

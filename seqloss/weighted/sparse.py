@@ -4,19 +4,19 @@ from typing import Any
 
 from seqloss.core import options, shapes
 from seqloss.core.call import Call, see_order
-from seqloss.core.protocol import Array
+from seqloss.core.types import ArrayLike, Main, ReductionKey
 from seqloss.losses import cross_entropies, weighting
 from seqloss.weighted.losses import Reduction
 
 
 def sparse_softmax_cross_entropy(
-    labels: Array,
-    logits: Array,
-    weights: Array | float = 1.0,
+    labels: ArrayLike,
+    logits: Main,
+    weights: ArrayLike = 1.0,
     scope: str | None = None,
     loss_collection: Any = "losses",
-    reduction: str = Reduction.SUM_BY_NONZERO_WEIGHTS,
-) -> Array:
+    reduction: ReductionKey = Reduction.SUM_BY_NONZERO_WEIGHTS,
+) -> Main:
     """Weighted and reduced cross entropy of logits against class ids.
 
     The losses of :func:`sparse_softmax_cross_entropy_with_logits`, with the weights and reductions of

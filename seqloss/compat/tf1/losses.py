@@ -7,6 +7,7 @@ from seqloss.compat import derived, results
 from seqloss.core import options, shapes
 from seqloss.core.call import Call
 from seqloss.core.protocol import Array
+from seqloss.core.types import ReductionKey
 from seqloss.losses import cross_entropies, weighting
 from seqloss.weighted import Reduction
 
@@ -35,7 +36,7 @@ def softmax_cross_entropy(
     label_smoothing: float = 0,
     scope: str | None = None,
     loss_collection: Any = "losses",
-    reduction: str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    reduction: ReductionKey = Reduction.SUM_BY_NONZERO_WEIGHTS,
 ) -> Array:
     """As :func:`seqloss.softmax_cross_entropy`, with TensorFlow's gradient, and the result in the dtype of logits.
 

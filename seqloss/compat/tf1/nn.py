@@ -11,6 +11,7 @@ from seqloss.core import dispatch, options
 from seqloss.core.call import Call
 from seqloss.core.errors import ArgumentTypeError, OptionError
 from seqloss.core.protocol import Array
+from seqloss.core.types import ArrayLike, Partition
 from seqloss.losses import cross_entropies
 from seqloss.samplers import SampledValues, compute_accidental_hits
 
@@ -35,7 +36,7 @@ P = ParamSpec("P")
 
 @derived.documented_by(seqloss.sparse_softmax_cross_entropy_with_logits)
 def sparse_softmax_cross_entropy_with_logits(
-    _sentinel: None = None, labels: Array | None = None, logits: Array | None = None, name: str | None = None
+    _sentinel: None = None, labels: Any = None, logits: Any = None, name: str | None = None
 ) -> Array:
     """As :func:`seqloss.sparse_softmax_cross_entropy_with_logits`, with the result in the dtype of logits.
 
@@ -109,7 +110,7 @@ def _soft(labels: Any, logits: Any, axis: int, name: str | None, *, stop_labels:
 
 @derived.documented_by(seqloss.sigmoid_cross_entropy_with_logits)
 def sigmoid_cross_entropy_with_logits(
-    _sentinel: None = None, labels: Array | None = None, logits: Array | None = None, name: str | None = None
+    _sentinel: None = None, labels: Any = None, logits: Any = None, name: str | None = None
 ) -> Array:
     """As :func:`seqloss.sigmoid_cross_entropy_with_logits`, with the result in the dtype of logits.
 
@@ -124,9 +125,9 @@ def sigmoid_cross_entropy_with_logits(
 
 @derived.documented_by(seqloss.weighted_cross_entropy_with_logits)
 def weighted_cross_entropy_with_logits(
-    labels: Array | None = None,
-    logits: Array | None = None,
-    pos_weight: Array | float | None = None,
+    labels: Any = None,
+    logits: Any = None,
+    pos_weight: ArrayLike | None = None,
     name: str | None = None,
     targets: Array | None = None,
 ) -> Array:
@@ -175,7 +176,7 @@ def sampled_softmax_loss(
     num_true: int = 1,
     sampled_values: tuple[Array, Array, Array] | None = None,
     remove_accidental_hits: bool = True,
-    partition_strategy: str = "mod",
+    partition_strategy: Partition = "mod",
     name: str = "sampled_softmax_loss",
     seed: Any = None,
 ) -> Array:
@@ -202,7 +203,7 @@ def nce_loss(
     num_true: int = 1,
     sampled_values: tuple[Array, Array, Array] | None = None,
     remove_accidental_hits: bool = False,
-    partition_strategy: str = "mod",
+    partition_strategy: Partition = "mod",
     name: str = "nce_loss",
 ) -> Array:
     """As :func:`seqloss.nce_loss`, with the result in the dtype of inputs.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, Literal, get_args
 
 from seqloss.core import objectives
 from seqloss.core.errors import ArgumentTypeError, OptionError
@@ -10,11 +10,15 @@ from seqloss.core.smoothing import Smoothing
 
 THIRD = ("weights", "mask", "float_mask", "lengths")
 ROLES = ("logits", "targets", *THIRD)
-CHOICES = {
-    "layout": ("batch", "packed", "time"),
-    "returns": ("tokens", "mean", "sum", "sum_and_count"),
-    "gradient": ("autodiff", "returned"),
-    "denominator": ("weights", "weights_alone", "tokens", "positions", "batch"),
+Layout = Literal["batch", "packed", "time"]
+Returns = Literal["tokens", "mean", "sum", "sum_and_count"]
+Gradient = Literal["autodiff", "returned"]
+Denominator = Literal["weights", "weights_alone", "tokens", "positions", "batch"]
+CHOICES: dict[str, tuple[str, ...]] = {
+    "layout": get_args(Layout),
+    "returns": get_args(Returns),
+    "gradient": get_args(Gradient),
+    "denominator": get_args(Denominator),
 }
 FEW = 64
 """The most classes that numbers for each of them may be for: some batches have tens of thousands of tokens."""
@@ -87,16 +91,16 @@ class Conventions:
     """
 
     arguments: tuple[str, ...] = ("logits", "targets", "weights")
-    layout: str = "batch"
-    returns: str = "mean"
+    layout: Layout = "batch"
+    returns: Returns = "mean"
     ignore_label: int | None = None
-    gradient: str = "autodiff"
+    gradient: Gradient = "autodiff"
     weight_gradient: bool = True
     label_smoothing: float | Smoothing = 0.0
     class_weights: tuple[float, ...] | None = None
     z_loss: float = 0.0
     softcap: float | None = None
-    denominator: str = "weights"
+    denominator: Denominator = "weights"
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

@@ -1,6 +1,6 @@
 """The families of the weighted losses of tf.losses: each reduction, each broadcast, and masks that hide NaN."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from seqloss.testing.families.family import Family
 from seqloss.testing.families.reference import Expected, Losses, Slope, binary, soft, sparse, weighted
 
 Array = Any
-NONE, SUM, MEAN = seqloss.Reduction.NONE, seqloss.Reduction.SUM, seqloss.Reduction.MEAN
+NONE, MEAN = seqloss.Reduction.NONE, seqloss.Reduction.MEAN
+SUM: Final = seqloss.Reduction.SUM
 BY_SIZE, BY_NONZERO = seqloss.Reduction.SUM_OVER_BATCH_SIZE, seqloss.Reduction.SUM_BY_NONZERO_WEIGHTS
 
 CLASSES = ("logits", "multi_class_labels")
@@ -33,6 +34,10 @@ def _losses(*shape: int) -> Any:
         return [losses, weights]
 
     return build
+
+
+def _sigmoid(key: Any, smoothing: float) -> Any:
+    return lambda x, y, w: seqloss.sigmoid_cross_entropy(y, x, w, smoothing, reduction=key)
 
 
 def _of_losses(key: str) -> Any:
@@ -175,7 +180,7 @@ ROWS = (
             "sigmoid_cross_entropy",
             (*CLASSES, "weights"),
             _classes(4, 1),
-            lambda x, y, w, key=key, a=smoothing: seqloss.sigmoid_cross_entropy(y, x, w, a, reduction=key),
+            _sigmoid(key, smoothing),
             _of_classes(key, smoothing),
             (0, 1, 2),
         )
