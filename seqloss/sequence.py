@@ -134,7 +134,7 @@ def sequence_loss(
         If a flag that averages and one that sums are both True, if exact or an option of the loss of a token comes with
         a ``softmax_loss_function``, if a number is out of its range, if class weights come with a smoothing that has
         no formula for them, or soft targets with an option that needs class ids; if packed sequences come with lengths,
-        or with flags that keep the time axis alone. If values can be read without waiting: if a length, a class weight,
+        or with flags that keep only the time axis. If values can be read without waiting: if a length, a class weight,
         a prior or a normalizer is negative, a length beyond time, a prior 0 everywhere, or cu_seqlens no offsets.
     LabelError
         If labels are read and a token of non-zero weight has one outside [0, classes), or a soft one that is negative.

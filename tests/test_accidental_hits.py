@@ -46,5 +46,5 @@ def test_candidates_may_be_host_values_but_no_other_array(framework):
     assert framework.to_numpy(indices).tolist() == [0, 1]
     if framework.name == "numpy":
         return
-    with pytest.raises(seqloss.MixedBackendsError, match="true_classes is an array of numpy but sampled_candidates is"):
+    with pytest.raises(seqloss.MixedBackendsError, match="true_classes is a numpy array but sampled_candidates is"):
         samplers.compute_accidental_hits(TRUE, framework.array([3, 7]), 2)

@@ -341,7 +341,7 @@ def test_checks_work_on_the_smallest_batches(name):
         (
             {"label_smoothing": Smoothing(0.1, off_target=True), "class_weights": (1.0, 1.0)},
             seqloss.OptionError,
-            "class_weights cannot be had with",
+            "class_weights cannot be combined with",
         ),
         ({"class_weights": [1.0, 2.0]}, seqloss.ArgumentTypeError, "class_weights must be a tuple of numbers or None"),
         ({"class_weights": (1.0,)}, seqloss.OptionError, "numbers for 2 to 64 classes, got 1 of them"),

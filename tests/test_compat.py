@@ -262,7 +262,7 @@ def test_soft_targets_of_another_shape(framework, shape):
 )
 def test_labels_and_logits_go_by_keyword(framework, name):
     arrays = batch(framework)
-    with pytest.raises(ValueError, match=f"^{name} takes labels and logits by keyword alone"):
+    with pytest.raises(ValueError, match=f"^{name} takes labels and logits by keyword only"):
         getattr(tf1.nn, name)(arrays[1], arrays[0])
 
 

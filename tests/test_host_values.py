@@ -138,7 +138,8 @@ def test_the_gradient_to_host_weights_has_the_dtype_of_the_loss(framework, dtype
 @pytest.mark.parametrize("weights", [np.ones((2, 3), "int64"), [[1, 1, 0], [1, 1, 1]], np.ones((2, 3), bool)])
 def test_host_weights_that_are_no_floats_have_no_gradient(framework, weights):
     with pytest.raises(
-        seqloss.DTypeError, match=r"wrt names weights, but they are (int64|bool), which has no gradient"
+        seqloss.DTypeError,
+        match=r"wrt asks for the gradient with respect to weights, but they are (int64|bool), which has no gradient",
     ):
         seqloss.sequence_loss_and_grad(framework.array(LOGITS), TARGETS, weights, wrt="weights")
 

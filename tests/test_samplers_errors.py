@@ -13,7 +13,7 @@ from seqloss import samplers
 STANDARD = {"true_classes": TRUE, "num_true": 2, "num_sampled": 3, "unique": True}
 RANGED = {**STANDARD, "range_max": 5}
 FLOATS = TRUE.astype("float32")
-BEHIND = "pass it by keyword if a positional argument slipped here"
+BEHIND = "if a positional argument ended up here by mistake, pass it by keyword"
 TO_INT = "convert it with int(...)"
 
 
@@ -81,7 +81,7 @@ FIXED_ROWS = [
      "could be drawn"),
     ("flags", {"unigrams": [True] * 5}, "DTypeError", "unigrams must be numbers, got bool; cast them to float64"),
     ("object", {"unigrams": {1: 2}}, "ArgumentTypeError", "unigrams must be a list of numbers or a NumPy array, got a "
-     "dict; the table is needed on the host"),
+     "dict; it is read on the host"),
     ("power", {"distortion": -1}, "OptionError", "the frequencies of unigrams to the power distortion = -1.0 must be "
      "finite, but entry 2 is inf; correct it"),
     ("distortion", {"distortion": "1"}, "ArgumentTypeError", "distortion must be a number, got '1'; convert it with "
@@ -146,9 +146,8 @@ WAYS = {
     "jax": lambda function, x: importlib.import_module("jax").jit(function)(x),
 }
 UNREADABLE = (
-    "{} have no values yet (traced, batched, or without storage), but candidates are drawn on the host; "
-    "draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, and pass them as "
-    "sampled_values"
+    "{} have no values yet (traced, batched, or without storage), but candidates are drawn on the host; draw them "
+    "outside the compiled function, as with samplers.log_uniform_candidate_sampler, and pass them as sampled_values"
 )
 
 

@@ -37,8 +37,8 @@ def test_reserved_ids_and_distortion(tmp_path):
 @pytest.mark.parametrize(
     "content, text",
     [
-        (b"a,1\n\nb,many\n", "line 3 of vocab_file {!r} must end in a number behind its last comma, got 'many'"),
-        (b"a,1\nb,\n", "line 2 of vocab_file {!r} must end in a number behind its last comma, got ''"),
+        (b"a,1\n\nb,many\n", "line 3 of vocab_file {!r} must end in a number after its last comma, got 'many'"),
+        (b"a,1\nb,\n", "line 2 of vocab_file {!r} must end in a number after its last comma, got ''"),
         (b"a,1\n\xff,2\n", "vocab_file {!r} cannot be read as UTF-8 text: 'utf-8' codec can't decode byte 0xff"),
         (None, "vocab_file {!r} cannot be read as UTF-8 text: [Errno 2] No such file or directory"),
         (b"1\n2\n3\n-4\n", "the frequencies of vocab_file must be finite and at least 0, but entry 3 is -4.0; correct"),

@@ -138,7 +138,7 @@ def beside(main: Argument, name: str, value: Any, opens: bool = False) -> Argume
             here, there = _framework(main), _framework(other)
             # A traced array cannot become a NumPy array, but NumPy logits can always become an array of its framework.
             mend = f"convert {main.name} to {there}" if here == "numpy" else f"pass {name} as a {here} or NumPy array"
-            raise MixedBackendsError(f"{main.name} is an array of {here} but {name} is one of {there}; {mend}")
+            raise MixedBackendsError(f"{main.name} is a {here} array but {name} is a {there} array; {mend}")
         return Argument(name, other.value, other.facts, other.shape, other.dtype, is_host=True)
     place, other_place = main.facts.device(main.value), main.facts.device(other.value)
     if place != other_place:
@@ -195,7 +195,7 @@ def _refuse_replicas(name: str, value: Any) -> None:
     if type(value).__module__ == "tensorflow.python.distribute.values":
         raise ArgumentTypeError(
             f"{name} is a {type(value).__qualname__}, which holds a value for each replica; call the function inside "
-            "of strategy.run, where each replica has its own"
+            "strategy.run, where each replica has its own"
         )
 
 

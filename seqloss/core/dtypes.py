@@ -15,15 +15,15 @@ def compute_dtype(logits_dtype: str) -> str:
 
 def float_dtype(name: str, dtype: str) -> None:
     if dtype not in FLOATS:
-        raise DTypeError(f"{name} must be of one of the dtypes {', '.join(FLOATS)}, got {dtype}; cast it first")
+        raise DTypeError(f"{name} must have one of the dtypes {', '.join(FLOATS)}, got {dtype}; cast it first")
 
 
 def exact_logits(dtype: str) -> None:
     """The exact mode has no wider dtype to compute float64 logits in."""
     if dtype == "float64":
         raise DTypeError(
-            "exact=True computes in float64 and rounds the results to float32 once; float64 logits, whose results are "
-            "float64 too, would need a wider dtype. Cast them to float32, or leave exact=True out"
+            "exact=True does not take float64 logits: it computes in float64 and rounds the results once, to float32, "
+            "and float64 results would need a wider dtype. Cast them to float32, or leave exact=True out"
         )
 
 
@@ -38,10 +38,12 @@ def integers(name: str, dtype: str) -> None:
 
 def normalizer_dtype(dtype: str) -> None:
     if dtype not in FLOATS and dtype not in INTEGERS:
-        raise DTypeError(f"normalizer must be a float or integer, got {dtype}; it is what the loss is divided by")
+        raise DTypeError(
+            f"normalizer must be a float or integer, got {dtype}; pass the number that the loss is divided by"
+        )
 
 
-SOFT = "class probabilities have the shape of logits, class ids must be cast to an integer dtype"
+SOFT = "cast class ids to an integer dtype, or pass class probabilities in the shape of logits"
 """What helps against float targets of a sequence loss that are not soft ones."""
 
 
@@ -51,7 +53,7 @@ def targets_dtype(dtype: str, name: str = "targets", mend: str | None = None) ->
     if dtype == "bool":
         mend = "a bool array is a mask, not labels"
     elif mend is None:
-        mend = "class probabilities belong in a soft-label cross entropy, class ids must be cast to an integer dtype"
+        mend = "cast class ids to an integer dtype; for class probabilities use a soft-label cross entropy"
     raise DTypeError(f"{name} must be integer class labels, got {dtype}; {mend}")
 
 
@@ -73,15 +75,20 @@ def cotangent_dtype(dtype: str) -> None:
 def differentiable_weights(dtype: str | None) -> None:
     """The gradient to weights exists only where weights were given, as floats."""
     if dtype is None:
-        raise ArgumentTypeError("wrt names weights, but weights is None; pass an array of floats")
+        raise ArgumentTypeError(
+            "wrt asks for the gradient with respect to weights, but weights is None; pass an array of floats"
+        )
     if dtype not in FLOATS:
-        raise DTypeError(f"wrt names weights, but they are {dtype}, which has no gradient; cast them to a float dtype")
+        raise DTypeError(
+            f"wrt asks for the gradient with respect to weights, but they are {dtype}, which has no gradient; cast "
+            "them to a float dtype"
+        )
 
 
 def no_gradient_of_ids(dtype: str) -> None:
     raise DTypeError(
-        f"wrt names targets, but they are class ids of {dtype}, which have no gradient; "
-        "pass soft targets, a float for each class"
+        f"wrt asks for the gradient with respect to targets, but they are class ids of {dtype}, which have no "
+        "gradient; pass soft targets, a float for each class"
     )
 
 

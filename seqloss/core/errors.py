@@ -69,48 +69,51 @@ class BackendError(SeqlossError, ValueError):
 
 
 FORWARD_MODE = (
-    "the loss is differentiated in reverse mode alone, and this asks for forward mode (jvp, jacfwd, or hessian, which "
-    "uses it); take grad, vjp or jacrev, and jacrev of jacrev for a Hessian"
+    "the loss cannot be differentiated in forward mode (jvp, jacfwd, or hessian, which uses it), only in reverse "
+    "mode; use grad, vjp or jacrev, and jacrev of jacrev for a Hessian"
 )
 """Text of a BackendError: what only a backend can notice."""
 
 EXACT_ONCE = (
-    "exact=True has first derivatives in reverse mode alone; leave it out where a gradient is differentiated again, or "
-    "in forward mode"
+    "exact=True has only first derivatives, in reverse mode; leave it out where a gradient is differentiated again, "
+    "or in forward mode"
 )
 """Text of a BackendError: what only a backend can notice."""
 
 NO_DERIVATIVE = (
-    "a LossSum is for evaluation and logs and cannot be differentiated; differentiate seqloss.sequence_loss, with "
-    "reduction='sum' and normalizer=n for one part of a batch, and pass seqloss.loss_sum logits and weights that have "
-    "no gradient (.detach(), stop_gradient)"
+    "a LossSum cannot be differentiated, because it is for evaluation and logs; differentiate seqloss.sequence_loss, "
+    "with reduction='sum' and normalizer=n for one part of a batch, and pass seqloss.loss_sum logits and weights that "
+    "have no gradient (.detach(), stop_gradient)"
 )
 """Text of a BackendError: what only a backend can notice."""
 
 LAYOUT_NEEDS_GRAPH = (
-    "an argument is a DTensor, and TensorFlow computes with these in graphs alone; call the function inside of a "
-    "tf.function, as in tf.function(seqloss.sequence_loss)(logits, targets, weights), with gradients taken there too"
+    "an argument is a DTensor, which TensorFlow computes with in graphs only; call the function inside a tf.function, "
+    "as in tf.function(seqloss.sequence_loss)(logits, targets, weights), and take gradients there too"
 )
 """Text of a BackendError: what only a backend can notice."""
 
-NO_ARRAY_API = "no framework of the Array API standard is imported that has no backend of its own; import it first"
+NO_ARRAY_API = (
+    "this backend is for frameworks of the Array API standard that have no other backend, but none is imported; "
+    "import yours first"
+)
 """Text of a BackendError: what only a backend can notice."""
 
 ROWS_IN_PARTS = (
-    "logits have the placements {}, but each row must be whole on one device, neither split by class nor partial; "
+    "logits have the placements {}, but each row must be whole on one device, not split by class and not partial; "
     "pass logits.redistribute(placements={})"
 )
 """Text of a BackendError: what only a backend can notice."""
 
 OF_ONE_PROCESS = (
-    "{} is a DTensor, and a Perplexity counts what its own process has; pass the rows of this process (as in "
-    "logits.to_local()), and all_reduce() adds up the processes; or add up what seqloss.loss_sum returns, which has "
-    "the rows of all processes"
+    "{} is a DTensor, but a Perplexity counts the rows of its own process only; pass those, as in logits.to_local(), "
+    "and add up the processes with all_reduce(); or add up the results of seqloss.loss_sum, which count the rows of "
+    "all processes"
 )
 """Text of a BackendError: what only a backend can notice."""
 
 OTHER_MESH = (
-    "a DTensor stands beside a plain tensor, or beside one of another mesh; distribute the logits as well "
-    "(torch.distributed.tensor.distribute_tensor), or pass what x.full_tensor() returns in place of the other"
+    "a DTensor is passed with a plain tensor, or with one of another mesh; distribute the logits as well "
+    "(torch.distributed.tensor.distribute_tensor), or pass x.full_tensor() in place of the other"
 )
 """Text of a BackendError: what only a backend can notice."""

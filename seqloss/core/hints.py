@@ -10,9 +10,11 @@ from typing import Any
 Sizes = tuple[Any, ...]
 
 EVERY_SIZE = "every size must match, nothing is broadcast"
-ONE_LABEL = "see that there is one label per token"
-ARGMAX = "one-hot {0} become labels by argmax over their last axis"
-BY_CLASS = "for one weight per class, take that of each label, as in {0}[{1}] (tf.gather({0}, {1}) in TensorFlow)"
+ONE_LABEL = "pass one label per token"
+ARGMAX = "turn one-hot {0} into labels with argmax over the last axis"
+BY_CLASS = (
+    "for one weight per class, look up the weight of each label, as in {0}[{1}] (tf.gather({0}, {1}) in TensorFlow)"
+)
 
 
 def shown(value: Any) -> str:
@@ -39,15 +41,15 @@ def _may_be(size: Any, other: Any) -> bool:
 def sequence_logits(got: Sizes) -> str:
     """Logits that have not three axes."""
     if len(got) == 1:
-        return "the logits of a single token go to seqloss.token_loss"
+        return "for a single token use seqloss.token_loss"
     if len(got) == 2:
         return (
-            "packed sequences [tokens, classes] need cu_seqlens, where each begins; "
-            "for a single one add a batch axis to all arguments, as in logits[None]"
+            "for packed sequences [tokens, classes] pass cu_seqlens, where each one begins; for a single sequence add "
+            "a batch axis to all arguments, as in logits[None]"
         )
     if len(got) > 3:
-        return "logits with more axes, as those of several codebooks, go to seqloss.token_loss"
-    return "see that the axes are batch, time and classes, in this order"
+        return "for more axes, such as several codebooks, use seqloss.token_loss"
+    return "pass the axes in the order batch, time, classes"
 
 
 def sequence_targets(got: Sizes, logits: Sizes, dtype: str) -> str:
@@ -55,7 +57,7 @@ def sequence_targets(got: Sizes, logits: Sizes, dtype: str) -> str:
     batch, time, classes = logits
     if len(got) == 3:
         if got[-1] != 1 and _may_be(got[-1], classes):
-            return f"{ARGMAX.format('targets')}; as soft targets they are floats"
+            return f"{ARGMAX.format('targets')}; soft targets must be floats"
         return with_classes("targets", got, classes, dtype, "") or ONE_LABEL
     if len(got) != 1:
         return ONE_LABEL
@@ -72,7 +74,7 @@ def with_classes(name: str, got: Sizes, classes: Any, dtype: str | None, soft: s
     What is no label has no dtype here.
     """
     if got[-1] == 1:
-        return f"take the last axis off, as in {name}[..., 0]"
+        return f"remove the last axis, as in {name}[..., 0]"
     if dtype is None or not _may_be(got[-1], classes):
         return None
     return soft if dtype.startswith(("float", "bfloat")) else ARGMAX.format(name)
@@ -83,10 +85,10 @@ def sequence_weights(got: Sizes, logits: Sizes, dtype: str) -> str:
     if len(got) == 0:
         return "for one weight for all tokens, multiply the loss by it"
     if len(got) == 3 and got[-1] == 1:
-        return "take the last axis off, as in weights[..., 0]"
+        return "remove the last axis, as in weights[..., 0]"
     if len(got) != 1:
-        return "there must be one weight per token"
-    return "; ".join(_vectors(got[0], logits, dtype)) or "there must be one weight per token"
+        return "pass one weight per token"
+    return "; ".join(_vectors(got[0], logits, dtype)) or "pass one weight per token"
 
 
 def _vectors(size: Any, logits: Sizes, dtype: str) -> list[str]:
@@ -95,7 +97,7 @@ def _vectors(size: Any, logits: Sizes, dtype: str) -> list[str]:
     found = []
     if _may_be(size, batch):
         if dtype.startswith(("int", "uint")):
-            found.append("for lengths, pass them as lengths=... to seqloss.sequence_loss")
+            found.append("if these are lengths, pass them as lengths=... to seqloss.sequence_loss")
         found.append("for one weight per sequence, repeat weights[:, None] along the time axis")
     if _may_be(size, classes):
         found.append(BY_CLASS.format("weights", "targets"))
@@ -110,7 +112,7 @@ def _vectors(size: Any, logits: Sizes, dtype: str) -> list[str]:
 def tokens(name: str, got: Sizes, logits: Sizes, dtype: str | None) -> str:
     """Labels, or anything else with one entry per token, beside logits [..., classes]."""
     if len(got) == len(logits):
-        soft = "probabilities go to seqloss.softmax_cross_entropy_with_logits"
+        soft = "for probabilities use seqloss.softmax_cross_entropy_with_logits"
         return with_classes(name, got, logits[-1], dtype, soft) or EVERY_SIZE
     return EVERY_SIZE
 

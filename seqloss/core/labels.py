@@ -102,8 +102,8 @@ def check_soft(
         first = tuple(int(i[0]) for i in found)
         more = f" (and {len(found[0]) - 1} more)" if len(found[0]) > 1 else ""
         raise LabelError(
-            f"targets[{', '.join(map(str, first))}] is {float(values[first])}, but no class can have less than 0{more}"
-            "; are they log probabilities?"
+            f"targets[{', '.join(map(str, first))}] is {float(values[first])}, but soft targets must not be "
+            f"negative{more}; are they log probabilities?"
         )
 
 
@@ -111,8 +111,8 @@ def _see_unread(check_labels: bool | None) -> None:
     """Labels that cannot be read may go unread unless they were to be checked."""
     if check_labels:
         raise UnreadableError(
-            "check_labels=True must read targets and weights, but here they have no values yet (traced, batched, "
-            "or without storage); check them outside of the compiled function, or pass check_labels=None"
+            "check_labels=True must read targets and weights, but here they have no values yet (traced, batched, or "
+            "without storage); check them outside the compiled function, or pass check_labels=None"
         )
 
 
@@ -169,8 +169,8 @@ def lengths_in_time(lengths: Any, time: int) -> None:
     bad = ((lengths < 0) | (lengths > time)).nonzero()[0]
     if len(bad):
         raise OptionError(
-            f"lengths[{int(bad[0])}] is {int(lengths[bad[0]])}, but sequences have {time} timesteps; "
-            "a length counts the tokens that are there, from 0 to that number"
+            f"lengths[{int(bad[0])}] is {int(lengths[bad[0]])}, but sequences have {time} timesteps; a length must be "
+            "from 0 to that number"
         )
 
 
@@ -179,8 +179,8 @@ def not_negative(name: str, values: Any) -> None:
     bad = (values < 0).nonzero()[0]
     if len(bad):
         raise OptionError(
-            f"{name}[{int(bad[0])}] is {float(values[bad[0]])}, but no class can have less than 0; "
-            "to leave a class out give it 0"
+            f"{name}[{int(bad[0])}] is {float(values[bad[0]])}, but the number of a class must not be negative; to "
+            "leave a class out give it 0"
         )
 
 
@@ -212,8 +212,8 @@ def readable_to_draw(argument: Argument) -> None:
     if not is_readable(argument, sync=True):
         raise UnreadableError(
             f"{argument.name} have no values yet (traced, batched, or without storage), but candidates are drawn on "
-            "the host; draw them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, "
-            "and pass them as sampled_values"
+            "the host; draw them outside the compiled function, as with samplers.log_uniform_candidate_sampler, and "
+            "pass them as sampled_values"
         )
 
 

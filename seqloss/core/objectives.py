@@ -40,8 +40,7 @@ def smoothing(value: Any) -> Smoothing:
     eps = _number("label_smoothing", given.eps, "a Python number or a seqloss.Smoothing")
     if not 0 <= eps < 1:
         raise OptionError(
-            f"label_smoothing must be in [0, 1), got {shown(given.eps)}; it is the fraction that is spread, "
-            "not per cent"
+            f"label_smoothing must be in [0, 1), got {shown(given.eps)}; it is a fraction, not a percentage"
         )
     off_target = flag("Smoothing.off_target", given.off_target)
     return Smoothing(eps, off_target, flag("Smoothing.centred", given.centred), given.prior, _ids(given.exclude))
@@ -68,7 +67,8 @@ def excluded(exclude: tuple[int, ...], classes: int | None) -> None:
         if i < 0 or (classes is not None and i >= classes):
             last = "the number of classes" if classes is None else f"{classes}"
             raise OptionError(
-                f"Smoothing.exclude must hold class ids in [0, {last}), got {shown(i)}; leave out what is no class"
+                f"Smoothing.exclude must hold class ids in [0, {last}), got {shown(i)}; leave out ids that are not "
+                "classes"
             )
 
 
@@ -93,8 +93,8 @@ def together(smoothing: Smoothing, has_class_weights: bool) -> None:
     for name in ("off_target", "centred"):
         if getattr(smoothing, name):
             raise OptionError(
-                f"class_weights cannot be had with Smoothing({name}=True), for which there is no agreed formula; "
-                "leave one of the two out"
+                f"class_weights cannot be combined with Smoothing({name}=True), for which there is no agreed formula; "
+                "leave one of them out"
             )
 
 
@@ -103,8 +103,8 @@ def beside_function(given: dict[str, bool]) -> None:
     names = [name for name, is_given in given.items() if is_given]
     if names:
         raise OptionError(
-            f"{names[0]} cannot be had with a softmax_loss_function, which computes the loss of a token itself; "
-            "leave one of the two out"
+            f"{names[0]} cannot be combined with a softmax_loss_function, which computes the token losses itself; "
+            "leave one of them out"
         )
 
 
@@ -122,7 +122,7 @@ def beside_soft_targets(option: str) -> None:
     mend = "give such tokens weight 0" if option == "ignore_index" else "leave it out, or pass class ids"
     if option == "seqloss.loss_sum":
         mend = "pass class ids, or call seqloss.sequence_loss"
-    raise OptionError(f"{option} cannot be had with soft targets, which name no class; {mend}")
+    raise OptionError(f"{option} cannot be combined with soft targets, which have no single label; {mend}")
 
 
 def ignore_index(value: Any) -> tuple[int, ...]:
@@ -149,7 +149,7 @@ def reduction(value: Any, flags: tuple[bool, ...]) -> Mean:
         raise OptionError(f"reduction must be one of {', '.join(map(repr, MEANS))} or None, got {shown(value)}{mend}")
     if flags != (True, True, False, False):
         raise OptionError(
-            f"reduction={value!r} cannot be had with flags that average or sum, which say the same in another way; "
+            f"reduction={value!r} cannot be combined with the average and sum flags, which choose the reduction too; "
             "leave the flags out"
         )
     return cast(Mean, value)
@@ -158,8 +158,8 @@ def reduction(value: Any, flags: tuple[bool, ...]) -> Mean:
 def normalizer(is_given: bool, is_scalar: bool) -> None:
     if is_given and not is_scalar:
         raise OptionError(
-            "normalizer takes the place of the denominator of a loss that is a single number, but here the flags or "
-            "the reduction keep an axis; divide the result instead, or pass reduction='sum'"
+            "normalizer replaces the denominator of a loss that is a single number, but here the flags or the "
+            "reduction keep an axis; divide the result instead, or pass reduction='sum'"
         )
 
 

@@ -17,8 +17,8 @@ def is_array(value: Any) -> bool:
 def no_array(convert: str) -> str:
     """What to do about an array where a Python value has to be, which people meet when they compile."""
     return (
-        "it decides what is compiled and cannot be traced: make it static, as with functools.partial or "
-        f"jax.jit(..., static_argnames=...), or pass {convert}(...) of it"
+        "it decides what is compiled, so it cannot be traced: make it static, as with functools.partial or "
+        f"jax.jit(..., static_argnames=...), or convert it with {convert}(...)"
     )
 
 
@@ -45,7 +45,8 @@ def flag(name: str, value: Any) -> bool:
     if is_array(value):
         raise ArgumentTypeError(f"{name} must be True or False, got an array; {no_array('bool')}")
     raise ArgumentTypeError(
-        f"{name} must be True or False, got {shown(value)}; pass it by keyword if a positional argument slipped here"
+        f"{name} must be True or False, got {shown(value)}; if a positional argument ended up here by mistake, pass it "
+        "by keyword"
     )
 
 
@@ -56,13 +57,13 @@ def flags(
     given = bools(average_across_timesteps, average_across_batch, sum_over_timesteps, sum_over_batch)
     average_time, average_batch, sum_time, sum_batch = given
     if average_time and sum_time:
-        _contradiction("average_across_timesteps", "sum_over_timesteps", "an axis has one denominator")
+        _contradiction("average_across_timesteps", "sum_over_timesteps", "because an axis has one denominator")
     if average_batch and sum_batch:
-        _contradiction("average_across_batch", "sum_over_batch", "an axis has one denominator")
+        _contradiction("average_across_batch", "sum_over_batch", "because an axis has one denominator")
     if average_batch and sum_time:
-        _contradiction("average_across_batch", "sum_over_timesteps", "the order of the two would be ambiguous")
+        _contradiction("average_across_batch", "sum_over_timesteps", "because their order would be ambiguous")
     if average_time and sum_batch:
-        _contradiction("average_across_timesteps", "sum_over_batch", "the order of the two would be ambiguous")
+        _contradiction("average_across_timesteps", "sum_over_batch", "because their order would be ambiguous")
     return given
 
 
@@ -104,7 +105,7 @@ def loss_options(softmax_loss_function: Any, name: Any, check_labels: Any) -> bo
     checks = _three_valued("check_labels", check_labels)
     if checks and softmax_loss_function is not None:
         raise OptionError(
-            "check_labels=True cannot be had with a softmax_loss_function, whose last axis need not be classes; "
+            "check_labels=True cannot be combined with a softmax_loss_function, whose last axis need not be classes; "
             "check the labels inside that function"
         )
     return checks
@@ -123,8 +124,8 @@ def exact(value: Any, softmax_loss_function: Any = None) -> bool:
     is_exact = flag("exact", value)
     if is_exact and softmax_loss_function is not None:
         raise OptionError(
-            "exact=True cannot be had with a softmax_loss_function, whose results seqloss does not compute; "
-            "leave one of the two out"
+            "exact=True cannot be combined with a softmax_loss_function, whose results seqloss does not compute; "
+            "leave one of them out"
         )
     return is_exact
 
@@ -156,16 +157,16 @@ def maxlen(value: Any) -> None:
         raise ArgumentTypeError(
             "maxlen must be a Python integer or None, got an array; it is the width of the mask, so it cannot be "
             "traced: take it from a shape, as in targets.shape[1], or make it static, as with functools.partial or "
-            "jax.jit(..., static_argnames=...), or pass int(...) of it"
+            "jax.jit(..., static_argnames=...), or convert it with int(...)"
         )
     if isinstance(value, bool) or not isinstance(value, (int, Integral)):
         raise ArgumentTypeError(
             f"maxlen must be a Python integer or None, got {shown(value)}; convert it with int(...)"
         )
     if value < 0:
-        raise ShapeError(f"maxlen must not be negative, got {shown(value)}; a mask has at least 0 columns")
+        raise ShapeError(f"maxlen must not be negative, got {shown(value)}; it is the number of columns of the mask")
     if int(value) >= 2**31:
-        raise ShapeError(f"maxlen must be below 2**31, got {shown(value)}; no mask has so many columns")
+        raise ShapeError(f"maxlen must be below 2**31, got {shown(value)}; it is the number of columns of the mask")
 
 
 REDUCTIONS = (
@@ -208,7 +209,8 @@ def label_smoothing(value: Any) -> None:
         )
     if not value <= 1:
         raise OptionError(
-            f"label_smoothing must be at most 1, got {value}; it is a fraction, not per cent (0 and less switch it off)"
+            f"label_smoothing must be at most 1, got {value}; it is a fraction, not a percentage (0 or less turns it "
+            "off)"
         )
 
 

@@ -12,14 +12,14 @@ from seqloss.core.shapes import Shape, is_open, text
 
 def logits(got: Shape) -> None:
     if got is not None and len(got) != 2:
-        mend = "a padded batch goes without cu_seqlens" if len(got) == 3 else "flatten all axes but the last"
+        mend = "for a padded batch leave cu_seqlens out" if len(got) == 3 else "flatten all axes but the last"
         raise ShapeError(f"packed logits must have the shape [tokens, classes], got {text(got)}; {mend}")
 
 
 def token_ids(got: Shape) -> None:
     if got is not None and len(got) != 1:
         raise ShapeError(
-            f"packed targets must have the shape [tokens], got {text(got)}; a padded batch goes without cu_seqlens"
+            f"packed targets must have the shape [tokens], got {text(got)}; for a padded batch leave cu_seqlens out"
         )
 
 
@@ -49,8 +49,8 @@ def soft_targets(got: Shape, logits: Shape) -> bool:
 def offsets(got: Shape, dtype: str) -> None:
     if got is not None and (len(got) != 1 or got[0] == 0):
         raise ShapeError(
-            f"cu_seqlens must have the shape [batch + 1], got {text(got)}; "
-            "it holds where each sequence begins, and last the number of tokens"
+            f"cu_seqlens must have the shape [batch + 1], got {text(got)}; pass the offset at which each sequence "
+            "begins, and then the number of tokens"
         )
     dtypes.integers("cu_seqlens", dtype)
 
@@ -63,7 +63,7 @@ def are_offsets(values: Any, tokens: int | None) -> None:
         wrong = f"cu_seqlens must begin with 0, got {int(values[0])}"
     elif len(falls):
         i = int(falls[0])
-        wrong = f"cu_seqlens must not fall, but [{i}] is {int(values[i])} and [{i + 1}] is {int(values[i + 1])}"
+        wrong = f"cu_seqlens must not decrease, but [{i}] is {int(values[i])} and [{i + 1}] is {int(values[i + 1])}"
     elif tokens is not None and values[-1] != tokens:
         wrong = f"cu_seqlens must end with the number of tokens, {tokens}, got {int(values[-1])}"
     if wrong is not None:
@@ -71,11 +71,13 @@ def are_offsets(values: Any, tokens: int | None) -> None:
 
 
 def beside_lengths() -> None:
-    raise OptionError("lengths cannot be had with packed sequences, which say how long each one is; leave them out")
+    raise OptionError(
+        "lengths cannot be combined with packed sequences, which have lengths of their own; leave them out"
+    )
 
 
 def beside_ragged() -> None:
-    raise OptionError("cu_seqlens cannot be had with ragged logits, which say where sequences begin; leave it out")
+    raise OptionError("cu_seqlens cannot be combined with ragged logits, which have offsets of their own; leave it out")
 
 
 def other_form(name: str, is_ragged: bool) -> None:
@@ -88,15 +90,17 @@ def same_batch(name: str, got: Shape, of_logits: Shape) -> None:
     """The shapes of the offsets of two ragged arrays."""
     if got is not None and of_logits is not None and not hints.agree(got, of_logits):
         batch, expected = (text((None if x[0] is None else x[0] - 1,)) for x in (got, of_logits))
-        raise ShapeError(f"{name} must have the [batch] = {expected} of ragged logits, got {batch}; {hints.EVERY_SIZE}")
+        raise ShapeError(
+            f"{name} must have the batch size {expected} of ragged logits, got {batch}; {hints.EVERY_SIZE}"
+        )
 
 
 def same_offsets(name: str, values: Any, of_logits: Any) -> None:
     """Raise ShapeError unless both, NumPy arrays, are the same."""
     if values.shape != of_logits.shape or (values != of_logits).any():
         raise ShapeError(
-            f"{name} must have the sequences of ragged logits, but the lengths differ: {_lengths(values)} beside "
-            f"{_lengths(of_logits)}; see that all come from the same batch"
+            f"{name} must have the sequence lengths of ragged logits, {_lengths(of_logits)}, got {_lengths(values)}; "
+            "check that all come from the same batch"
         )
 
 
@@ -107,6 +111,6 @@ def _lengths(offsets: Any) -> str:
 
 def no_loss_of_timesteps() -> None:
     raise OptionError(
-        "packed sequences have no common timesteps, but the flags keep the time axis alone; "
-        "average across timesteps as well, or pass a padded batch"
+        "packed sequences have no common timesteps, but the flags keep only the time axis; average across timesteps "
+        "as well, or pass a padded batch"
     )

@@ -77,7 +77,7 @@ def sequence_targets(targets: Shape, logits: Shape, dtype: str) -> bool:
 
 def token_ids(targets: Shape) -> None:
     if targets is not None and len(targets) != 2:
-        mend = "packed ones need cu_seqlens" if len(targets) == 1 else "class ids have no axis of classes"
+        mend = "for packed targets pass cu_seqlens" if len(targets) == 1 else "class ids have no class axis"
         raise ShapeError(f"targets must have the shape [batch, time], got {text(targets)}; {mend}")
 
 
@@ -88,7 +88,7 @@ def soft_targets(targets: Shape, logits: Shape) -> bool:
     if not hints.agree(targets, logits):
         mend = hints.EVERY_SIZE
         if targets[-1] == 1:
-            mend = "class ids are integers without an axis of classes, as in targets[..., 0]"
+            mend = "class ids are integers without a class axis, as in targets[..., 0]"
         raise ShapeError(
             f"soft targets must have the shape [batch, time, classes] = {text(logits)} of logits, got {text(targets)}; "
             f"{mend}"
@@ -209,8 +209,8 @@ def scalar_or_equal_rank(name: str, got: Shape, main: str, expected: Shape, clas
     ):
         mend = hints.broadcast(name, got, main, expected, classes)
         raise ShapeError(
-            f"{name} must be a scalar or have the shape {text(expected)} of {main} with any size 1, got {text(got)}; "
-            f"{mend}"
+            f"{name} must be a scalar or have the shape {text(expected)} of {main}, or 1 in place of any size, got "
+            f"{text(got)}; {mend}"
         )
 
 
@@ -222,8 +222,8 @@ def equal_rank_or_one(name: str, got: Shape, main: str, expected: Shape) -> bool
         a in (1, None) or b is None or a == b for a, b in zip(got, expected, strict=True)
     ):
         raise ShapeError(
-            f"{name} must have the shape {text(expected)} of {main} with any size 1, got {text(got)}; "
-            "ranks must be equal, nothing is flattened"
+            f"{name} must have the shape {text(expected)} of {main}, or 1 in place of any size, got {text(got)}; ranks "
+            "must be equal, nothing is flattened"
         )
     return is_open(got, expected)
 
@@ -246,7 +246,7 @@ def numpy_trailing(name: str, got: Shape, main: str, expected: Shape) -> None:
 def rank(name: str, got: Shape, expected: int, form: str) -> None:
     """``name`` must have so many axes, which ``form`` names, as in "[batch, classes]"."""
     if got is not None and len(got) != expected:
-        raise ShapeError(f"{name} must have the shape {form}, got {text(got)}; see that the axes are these")
+        raise ShapeError(f"{name} must have the shape {form}, got {text(got)}; check the order of the axes")
 
 
 def true_classes(name: str, got: Shape, columns: int) -> None:
@@ -269,8 +269,8 @@ def step_targets(name: str, got: Shape, batch: int | None) -> None:
         count *= size or 0
     if count != batch:
         raise ShapeError(
-            f"{name} must have one label for each of the {batch} sequences of logits[0], got {text(got)}; "
-            "lists have one array [batch] for each timestep"
+            f"{name} must have one label for each of the {batch} sequences of logits[0], got {text(got)}; pass lists "
+            "with one array [batch] for each timestep"
         )
 
 
@@ -279,8 +279,8 @@ def step_weights(name: str, got: Shape, batch: int | None) -> None:
     if got is None or len(got) == 0 or (len(got) == 1 and hints.agree(got, (batch,))):
         return
     raise ShapeError(
-        f"{name} must be a scalar or have the shape {text((batch,))} of one weight for each sequence of logits[0], "
-        f"got {text(got)}; lists have one array [batch] for each timestep"
+        f"{name} must be a scalar or have the shape {text((batch,))} of one weight for each sequence of logits[0], got "
+        f"{text(got)}; pass lists with one array [batch] for each timestep"
     )
 
 

@@ -90,7 +90,7 @@ class SequenceLoss(keras.losses.Loss):
     ) -> None:
         chosen = options.given("SequenceLoss", options_, ignore_class, options.DEFAULTS)
         if chosen["reduction"] is None:  # "none" to Keras, and "mean" to seqloss
-            raise OptionError(f"reduction must be one of {', '.join(map(repr, MEANS))}, got None; say which is meant")
+            raise OptionError(f"reduction must be one of {', '.join(map(repr, MEANS))}, got None; choose one")
         settings(True, True, False, False, name=name, **chosen)
         # Not the reduction: Keras refuses the names that it does not know.
         super().__init__(name=name, reduction=None, dtype=dtype)

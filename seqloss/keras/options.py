@@ -35,7 +35,7 @@ def show(cls: type, names: Iterable[str]) -> None:
 
 def given(owner: str, options: dict[str, Any], ignore_class: Any, names: Iterable[str]) -> dict[str, Any]:
     """All options of an object, of which a caller gave some."""
-    elsewhere = "Which tokens count is said by the mask of the model, by sample_weight or by ignore_class"
+    elsewhere = "Choose the tokens that count by the mask of the model, by sample_weight or by ignore_class"
     known(owner, options, names, elsewhere)
     if ignore_class is not None:
         if options.get("ignore_index") is not None:

@@ -79,7 +79,7 @@ def check(call: Call, beside: Beside) -> Checked:
     if prior is not None and labels.is_readable(prior):
         values = prior.facts.to_numpy(prior.value)
         if not values.any():
-            raise OptionError("Smoothing.prior is 0 at each class; at least one must get something")
+            raise OptionError("Smoothing.prior is 0 for every class; give at least one class a positive number")
     objectives.excluded(beside.exclude, None if shape is None else shape[-1])
     normalizer = None if beside.normalizer is None else _normalizer(call, beside.normalizer)
     return Checked(class_weights, prior, labels.Out(beside.ignore_index, lengths), normalizer)

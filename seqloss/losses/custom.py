@@ -45,8 +45,8 @@ def of_rows(
     losses = function(labels=labels, logits=logits)
     if not backend.owns(losses):
         raise ArgumentTypeError(
-            "softmax_loss_function must return an array of the framework of its logits, "
-            f"got a {type(losses).__qualname__}"
+            "softmax_loss_function must return an array of the same framework as its logits, got a "
+            f"{type(losses).__qualname__}"
         )
     is_open = shapes.custom_loss(backend.shape(losses), backend.shape(logits)[0], form)  # type: ignore[index]  # rank 2
     dtypes.float_dtype("the result of softmax_loss_function", backend.dtype(losses))
@@ -65,7 +65,7 @@ def differentiated(
     result = call.backend.vjp(lambda logits: token_losses(call, logits, active, function), call.logits)
     if result is None:
         raise BackendError(
-            "a softmax_loss_function on NumPy arrays has no gradient, because nothing can differentiate it; "
-            "pass arrays of another framework, or call sequence_loss for the value"
+            "a softmax_loss_function on NumPy arrays has no gradient, because NumPy cannot differentiate it; pass "
+            "arrays of another framework, or call sequence_loss for the value alone"
         )
     return result

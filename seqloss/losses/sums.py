@@ -63,14 +63,14 @@ class LossSum(NamedTuple):
             return _added(self, other)
         if type(other) is int and other == 0:
             return self
-        raise ArgumentTypeError(f"a LossSum can only be added to another one, or to 0, got {shown(other)}")
+        raise ArgumentTypeError(f"a LossSum can only be added to another LossSum or to 0, got {shown(other)}")
 
     def __radd__(self, other: Any) -> "LossSum":
         return self.__add__(other)
 
     def __mul__(self, other: Any) -> "LossSum":
         """Refused, because a tuple would be repeated."""
-        raise ArgumentTypeError("a LossSum can only be added to another one, or to 0, and not multiplied")
+        raise ArgumentTypeError("a LossSum cannot be multiplied; it can only be added to another LossSum or to 0")
 
     def __rmul__(self, other: Any) -> "LossSum":
         return self.__mul__(other)
@@ -127,7 +127,7 @@ class LossSum(NamedTuple):
             If the sum was made without ``accuracy=True``.
         """
         if not _counts_right(self.limbs):
-            raise OptionError("this LossSum does not know which tokens are right; pass accuracy=True to loss_sum")
+            raise OptionError("this LossSum has not counted the tokens that are right; pass accuracy=True to loss_sum")
         return totals.quotient(totals.Totals(*self), columns.RIGHT)
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,8 +148,8 @@ class LossSum(NamedTuple):
         backend = dispatch.argument("limbs", self.limbs).facts
         if backend.location(self.limbs) == "traced":
             raise UnreadableError(
-                "a LossSum that is traced or batched has no values; return it from the compiled function, and call "
-                "to_dict outside"
+                "a LossSum that is traced or batched has no values yet; return it from the compiled function, and "
+                "call to_dict outside"
             )
         host = dispatch.argument("limbs", backend.to_numpy(self.limbs))
         found = columns.settled(host.facts, host.value).tolist()
@@ -215,8 +215,7 @@ _NAMES = ("losses", "weights", "right")
 def _added(one: LossSum, other: LossSum) -> LossSum:
     if _counts_right(one.limbs) is not _counts_right(other.limbs):
         raise OptionError(
-            "a LossSum that knows which tokens are right cannot be added to one that does not; pass accuracy=True for "
-            "both, or for none"
+            "a LossSum with accuracy=True cannot be added to one without; pass accuracy=True for both, or for neither"
         )
     return LossSum(*totals.added(totals.Totals(*one), totals.Totals(*other)))
 

@@ -20,8 +20,8 @@ LARGE = 2**18
 """So many logits in one step (1 MiB of float32) take longer in the kernel than the call of the kernel does."""
 
 _SIZES_DIFFER = (
-    "each step must have logits of one shape [batch, classes], batch labels, and batch weights or a single one, "
-    "but their sizes differ when the graph runs"
+    "each step must have logits of the same shape [batch, classes], batch labels, and batch weights or a single one, "
+    "but their sizes differ at run time"
 )
 
 
@@ -57,8 +57,8 @@ def lists(logits: Any, targets: Any, weights: Any) -> None:
     lengths = [len(value) for value in named.values()]
     if any(length != lengths[0] for length in lengths):
         raise ShapeError(
-            "logits, targets and weights must be lists of one length, with one array for each timestep, "
-            f"got lengths {lengths[0]}, {lengths[1]} and {lengths[2]}"
+            "logits, targets and weights must be lists of the same length, with one array for each timestep, got "
+            f"lengths {lengths[0]}, {lengths[1]} and {lengths[2]}"
         )
     if lengths[0] == 0:
         raise ShapeError("logits, targets and weights are empty lists; they need at least one timestep")

@@ -166,8 +166,8 @@ def quotient(of: Totals, numerator: int) -> Array:
     dtype = backend.dtype(of.limbs)
     if dtype not in dtypes.INTEGERS:
         raise DTypeError(
-            f"the limbs of a LossSum must be integers, got {dtype}; sums are only added, as by psum, never averaged, "
-            "as by pmean: their mean is what they are for"
+            f"the limbs of a LossSum must be integers, got {dtype}; add LossSums up, as with psum, and do not average "
+            "them, as with pmean: mean() is the mean of the total"
         )
     with backend.scope(None):
         return backend.run(QuotientOp(backend, numerator), (of.barrier, of.limbs))[0]

@@ -84,7 +84,7 @@ def log_uniform_candidate_sampler(
     The results have no gradient.
 
     Under tracing (``jax.jit``, ``tf.function``, ``torch.compile``, ``vmap``) true_classes have no values, so draw
-    outside of the compiled function and pass the result in. Host values inside of one are sampled once, while tracing.
+    outside the compiled function and pass the result in. Host values inside of one are sampled once, while tracing.
 
     Unique candidates cost the time of the draws and a sort of them, and at most what range_max ids cost: where more
     tries are needed, their exact number is drawn from its own distribution. TensorFlow's random stream is not

@@ -70,8 +70,8 @@ def _given(vocab_file: Any, unigrams: Any) -> tuple[str, Array]:
 def _array(unigrams: Any) -> Array:
     if not dispatch.is_host(unigrams):
         raise ArgumentTypeError(
-            f"unigrams must be a list of numbers or a NumPy array, got a {type(unigrams).__qualname__}; "
-            "the table is needed on the host"
+            f"unigrams must be a list of numbers or a NumPy array, got a {type(unigrams).__qualname__}; it is read on "
+            "the host"
         )
     argument = dispatch.argument("unigrams", unigrams)
     if argument.shape is None or len(argument.shape) != 1:
@@ -103,7 +103,7 @@ def _field(path: Any, number: int, line: str) -> float:
         return float(field)
     except ValueError:
         raise OptionError(
-            f"line {number} of vocab_file {path!r} must end in a number behind its last comma, got {field!r}"
+            f"line {number} of vocab_file {path!r} must end in a number after its last comma, got {field!r}"
         ) from None
 
 

@@ -21,7 +21,7 @@ def of(function: Callable[..., Any], without: Iterable[str]) -> inspect.Signatur
 
 def given(owner: str, signature: inspect.Signature, options: dict[str, Any], call: str) -> dict[str, Any]:
     """All options of a module, of which a caller gave some; ``call`` takes what belongs to a batch."""
-    known(owner, options, signature.parameters, f"What belongs to a batch, such as weights, is given to {call}")
+    known(owner, options, signature.parameters, f"Pass what belongs to a batch, such as weights, to {call}")
     return {name: options.get(name, parameter.default) for name, parameter in signature.parameters.items()}
 
 

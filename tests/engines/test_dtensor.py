@@ -6,10 +6,10 @@ from dtensor_cases import CASES, MENDED, REFUSED, ROUNDED, SUMS
 from programs import of, results
 
 PARTS = (
-    "logits have the placements {}, but each row must be whole on one device, neither split by class nor partial; "
+    "logits have the placements {}, but each row must be whole on one device, not split by class and not partial; "
     "pass logits.redistribute(placements={})"
 )
-MESH = "a DTensor stands beside a plain tensor, or beside one of another mesh; distribute the logits as well "
+MESH = "a DTensor is passed with a plain tensor, or with one of another mesh; distribute the logits as well "
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +96,7 @@ def test_a_sum_has_the_rows_of_all_ranks(found, name):
 
 def test_a_metric_takes_the_rows_of_its_process(found):
     text = str(of(found["eager"][0], "metric")["text"])
-    assert text.startswith("logits is a DTensor, and a Perplexity counts what its own process has; pass the rows of")
+    assert text.startswith("logits is a DTensor, but a Perplexity counts the rows of its own process only; pass those")
 
 
 def test_compiled(found):

@@ -45,7 +45,7 @@ def test_values_of_all_replicas_are_refused(found, argument):
     row = found[f"outside, {argument}"]
     assert row["error"] == "ArgumentTypeError"
     assert row["text"] == (
-        f"{argument} is a PerReplica, which holds a value for each replica; call the function inside of strategy.run, "
+        f"{argument} is a PerReplica, which holds a value for each replica; call the function inside strategy.run, "
         "where each replica has its own"
     )
 
@@ -55,9 +55,8 @@ def test_eager_dtensors_are_refused(found, name):
     row = found[f"refused, {name}"]
     assert row["error"] == "BackendError"
     assert row["text"] == (
-        "an argument is a DTensor, and TensorFlow computes with these in graphs alone; call the function inside of a "
-        "tf.function, as in tf.function(seqloss.sequence_loss)(logits, targets, weights), with gradients taken there "
-        "too"
+        "an argument is a DTensor, which TensorFlow computes with in graphs only; call the function inside a "
+        "tf.function, as in tf.function(seqloss.sequence_loss)(logits, targets, weights), and take gradients there too"
     )
 
 

@@ -140,7 +140,7 @@ DIFFERENT = {
 @pytest.mark.parametrize("which", DIFFERENT)
 def test_sizes_that_differ_when_the_graph_runs(which, function):
     graph = tf.function(function, input_signature=SIZES)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="see that all three come from the same padded batch"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="check that all three come from the same padded batch"):
         graph(*DIFFERENT[which])
 
 
@@ -394,7 +394,7 @@ def test_saved_model(tmp_path):
     close(d_logits, gradient(plain_loss, z, y, w))
     close(loaded.loss(z, y, w), plain_loss(z, y, w))
     close(gradient(loaded.loss, z, y, w), gradient(plain_loss, z, y, w))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="see that all three come from the same padded batch"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="check that all three come from the same padded batch"):
         loaded.loss(z, y, w[:1])
 
 

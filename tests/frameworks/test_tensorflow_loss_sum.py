@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import seqloss
 
-REFUSED = "a LossSum is for evaluation and logs and cannot be differentiated"
+REFUSED = "a LossSum cannot be differentiated"
 
 
 def draw(seed=0):

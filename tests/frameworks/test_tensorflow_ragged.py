@@ -81,7 +81,7 @@ def test_what_cannot_be():
     logits, targets, _ = batch()
     with pytest.raises(seqloss.ArgumentTypeError, match="targets are ragged but logits are not"):
         seqloss.sequence_loss(logits[None], ragged(targets))
-    with pytest.raises(seqloss.OptionError, match="cu_seqlens cannot be had with ragged logits"):
+    with pytest.raises(seqloss.OptionError, match="cu_seqlens cannot be combined with ragged logits"):
         seqloss.sequence_loss(ragged(logits), ragged(targets), cu_seqlens=SPLITS)
     deeper = tf.RaggedTensor.from_row_splits(ragged(logits), [0, 4])
     with pytest.raises(seqloss.ArgumentTypeError, match="to_tensor"):

@@ -398,7 +398,7 @@ def test_loss_and_grad_is_detached():
 
 def test_float8_is_refused():
     z, y, w = arrays(torch.float32)
-    with pytest.raises(seqloss.DTypeError, match=r"logits must be of one of the dtypes .* got float8_e4m3fn"):
+    with pytest.raises(seqloss.DTypeError, match=r"logits must have one of the dtypes .* got float8_e4m3fn"):
         seqloss.sequence_loss(z.to(torch.float8_e4m3fn), y, w)
 
 

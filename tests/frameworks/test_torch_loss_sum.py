@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import seqloss
 from seqloss.backends import torch as backend
 
-REFUSED = "a LossSum is for evaluation and logs and cannot be differentiated"
+REFUSED = "a LossSum cannot be differentiated"
 
 
 def draw(seed=0):

@@ -63,7 +63,7 @@ def test_a_cotangent_of_another_form_is_an_error():
     logits, targets, _ = map(nested, batch())
     other = torch.nested.nested_tensor_from_jagged(torch.ones(9), torch.tensor([0, 3, 4, 8, 9]))
     given = {"reduction": "none"}
-    with pytest.raises(seqloss.ShapeError, match="cotangent must have the sequences of ragged logits"):
+    with pytest.raises(seqloss.ShapeError, match="cotangent must have the sequence lengths of ragged logits"):
         seqloss.sequence_loss_and_grad(logits, targets, cotangent=other, **given)
     with pytest.raises(seqloss.ArgumentTypeError, match="logits are ragged but cotangent are not"):
         seqloss.sequence_loss_and_grad(logits, targets, cotangent=torch.ones(9), **given)
@@ -74,9 +74,7 @@ def test_a_cotangent_of_another_form_is_an_error():
 def test_another_batch_is_an_error():
     logits, targets, _ = batch()
     other = torch.nested.nested_tensor_from_jagged(targets, torch.tensor([0, 3, 4, 5, 8, 9]))
-    with pytest.raises(
-        seqloss.ShapeError, match=r"targets must have the \[batch\] = \[4\] of ragged logits, got \[5\]"
-    ):
+    with pytest.raises(seqloss.ShapeError, match=r"targets must have the batch size \[4\] of ragged logits, got \[5\]"):
         seqloss.sequence_loss(nested(logits), other)
 
 
@@ -95,7 +93,7 @@ def test_a_narrowed_tensor_has_holes():
         seqloss.sequence_loss(narrowed, nested(targets))
     with pytest.raises(seqloss.ArgumentTypeError, match="targets are ragged but logits are not"):
         seqloss.sequence_loss(padded, nested(targets))
-    with pytest.raises(seqloss.OptionError, match="cu_seqlens cannot be had with ragged logits"):
+    with pytest.raises(seqloss.OptionError, match="cu_seqlens cannot be combined with ragged logits"):
         seqloss.sequence_loss(nested(logits), nested(targets), cu_seqlens=OFFSETS)
 
 

@@ -115,7 +115,7 @@ def test_mixed_tags_are_refused(framework, tag):
     """Vectors exist for them; that they raise is a documented difference."""
     stored = vectors.load("sequence_loss_2_3_5")
     arrays = [framework.array(x) for x in (stored["logits"], stored["targets"], stored["weights"][0])]
-    with pytest.raises(seqloss.OptionError, match="cannot both be True, the order of the two would be ambiguous"):
+    with pytest.raises(seqloss.OptionError, match="cannot both be True, because their order would be ambiguous"):
         seqloss.sequence_loss(*arrays, **vectors.flags(tag))
 
 

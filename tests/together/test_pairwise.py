@@ -63,7 +63,7 @@ def test_arrays_of_two_frameworks_are_refused(main, stranger, argument):
     with pytest.raises(seqloss.MixedBackendsError) as error:
         seqloss.sequence_loss(home.array(logits), **arrays)
     assert str(error.value) == (
-        f"logits is an array of {main} but {argument} is one of {stranger}; pass {argument} as a {main} or NumPy array"
+        f"logits is a {main} array but {argument} is a {stranger} array; pass {argument} as a {main} or NumPy array"
     )
 
 

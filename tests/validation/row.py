@@ -24,15 +24,15 @@ TARGETS_SIZE = "targets must have the shape [batch, time] = [2, 3] of logits, go
 EXACT = "every size must match, nothing is broadcast"
 NO_CLASSES = "logits have no classes, got [2, 3, 0]; the last axis must hold at least one class"
 FLOATS = "bfloat16, float16, float32, float64"
-NO_IDS = "class probabilities belong in a soft-label cross entropy, class ids must be cast to an integer dtype"
-IDS_OR_SOFT = "class probabilities have the shape of logits, class ids must be cast to an integer dtype"
+NO_IDS = "cast class ids to an integer dtype; for class probabilities use a soft-label cross entropy"
+IDS_OR_SOFT = "cast class ids to an integer dtype, or pass class probabilities in the shape of logits"
 FLAGS = ("average_across_timesteps", "average_across_batch", "sum_over_timesteps", "sum_over_batch")
 AVERAGE_TIME, AVERAGE_BATCH, SUM_TIME, SUM_BATCH = FLAGS
 UNLESS = (
     "set one of them to False (both average flags are True unless you say otherwise). A sum_over flag divides too, by "
     "the number of tokens of non-zero weight: for a plain sum pass reduction='sum' to seqloss.sequence_loss"
 )
-ONE = "an axis has one denominator"
+ONE = "because an axis has one denominator"
 CLASS_SECOND = "if axis 1 holds the classes, move it to the end"
 TOO_LARGE = "labels count from 0; is the vocabulary larger than the last axis of logits?"
 KINDS = "not an array; pass an array of numpy, torch, tensorflow, jax, or a list of numbers"
@@ -41,8 +41,8 @@ KINDS = "not an array; pass an array of numpy, torch, tensorflow, jax, or a list
 def static(convert):
     """What is said about an array in the place of a Python value."""
     return (
-        "it decides what is compiled and cannot be traced: make it static, as with functools.partial or "
-        f"jax.jit(..., static_argnames=...), or pass {convert}(...) of it"
+        "it decides what is compiled, so it cannot be traced: make it static, as with functools.partial or "
+        f"jax.jit(..., static_argnames=...), or convert it with {convert}(...)"
     )
 
 

@@ -28,13 +28,13 @@ from seqloss import ArgumentTypeError, DTypeError, MixedBackendsError, ShapeErro
 # --- shapes ---
 
 LOGITS_RANK = "logits must have the shape [batch, time, classes], got"
-AXES = "see that the axes are batch, time and classes, in this order"
+AXES = "pass the axes in the order batch, time, classes"
 TARGETS_RANK = "targets must have the shape [batch, time] = [2, 3], got"
 WEIGHTS_RANK = "weights must have the shape [batch, time] = [2, 3], got"
-ONE_LABEL = "see that there is one label per token"
+ONE_LABEL = "pass one label per token"
 PER_SEQUENCE = "for one weight per sequence, repeat weights[:, None] along the time axis"
 PER_CLASS = (
-    "for one weight per class, take that of each label, as in weights[targets] (tf.gather(weights, targets) "
+    "for one weight per class, look up the weight of each label, as in weights[targets] (tf.gather(weights, targets) "
     "in TensorFlow)"
 )
 WEIGHTS_SIZE = "weights must have the shape [batch, time] = [2, 3] of logits, got"
@@ -43,41 +43,41 @@ SHAPES = [
     loss(
         "logits_packed",
         ShapeError,
-        f"{LOGITS_RANK} [6, 5]; packed sequences [tokens, classes] need cu_seqlens, where each begins; "
-        "for a single one add a batch axis to all arguments, as in logits[None]",
+        f"{LOGITS_RANK} [6, 5]; for packed sequences [tokens, classes] pass cu_seqlens, where each one begins; for a "
+        "single sequence add a batch axis to all arguments, as in logits[None]",
         logits=LOGITS.reshape(6, 5),
     ),
     loss(
         "logits_rank_4",
         ShapeError,
-        f"{LOGITS_RANK} [1, 2, 3, 5]; logits with more axes, as those of several codebooks, go to seqloss.token_loss",
+        f"{LOGITS_RANK} [1, 2, 3, 5]; for more axes, such as several codebooks, use seqloss.token_loss",
         logits=LOGITS[None],
     ),
     loss(
         "logits_rank_1",
         ShapeError,
-        f"{LOGITS_RANK} [5]; the logits of a single token go to seqloss.token_loss",
+        f"{LOGITS_RANK} [5]; for a single token use seqloss.token_loss",
         logits=LOGITS[0, 0],
     ),
     loss("logits_rank_0", ShapeError, f"{LOGITS_RANK} []; {AXES}", logits=LOGITS[0, 0, 0]),
     loss(
         "targets_one_hot",
         ShapeError,
-        f"{TARGETS_RANK} [2, 3, 5]; one-hot targets become labels by argmax over their last axis; "
-        "as soft targets they are floats",
+        f"{TARGETS_RANK} [2, 3, 5]; turn one-hot targets into labels with argmax over the last axis; soft targets must "
+        "be floats",
         targets=np.eye(5, dtype="int32")[TARGETS],
     ),
     loss(
         "targets_one_hot_bool",
         ShapeError,
-        f"{TARGETS_RANK} [2, 3, 5]; one-hot targets become labels by argmax over their last axis; "
-        "as soft targets they are floats",
+        f"{TARGETS_RANK} [2, 3, 5]; turn one-hot targets into labels with argmax over the last axis; soft targets must "
+        "be floats",
         targets=np.eye(5, dtype="bool")[TARGETS],
     ),
     loss(
         "targets_with_an_axis_of_1",
         ShapeError,
-        f"{TARGETS_RANK} [2, 3, 1]; take the last axis off, as in targets[..., 0]",
+        f"{TARGETS_RANK} [2, 3, 1]; remove the last axis, as in targets[..., 0]",
         targets=TARGETS[..., None],
     ),
     loss("targets_rank_3", ShapeError, f"{TARGETS_RANK} [2, 3, 4]; {ONE_LABEL}", targets=like(TARGETS, 2, 3, 4)),
@@ -121,13 +121,13 @@ SHAPES = [
     loss(
         "weights_rank_1",
         ShapeError,
-        f"{WEIGHTS_RANK} [4]; there must be one weight per token",
+        f"{WEIGHTS_RANK} [4]; pass one weight per token",
         weights=like(WEIGHTS, 4),
     ),
     loss(
         "weights_are_lengths",
         ShapeError,
-        f"{WEIGHTS_RANK} [2]; for lengths, pass them as lengths=... to seqloss.sequence_loss; {PER_SEQUENCE}",
+        f"{WEIGHTS_RANK} [2]; if these are lengths, pass them as lengths=... to seqloss.sequence_loss; {PER_SEQUENCE}",
         weights=LENGTHS,
     ),
     loss(
@@ -140,13 +140,13 @@ SHAPES = [
     loss(
         "weights_with_an_axis_of_1",
         ShapeError,
-        f"{WEIGHTS_RANK} [2, 3, 1]; take the last axis off, as in weights[..., 0]",
+        f"{WEIGHTS_RANK} [2, 3, 1]; remove the last axis, as in weights[..., 0]",
         weights=WEIGHTS[..., None],
     ),
     loss(
         "weights_rank_3",
         ShapeError,
-        f"{WEIGHTS_RANK} [2, 3, 5]; there must be one weight per token",
+        f"{WEIGHTS_RANK} [2, 3, 5]; pass one weight per token",
         weights=LOGITS,
     ),
     loss(
@@ -199,7 +199,7 @@ DTYPES = [
         loss(
             f"logits_{dtype}",
             DTypeError,
-            f"logits must be of one of the dtypes {FLOATS}, got {dtype}; cast it first",
+            f"logits must have one of the dtypes {FLOATS}, got {dtype}; cast it first",
             logits=LOGITS.astype(dtype),
         )
         for dtype in ("int32", "bool", "complex64")
@@ -268,7 +268,7 @@ OBJECTS = [
         loss(
             f"numpy_logits_{name}",
             MixedBackendsError,
-            f"logits is an array of numpy but {name} is one of FRAMEWORK; convert logits to FRAMEWORK",
+            f"logits is a numpy array but {name} is a FRAMEWORK array; convert logits to FRAMEWORK",
             {"numpy": "they are of one framework", **IN_A_GRAPH},
             **{"logits": Raw(LOGITS), "targets": Raw(TARGETS), name: array},
         )

@@ -49,14 +49,14 @@ WITH_LOGITS = [
     sparse(
         "sparse_label_axes",
         ShapeError,
-        f"labels must have the shape [2, 3] {WITHOUT} [2, 3, 1]; take the last axis off, as in labels[..., 0]",
+        f"labels must have the shape [2, 3] {WITHOUT} [2, 3, 1]; remove the last axis, as in labels[..., 0]",
         labels=TARGETS[..., None],
     ),
     sparse(
         "sparse_soft_labels",
         ShapeError,
-        f"labels must have the shape [2, 3] {WITHOUT} [2, 3, 5]; "
-        "probabilities go to seqloss.softmax_cross_entropy_with_logits",
+        f"labels must have the shape [2, 3] {WITHOUT} [2, 3, 5]; for probabilities use "
+        "seqloss.softmax_cross_entropy_with_logits",
         labels=LOGITS,
     ),
     sparse(
@@ -94,7 +94,7 @@ WITH_LOGITS = [
     sparse(
         "sparse_int_logits",
         DTypeError,
-        f"logits must be of one of the dtypes {FLOATS}, got int32; cast it first",
+        f"logits must have one of the dtypes {FLOATS}, got int32; cast it first",
         logits=LOGITS.astype("int32"),
     ),
     sparse("sparse_name", ArgumentTypeError, "name must be a string or None, got 3", name=3),
@@ -117,19 +117,19 @@ WITH_LOGITS = [
     soft(
         "soft_labels_flattened",
         ShapeError,
-        f"{UNLIKE_LOGITS} with any size 1, got [6, 5]; ranks must be equal, nothing is flattened",
+        f"{UNLIKE_LOGITS}, or 1 in place of any size, got [6, 5]; ranks must be equal, nothing is flattened",
         labels=LOGITS.reshape(6, 5),
     ),
     soft(
         "soft_label_sizes",
         ShapeError,
-        f"{UNLIKE_LOGITS} with any size 1, got [2, 3, 4]; ranks must be equal, nothing is flattened",
+        f"{UNLIKE_LOGITS}, or 1 in place of any size, got [2, 3, 4]; ranks must be equal, nothing is flattened",
         labels=LOGITS[..., :4],
     ),
     soft(
         "soft_logits_are_not_broadcast",
         ShapeError,
-        "labels must have the shape [1, 3, 5] of logits with any size 1, got [2, 3, 5]; "
+        "labels must have the shape [1, 3, 5] of logits, or 1 in place of any size, got [2, 3, 5]; "
         "ranks must be equal, nothing is flattened",
         logits=LOGITS[:1],
     ),
@@ -206,7 +206,7 @@ many = functools.partial(row, seqloss.sigmoid_cross_entropy, {"multi_class_label
 
 
 def spread(main, shape, got, mend=AXES):
-    return f"weights must be a scalar or have the shape {shape} of {main} with any size 1, got {got}; {mend}"
+    return f"weights must be a scalar or have the shape {shape} of {main}, or 1 in place of any size, got {got}; {mend}"
 
 
 WEIGHTED = [
@@ -215,7 +215,7 @@ WEIGHTED = [
     plain(
         "plain_int_losses",
         DTypeError,
-        f"losses must be of one of the dtypes {FLOATS}, got int32; cast it first",
+        f"losses must have one of the dtypes {FLOATS}, got int32; cast it first",
         losses=TARGETS,
     ),
     plain("plain_weight_axes", ShapeError, spread("losses", "[2, 3]", "[3]"), weights=like(WEIGHTS, 3)),
@@ -245,13 +245,13 @@ WEIGHTED = [
     one_hot(
         "one_hot_smoothing_in_per_cent",
         OptionError,
-        "label_smoothing must be at most 1, got 10; it is a fraction, not per cent (0 and less switch it off)",
+        "label_smoothing must be at most 1, got 10; it is a fraction, not a percentage (0 or less turns it off)",
         label_smoothing=10,
     ),
     one_hot(
         "one_hot_smoothing_is_nan",
         OptionError,
-        "label_smoothing must be at most 1, got nan; it is a fraction, not per cent (0 and less switch it off)",
+        "label_smoothing must be at most 1, got nan; it is a fraction, not a percentage (0 or less turns it off)",
         label_smoothing=float("nan"),
     ),
     one_hot(
@@ -280,8 +280,8 @@ WEIGHTED = [
             "labels",
             "[2, 3]",
             "[5]",
-            "for one weight per class, take that of each label, as in weights[labels] (tf.gather(weights, labels) in "
-            "TensorFlow)",
+            "for one weight per class, look up the weight of each label, as in weights[labels] (tf.gather(weights, "
+            "labels) in TensorFlow)",
         ),
         weights=like(WEIGHTS, 5),
     ),

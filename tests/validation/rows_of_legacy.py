@@ -25,9 +25,9 @@ mean = functools.partial(row, of_lists(legacy.sequence_loss), STANDARD)
 as_given = functools.partial(row, seqloss.sequence_loss_by_example, {"logits": [], "targets": [], "weights": []})
 
 LISTS = "must be a list or tuple with one array for each timestep, got"
-LENGTHS = "logits, targets and weights must be lists of one length, with one array for each timestep, got lengths"
-SLIPPED = "pass it by keyword if a positional argument slipped here"
-STEPS = "lists have one array [batch] for each timestep"
+LENGTHS = "logits, targets and weights must be lists of the same length, with one array for each timestep, got lengths"
+SLIPPED = "if a positional argument ended up here by mistake, pass it by keyword"
+STEPS = "pass lists with one array [batch] for each timestep"
 LABELS = "must have one label for each of the 2 sequences of logits[0], got"
 SCALAR = "must be a scalar or have the shape [2] of one weight for each sequence of logits[0], got"
 RETURNED = "softmax_loss_function must return one loss per token, the shape [batch] = [2], got"
@@ -76,7 +76,7 @@ LEGACY = [
     by_example(
         "legacy_logits_rank",
         ShapeError,
-        "logits[0] must have the shape [batch, classes], got [5]; see that the axes are these",
+        "logits[0] must have the shape [batch, classes], got [5]; check the order of the axes",
         logits=LOGITS[0],
     ),
     by_example(
@@ -111,7 +111,7 @@ LEGACY = [
     by_example(
         "legacy_logits_int",
         DTypeError,
-        f"logits[0] must be of one of the dtypes {FLOATS}, got int32; cast it first",
+        f"logits[0] must have one of the dtypes {FLOATS}, got int32; cast it first",
         logits=np.zeros((3, 2, 5), "int32"),
     ),
     by_example(

@@ -52,7 +52,7 @@ def at(place, value):
 
 NUMBER_OR_SMOOTHING = "label_smoothing must be a Python number or a seqloss.Smoothing, got"
 EPS = "label_smoothing must be in [0, 1), got"
-FRACTION = "it is the fraction that is spread, not per cent"
+FRACTION = "it is a fraction, not a percentage"
 CONVERT = "convert it with float(...)"
 Z_LOSS = "z_loss must be at least 0 and finite, got"
 SOFTCAP = "softcap must be positive and finite, got"
@@ -145,14 +145,14 @@ NUMBERS = [
 
 # --- the fields of Smoothing ---
 
-SLIPPED = "pass it by keyword if a positional argument slipped here"
+SLIPPED = "if a positional argument ended up here by mistake, pass it by keyword"
 IDS = "Smoothing.exclude must be a tuple of class ids, got"
 ONE_ID = "write them as Python integers, a single one as in (0,)"
-NO_CLASS = "leave out what is no class"
+NO_CLASS = "leave out ids that are not classes"
 PRIOR = "Smoothing.prior must have the shape [classes] = [5] of logits, got"
 EACH = "pass one number for each class"
-LESS = "but no class can have less than 0; to leave a class out give it 0"
-ALL_ZERO = "Smoothing.prior is 0 at each class; at least one must get something"
+LESS = "but the number of a class must not be negative; to leave a class out give it 0"
+ALL_ZERO = "Smoothing.prior is 0 for every class; give at least one class a positive number"
 
 SMOOTHING = [
     smoothing("eps_string", ArgumentTypeError, f"{NUMBER_OR_SMOOTHING} 'much'; {CONVERT}", eps="much"),
@@ -283,8 +283,8 @@ CLASS_WEIGHTS = [
         function(
             f"class_weights_{kind}_and_{field}",
             OptionError,
-            f"class_weights cannot be had with Smoothing({field}=True), for which there is no agreed formula; "
-            "leave one of the two out",
+            f"class_weights cannot be combined with Smoothing({field}=True), for which there is no agreed formula; "
+            "leave one of them out",
             class_weights=CLASSES,
             label_smoothing=Smoothing(0.1, **{field: True}),
         )
@@ -297,7 +297,7 @@ CLASS_WEIGHTS = [
 
 INTEGERS = "ignore_index must be a Python integer, a tuple of them or None, got"
 SHAPE_OF_LENGTHS = "lengths must have the shape [batch] = [2] of logits, got"
-IN_TIME = "but sequences have 3 timesteps; a length counts the tokens that are there, from 0 to that number"
+IN_TIME = "but sequences have 3 timesteps; a length must be from 0 to that number"
 
 COUNTING = [
     *(
@@ -370,8 +370,8 @@ COUNTING = [
 REDUCTION = "reduction must be one of 'mean', 'sum', 'none', 'per_sequence', 'sequence_mean' or None, got"
 COUNT = "the weighted sum is divided by it, as by a count of tokens, and where it is 0 the loss is 0"
 KEPT = (
-    "normalizer takes the place of the denominator of a loss that is a single number, but here the flags or the "
-    "reduction keep an axis; divide the result instead, or pass reduction='sum'"
+    "normalizer replaces the denominator of a loss that is a single number, but here the flags or the reduction keep "
+    "an axis; divide the result instead, or pass reduction='sum'"
 )
 
 AVERAGING = [
@@ -396,7 +396,7 @@ AVERAGING = [
         function(
             f"reduction_{value}_{kind}_and_flags_{name}",
             OptionError,
-            f"reduction='{value}' cannot be had with flags that average or sum, which say the same in another way; "
+            f"reduction='{value}' cannot be combined with the average and sum flags, which choose the reduction too; "
             "leave the flags out",
             reduction=value,
             **flags,
@@ -443,7 +443,7 @@ AVERAGING = [
         loss(
             f"normalizer_{name}",
             DTypeError,
-            f"normalizer must be a float or integer, got {dtype}; it is what the loss is divided by",
+            f"normalizer must be a float or integer, got {dtype}; pass the number that the loss is divided by",
             normalizer=value,
         )
         for name, dtype, value in (
@@ -486,8 +486,8 @@ OF_CUSTOM_LOSS = [
     function(
         f"{name}_{kind}_of_custom_loss",
         OptionError,
-        f"{name.removeprefix('a_')} cannot be had with a softmax_loss_function, which computes the loss of a token "
-        "itself; leave one of the two out",
+        f"{name.removeprefix('a_')} cannot be combined with a softmax_loss_function, which computes the token losses "
+        "itself; leave one of them out",
         softmax_loss_function=lambda labels, logits: logits[:, 0],
         **{name.removeprefix("a_"): value},
     )

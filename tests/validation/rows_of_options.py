@@ -34,8 +34,8 @@ from seqloss import ArgumentTypeError, BackendError, DTypeError, OptionError, Sh
 
 # Which is tested among what only JAX has.
 NO_FLOAT64 = {"jax": "JAX makes float32 of float64 where that is not switched on"}
-SLIPPED = "pass it by keyword if a positional argument slipped here"
-ORDER = "the order of the two would be ambiguous"
+SLIPPED = "if a positional argument ended up here by mistake, pass it by keyword"
+ORDER = "because their order would be ambiguous"
 
 
 def contradictions():
@@ -130,8 +130,8 @@ OPTIONS = [
         function(
             f"exact_{kind}_of_float64",
             DTypeError,
-            "exact=True computes in float64 and rounds the results to float32 once; float64 logits, whose results are "
-            "float64 too, would need a wider dtype. Cast them to float32, or leave exact=True out",
+            "exact=True does not take float64 logits: it computes in float64 and rounds the results once, to float32, "
+            "and float64 results would need a wider dtype. Cast them to float32, or leave exact=True out",
             NO_FLOAT64,
             exact=True,
             logits=LOGITS.astype("float64"),
@@ -141,15 +141,15 @@ OPTIONS = [
     loss(
         "exact_of_custom_loss",
         OptionError,
-        "exact=True cannot be had with a softmax_loss_function, whose results seqloss does not compute; "
-        "leave one of the two out",
+        "exact=True cannot be combined with a softmax_loss_function, whose results seqloss does not compute; leave "
+        "one of them out",
         exact=True,
         softmax_loss_function=lambda labels, logits: logits[:, 0],
     ),
     loss(
         "check_labels_of_custom_loss",
         OptionError,
-        "check_labels=True cannot be had with a softmax_loss_function, whose last axis need not be classes; "
+        "check_labels=True cannot be combined with a softmax_loss_function, whose last axis need not be classes; "
         "check the labels inside that function",
         check_labels=True,
         softmax_loss_function=lambda labels, logits: logits[:, 0],
@@ -160,7 +160,7 @@ OPTIONS = [
 
 RETURN = "softmax_loss_function must return one loss per token, the shape [batch * time] = [6], got"
 KEEP = "do not reduce or keep a class axis inside it"
-OWN = "softmax_loss_function must return an array of the framework of its logits, got a"
+OWN = "softmax_loss_function must return an array of the same framework as its logits, got a"
 
 CUSTOM = [
     *(
@@ -175,7 +175,7 @@ CUSTOM = [
     loss(
         "custom_integer",
         DTypeError,
-        f"the result of softmax_loss_function must be of one of the dtypes {FLOATS}, got int32; cast it first",
+        f"the result of softmax_loss_function must have one of the dtypes {FLOATS}, got int32; cast it first",
         softmax_loss_function=lambda labels, logits: labels,
     ),
     loss("custom_list", ArgumentTypeError, f"{OWN} list", softmax_loss_function=lambda labels, logits: [0.0] * 6),
@@ -190,8 +190,8 @@ CUSTOM = [
     gradient(
         "custom_gradient_on_numpy",
         BackendError,
-        "a softmax_loss_function on NumPy arrays has no gradient, because nothing can differentiate it; "
-        "pass arrays of another framework, or call sequence_loss for the value",
+        "a softmax_loss_function on NumPy arrays has no gradient, because NumPy cannot differentiate it; pass arrays "
+        "of another framework, or call sequence_loss for the value alone",
         dict.fromkeys(("torch", "tensorflow", "jax"), "it differentiates the function"),
         softmax_loss_function=lambda labels, logits: logits[:, 0],
     ),
@@ -212,7 +212,7 @@ GRADIENTS = [
     gradient(
         "wrt_absent_weights",
         ArgumentTypeError,
-        "wrt names weights, but weights is None; pass an array of floats",
+        "wrt asks for the gradient with respect to weights, but weights is None; pass an array of floats",
         wrt="weights",
         weights=None,
     ),
@@ -220,7 +220,8 @@ GRADIENTS = [
         gradient(
             f"wrt_weights_{dtype}",
             DTypeError,
-            f"wrt names weights, but they are {dtype}, which has no gradient; cast them to a float dtype",
+            f"wrt asks for the gradient with respect to weights, but they are {dtype}, which has no gradient; cast "
+            "them to a float dtype",
             wrt=("logits", "weights"),
             weights=WEIGHTS.astype(dtype),
         )

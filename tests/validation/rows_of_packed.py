@@ -16,18 +16,18 @@ packed_gradient = functools.partial(row, seqloss.sequence_loss_and_grad, PACKED)
 shift = functools.partial(row, seqloss.next_token, {"targets": TARGETS})
 FUNCTIONS = (("loss", packed), ("gradient", packed_gradient))
 NO_STEPS = (
-    "packed sequences have no common timesteps, but the flags keep the time axis alone; "
-    "average across timesteps as well, or pass a padded batch"
+    "packed sequences have no common timesteps, but the flags keep only the time axis; average across timesteps as "
+    "well, or pass a padded batch"
 )
 BUFFER = "for a padded buffer add one more sequence, whose tokens have weight 0"
 NO_TIME = {"average_across_timesteps": False}
-OFFSETS_SHAPE = "it holds where each sequence begins, and last the number of tokens"
+OFFSETS_SHAPE = "pass the offset at which each sequence begins, and then the number of tokens"
 
 PACKED_INPUT = [
     loss(
         "padded_logits_beside_offsets",
         ShapeError,
-        "packed logits must have the shape [tokens, classes], got [2, 3, 5]; a padded batch goes without cu_seqlens",
+        "packed logits must have the shape [tokens, classes], got [2, 3, 5]; for a padded batch leave cu_seqlens out",
         cu_seqlens=OFFSETS,
     ),
     packed(
@@ -81,7 +81,7 @@ PACKED_INPUT = [
         for kind, function in FUNCTIONS
         for name, text, value in (
             ("from_1", "cu_seqlens must begin with 0, got 1", [1, 6]),
-            ("that_fall", "cu_seqlens must not fall, but [1] is 4 and [2] is 3", [0, 4, 3, 6]),
+            ("that_fall", "cu_seqlens must not decrease, but [1] is 4 and [2] is 3", [0, 4, 3, 6]),
             ("too_short", "cu_seqlens must end with the number of tokens, 6, got 5", [0, 5]),
             ("too_long", "cu_seqlens must end with the number of tokens, 6, got 7", [0, 1, 7]),
             ("of_no_sequence", "cu_seqlens must end with the number of tokens, 6, got 0", [0]),
@@ -91,7 +91,7 @@ PACKED_INPUT = [
         function(
             f"lengths_beside_offsets_{kind}",
             OptionError,
-            "lengths cannot be had with packed sequences, which say how long each one is; leave them out",
+            "lengths cannot be combined with packed sequences, which have lengths of their own; leave them out",
             lengths=LENGTHS,
         )
         for kind, function in FUNCTIONS
@@ -110,19 +110,19 @@ SHIFTED = [
     shift(
         "shift_packed_without_offsets",
         ShapeError,
-        "targets must have the shape [batch, time], got [6]; packed ones need cu_seqlens",
+        "targets must have the shape [batch, time], got [6]; for packed targets pass cu_seqlens",
         targets=TARGETS.ravel(),
     ),
     shift(
         "shift_one_hot",
         ShapeError,
-        "targets must have the shape [batch, time], got [2, 3, 5]; class ids have no axis of classes",
+        "targets must have the shape [batch, time], got [2, 3, 5]; class ids have no class axis",
         targets=np.eye(5, dtype="int32")[TARGETS],
     ),
     shift(
         "shift_padded_with_offsets",
         ShapeError,
-        "packed targets must have the shape [tokens], got [2, 3]; a padded batch goes without cu_seqlens",
+        "packed targets must have the shape [tokens], got [2, 3]; for a padded batch leave cu_seqlens out",
         cu_seqlens=OFFSETS,
     ),
     shift(
@@ -140,8 +140,8 @@ SHIFTED = [
     shift(
         "shift_floats",
         DTypeError,
-        "targets must be integer class labels, got float32; class probabilities belong in a soft-label cross entropy, "
-        "class ids must be cast to an integer dtype",
+        "targets must be integer class labels, got float32; cast class ids to an integer dtype; for class "
+        "probabilities use a soft-label cross entropy",
         targets=WEIGHTS,
     ),
     shift(
@@ -159,8 +159,7 @@ SHIFTED = [
     shift(
         "shift_lengths_beyond_time",
         OptionError,
-        "lengths[1] is 4, but sequences have 3 timesteps; a length counts the tokens that are there, "
-        "from 0 to that number",
+        "lengths[1] is 4, but sequences have 3 timesteps; a length must be from 0 to that number",
         TRACED,
         lengths=np.array([1, 4]),
     ),
@@ -173,7 +172,7 @@ SHIFTED = [
     shift(
         "shift_offsets_and_lengths",
         OptionError,
-        "lengths cannot be had with packed sequences, which say how long each one is; leave them out",
+        "lengths cannot be combined with packed sequences, which have lengths of their own; leave them out",
         targets=TARGETS.ravel(),
         cu_seqlens=OFFSETS,
         lengths=LENGTHS,

@@ -16,7 +16,7 @@ VALUES = {"sampled": SAMPLED, "true_expected": TRUE, "sampled_expected": COUNTS}
 STANDARD = ARRAYS | VALUES | {"num_sampled": 3, "num_classes": 7}
 TRACED = {"traced": "the ids of a tracer have no values; the loss is NaN instead"}
 DRAWN = {"eager": "there labels have values"}
-WHICH = "see that num_classes is the size of the vocabulary that they were made for"
+WHICH = "check that num_classes is the size of the vocabulary that they were made for"
 FEATURES = "each class needs one weight for each input"
 CANDIDATES = "pass the num_sampled that the candidates were drawn with"
 CLASS = "each must be one of the num_classes classes"
@@ -48,7 +48,7 @@ SAMPLING = [
     softmax(
         "sampled_inputs_rank",
         ShapeError,
-        "inputs must have the shape [batch, dim], got [3, 4, 1]; see that the axes are these",
+        "inputs must have the shape [batch, dim], got [3, 4, 1]; check the order of the axes",
         inputs=X[..., None],
     ),
     softmax(
@@ -78,7 +78,7 @@ SAMPLING = [
     softmax(
         "sampled_weights_rank",
         ShapeError,
-        "weights must have the shape [num_classes, dim], got [7]; see that the axes are these",
+        "weights must have the shape [num_classes, dim], got [7]; check the order of the axes",
         weights=B,
     ),
     softmax(
@@ -105,7 +105,7 @@ SAMPLING = [
     softmax(
         "sampled_biases_rank",
         ShapeError,
-        "biases must have the shape [num_classes], got [7, 1]; see that the axes are these",
+        "biases must have the shape [num_classes], got [7, 1]; check the order of the axes",
         biases=B[:, None],
     ),
     nce("sampled_biases_size", ShapeError, f"biases must have num_classes = 7 entries, got [6]; {WHICH}", biases=B[:6]),
@@ -131,7 +131,8 @@ SAMPLING = [
     softmax(
         "sampled_labels_batch",
         ShapeError,
-        "labels must have one row for each of the 3 rows of inputs, got [4, 1]; see that both come from the same batch",
+        "labels must have one row for each of the 3 rows of inputs, got [4, 1]; check that both come from the same "
+        "batch",
         labels=like(Y, 4, 1),
     ),
     softmax(
@@ -192,26 +193,26 @@ SAMPLING = [
     softmax(
         "sampled_inputs_dtype",
         DTypeError,
-        f"inputs must be of one of the dtypes {FLOATS}, got int32; cast it first",
+        f"inputs must have one of the dtypes {FLOATS}, got int32; cast it first",
         inputs=X.astype("int32"),
     ),
     softmax(
         "sampled_weights_dtype",
         DTypeError,
-        f"weights must be of one of the dtypes {FLOATS}, got int32; cast it first",
+        f"weights must have one of the dtypes {FLOATS}, got int32; cast it first",
         weights=W.astype("int32"),
     ),
     softmax(
         "sampled_shard_dtype",
         DTypeError,
-        f"weights[1] must be of one of the dtypes {FLOATS}, got bool; cast it first",
+        f"weights[1] must have one of the dtypes {FLOATS}, got bool; cast it first",
         weights=W[:4],
         second_shard=W[4:] > 0,
     ),
     nce(
         "sampled_biases_dtype",
         DTypeError,
-        f"biases must be of one of the dtypes {FLOATS}, got int32; cast it first",
+        f"biases must have one of the dtypes {FLOATS}, got int32; cast it first",
         biases=B.astype("int32"),
     ),
     softmax(
@@ -272,13 +273,15 @@ SAMPLING = [
     softmax(
         "sampled_remove",
         ArgumentTypeError,
-        "remove_accidental_hits must be True or False, got 1; pass it by keyword if a positional argument slipped here",
+        "remove_accidental_hits must be True or False, got 1; if a positional argument ended up here by mistake, pass "
+        "it by keyword",
         remove_accidental_hits=1,
     ),
     nce(
         "sampled_subtract",
         ArgumentTypeError,
-        "subtract_log_q must be True or False, got None; pass it by keyword if a positional argument slipped here",
+        "subtract_log_q must be True or False, got None; if a positional argument ended up here by mistake, pass it "
+        "by keyword",
         subtract_log_q=None,
     ),
     softmax("sampled_name", ArgumentTypeError, "name must be a string or None, got 5", name=5),
@@ -322,8 +325,8 @@ SAMPLING = [
     softmax(
         "sampled_too_many_to_draw",
         OptionError,
-        "num_sampled is 8, but the candidates that are drawn here are all different, and there are 7 classes; "
-        "lower num_sampled, or pass sampled_values",
+        "num_sampled is 8, but candidates that are drawn here are all different, and there are only 7 classes; lower "
+        "num_sampled, or pass sampled_values",
         TRACED,
         **NONE,
         num_sampled=8,
@@ -332,7 +335,7 @@ SAMPLING = [
         "sampled_drawn_for_host_labels_while_tracing",
         UnreadableError,
         "inputs have no values yet (traced, batched, or without storage), but candidates are drawn on the host; draw "
-        "them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, and pass them as "
+        "them outside the compiled function, as with samplers.log_uniform_candidate_sampler, and pass them as "
         "sampled_values",
         {**DRAWN, "torch-fullgraph": "PyTorch refuses to trace the list of labels"},
         **NONE,
@@ -342,7 +345,7 @@ SAMPLING = [
         "sampled_drawn_while_tracing",
         UnreadableError,
         "labels have no values yet (traced, batched, or without storage), but candidates are drawn on the host; draw "
-        "them outside of the compiled function, as with samplers.log_uniform_candidate_sampler, and pass them as "
+        "them outside the compiled function, as with samplers.log_uniform_candidate_sampler, and pass them as "
         "sampled_values",
         DRAWN,
         **NONE,

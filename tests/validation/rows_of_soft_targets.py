@@ -24,14 +24,14 @@ SOFT_TARGETS = [
     loss(
         "soft_targets_with_an_axis_of_1",
         ShapeError,
-        f"{SIZES} [2, 3, 1]; class ids are integers without an axis of classes, as in targets[..., 0]",
+        f"{SIZES} [2, 3, 1]; class ids are integers without a class axis, as in targets[..., 0]",
         targets=like(SOFT, 2, 3, 1),
     ),
     *(
         function(
             f"soft_targets_{kind}_{name}",
             OptionError,
-            f"{option} cannot be had with soft targets, which name no class; {mend}",
+            f"{option} cannot be combined with soft targets, which have no single label; {mend}",
             targets=SOFT,
             **options,
         )
@@ -61,7 +61,7 @@ SOFT_TARGETS = [
     loss(
         "soft_targets_that_are_negative",
         LabelError,
-        "targets[1, 0, 3] is -0.5, but no class can have less than 0; are they log probabilities?",
+        "targets[1, 0, 3] is -0.5, but soft targets must not be negative; are they log probabilities?",
         NO_VALUES,
         targets=edited(SOFT, at_1_0_3=-0.5),
         check_labels=True,
@@ -69,7 +69,7 @@ SOFT_TARGETS = [
     loss(
         "soft_targets_that_are_log_probabilities",
         LabelError,
-        "targets[0, 0, 0] is -0.5, but no class can have less than 0 (and 19 more); are they log probabilities?",
+        "targets[0, 0, 0] is -0.5, but soft targets must not be negative (and 19 more); are they log probabilities?",
         NO_VALUES,
         targets=np.where(WEIGHTS[..., None] == 0, np.float32(-2), np.float32(-0.5)) * np.ones(5, "float32"),
         check_labels=True,
@@ -77,7 +77,7 @@ SOFT_TARGETS = [
     loss(
         "soft_targets_that_are_negative_in_time",
         LabelError,
-        "targets[0, 1, 0] is -0.5, but no class can have less than 0 (and 1 more); are they log probabilities?",
+        "targets[0, 1, 0] is -0.5, but soft targets must not be negative (and 1 more); are they log probabilities?",
         NO_VALUES,
         targets=edited(SOFT, at_0_1_0=-0.5, at_0_2_0=-0.5, at_1_0_0=-0.5),
         weights=None,
@@ -87,8 +87,8 @@ SOFT_TARGETS = [
     loss(
         "soft_targets_that_cannot_be_read",
         UnreadableError,
-        "check_labels=True must read targets and weights, but here they have no values yet (traced, batched, "
-        "or without storage); check them outside of the compiled function, or pass check_labels=None",
+        "check_labels=True must read targets and weights, but here they have no values yet (traced, batched, or "
+        "without storage); check them outside the compiled function, or pass check_labels=None",
         {"eager": "arrays have values there", "numpy": "NumPy traces nothing"},
         targets=SOFT,
         check_labels=True,
@@ -96,14 +96,14 @@ SOFT_TARGETS = [
     gradient(
         "gradient_of_class_ids",
         DTypeError,
-        "wrt names targets, but they are class ids of int32, which have no gradient; "
+        "wrt asks for the gradient with respect to targets, but they are class ids of int32, which have no gradient; "
         "pass soft targets, a float for each class",
         wrt=("logits", "targets"),
     ),
     gradient(
         "gradient_of_class_ids_in_half",
         DTypeError,
-        "wrt names targets, but they are class ids of uint8, which have no gradient; "
+        "wrt asks for the gradient with respect to targets, but they are class ids of uint8, which have no gradient; "
         "pass soft targets, a float for each class",
         logits=LOGITS.astype("float16"),
         targets=TARGETS.astype("uint8"),

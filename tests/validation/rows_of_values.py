@@ -135,8 +135,8 @@ LABELS = [
     loss(
         "labels_that_cannot_be_read",
         UnreadableError,
-        "check_labels=True must read targets and weights, but here they have no values yet (traced, batched, "
-        "or without storage); check them outside of the compiled function, or pass check_labels=None",
+        "check_labels=True must read targets and weights, but here they have no values yet (traced, batched, or "
+        "without storage); check them outside the compiled function, or pass check_labels=None",
         {"eager": "arrays have values there", "numpy": "NumPy traces nothing"},
         check_labels=True,
     ),
@@ -163,19 +163,19 @@ TOKENS = [
     tokens(
         "token_targets_one_hot",
         ShapeError,
-        f"{TOKEN_TARGETS} [2, 3, 5]; one-hot targets become labels by argmax over their last axis",
+        f"{TOKEN_TARGETS} [2, 3, 5]; turn one-hot targets into labels with argmax over the last axis",
         targets=np.eye(5, dtype="int32")[TARGETS],
     ),
     tokens(
         "token_targets_soft",
         ShapeError,
-        f"{TOKEN_TARGETS} [2, 3, 5]; probabilities go to seqloss.softmax_cross_entropy_with_logits",
+        f"{TOKEN_TARGETS} [2, 3, 5]; for probabilities use seqloss.softmax_cross_entropy_with_logits",
         targets=LOGITS,
     ),
     tokens(
         "token_targets_with_an_axis_of_1",
         ShapeError,
-        f"{TOKEN_TARGETS} [2, 3, 1]; take the last axis off, as in targets[..., 0]",
+        f"{TOKEN_TARGETS} [2, 3, 1]; remove the last axis, as in targets[..., 0]",
         targets=TARGETS[..., None],
     ),
     tokens("token_targets_rank_3", ShapeError, f"{TOKEN_TARGETS} [2, 3, 4]; {EXACT}", targets=like(TARGETS, 2, 3, 4)),
@@ -196,8 +196,8 @@ TOKENS = [
     tokens(
         "token_active_with_an_axis_of_1",
         ShapeError,
-        "active must have the shape [2, 3] of logits without the class axis, got [2, 3, 1]; "
-        "take the last axis off, as in active[..., 0]",
+        "active must have the shape [2, 3] of logits without the class axis, got [2, 3, 1]; remove the last axis, as "
+        "in active[..., 0]",
         active=np.ones((2, 3, 1), bool),
     ),
     tokens(
@@ -228,7 +228,7 @@ TOKENS = [
     tokens(
         "token_logits_int32",
         DTypeError,
-        f"logits must be of one of the dtypes {FLOATS}, got int32; cast it first",
+        f"logits must have one of the dtypes {FLOATS}, got int32; cast it first",
         logits=LOGITS.astype("int32"),
     ),
     tokens(
@@ -294,17 +294,20 @@ MASKS = [
         "maxlen_array",
         ArgumentTypeError,
         "maxlen must be a Python integer or None, got an array; it is the width of the mask, so it cannot be traced: "
-        "take it from a shape, as in targets.shape[1], or make it static, as with functools.partial or "
-        "jax.jit(..., static_argnames=...), or pass int(...) of it",
+        "take it from a shape, as in targets.shape[1], or make it static, as with functools.partial or jax.jit(..., "
+        "static_argnames=...), or convert it with int(...)",
         maxlen=np.array(3),
     ),
     mask(
-        "maxlen_negative", ShapeError, "maxlen must not be negative, got -1; a mask has at least 0 columns", maxlen=-1
+        "maxlen_negative",
+        ShapeError,
+        "maxlen must not be negative, got -1; it is the number of columns of the mask",
+        maxlen=-1,
     ),
     mask(
         "maxlen_large",
         ShapeError,
-        "maxlen must be below 2**31, got 2147483648; no mask has so many columns",
+        "maxlen must be below 2**31, got 2147483648; it is the number of columns of the mask",
         maxlen=2**31,
     ),
     *(

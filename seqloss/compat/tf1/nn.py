@@ -139,7 +139,7 @@ def weighted_cross_entropy_with_logits(
         Another name of labels.
     """
     if labels is not None and targets is not None:
-        raise OptionError("labels and targets are two names of one argument; pass labels alone")
+        raise OptionError("labels and targets are two names of one argument; pass only labels")
     if pos_weight is None:
         raise ArgumentTypeError("pos_weight is None; pass the weight of the positive labels, as in pos_weight=1.0")
     labels = targets if labels is None else labels
@@ -149,7 +149,7 @@ def weighted_cross_entropy_with_logits(
 
 def _by_keyword(function: str, sentinel: Any) -> None:
     if sentinel is not None:
-        raise OptionError(f"{function} takes labels and logits by keyword alone; call it as (labels=..., logits=...)")
+        raise OptionError(f"{function} takes labels and logits by keyword only; call it as (labels=..., logits=...)")
 
 
 def _is_default(dim: Any) -> bool:
@@ -159,7 +159,7 @@ def _is_default(dim: Any) -> bool:
 
 def _axis(axis: int | None, dim: int | None) -> int:
     if axis is not None and dim is not None:
-        raise OptionError("axis and dim are two names of one argument; pass axis alone")
+        raise OptionError("axis and dim are two names of one argument; pass only axis")
     if axis is not None:
         return axis
     return -1 if dim is None else dim

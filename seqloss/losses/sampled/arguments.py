@@ -13,7 +13,7 @@ from seqloss.losses.sampled import shards
 IS_CLASS = "each must be one of the num_classes classes"
 SIZES_DIFFER = (
     "inputs, labels and true_expected must have one batch, labels and true_expected num_true columns, sampled and "
-    "sampled_expected num_sampled entries, weights and biases num_classes rows, but sizes differ when the graph runs"
+    "sampled_expected num_sampled entries, weights and biases num_classes rows, but sizes differ at run time"
 )
 
 
@@ -131,8 +131,8 @@ def _differ(one: int | None, other: int | None) -> bool:
 def _rows(argument: Argument, rows: int, wants: str) -> None:
     if argument.shape is not None and _differ(argument.shape[0], rows):
         raise ShapeError(
-            f"{argument.name} must have {wants}, got {shapes.text(argument.shape)}; "
-            "see that num_classes is the size of the vocabulary that they were made for"
+            f"{argument.name} must have {wants}, got {shapes.text(argument.shape)}; check that num_classes is the size "
+            "of the vocabulary that they were made for"
         )
 
 
@@ -141,8 +141,8 @@ def _check_labels(y: Argument, inputs: shapes.Shape, columns: int) -> None:
     batch = None if inputs is None else inputs[0]
     if y.shape is not None and _differ(y.shape[0], batch):
         raise ShapeError(
-            f"labels must have one row for each of the {batch} rows of inputs, got {shapes.text(y.shape)}; "
-            "see that both come from the same batch"
+            f"labels must have one row for each of the {batch} rows of inputs, got {shapes.text(y.shape)}; check that "
+            "both come from the same batch"
         )
     label_policy.are_ids(y)
 
@@ -156,8 +156,8 @@ def to_draw(received: Received, options: Options) -> Argument:
     label_policy.check(y, options.num_classes, None, True, mend=IS_CLASS, too_large=IS_CLASS)
     if options.num_sampled > options.num_classes:
         raise OptionError(
-            f"num_sampled is {options.num_sampled}, but the candidates that are drawn here are all different, and "
-            f"there are {options.num_classes} classes; lower num_sampled, or pass sampled_values"
+            f"num_sampled is {options.num_sampled}, but candidates that are drawn here are all different, and there "
+            f"are only {options.num_classes} classes; lower num_sampled, or pass sampled_values"
         )
     return y
 
