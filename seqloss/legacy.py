@@ -27,8 +27,8 @@ def sequence_loss_by_example(
 
         loss[b] = sum_t(weights[t][b] * nll[t, b]) / (sum_t(weights[t][b]) + 1e-12)
 
-    A token of weight 0 adds exactly 0 to the loss and to the gradient of the logits, whatever it holds: NaN,
-    infinities, label -100.
+    A token of weight 0 adds exactly 0 to the loss and to the gradient of the logits, whatever it holds: NaN, infinities
+    or label -100.
 
     Parameters
     ----------
@@ -45,13 +45,12 @@ def sequence_loss_by_example(
     average_across_timesteps : bool, default True
         Divide the weighted sum of each sequence by the sum of its weights, plus 1e-12. False leaves the weighted sum.
     softmax_loss_function : callable, optional
-        Takes the place of the cross entropy. It is called once for each timestep, as ``f(labels=..., logits=...)``
+        Replaces the cross entropy. It is called once for each timestep, as ``f(labels=..., logits=...)``
         with the targets in the shape that they were given in and logits [batch, classes], and must return one loss per
         sequence, of the shape [batch] and a float dtype, which is cast to the dtype of the loss. At tokens of weight
         0 it receives label 0, and zeros in place of a row of logits that is not finite. Its labels may have any value.
     name : str, optional
-        The operations of the loss are shown under this name by the framework's profiler or graph viewer. NumPy has
-        none and ignores it.
+        The name of these operations in the framework's profiler or graph viewer. NumPy ignores it.
 
     Returns
     -------
@@ -67,7 +66,7 @@ def sequence_loss_by_example(
     DTypeError
         If logits are not floats or not of one dtype, targets not integers, or weights not numbers.
     ArgumentTypeError
-        If an argument is no list or tuple of dense arrays, or the flag is not a bool.
+        If an argument is not a list or tuple of dense arrays, or the flag is not a bool.
     LabelError
         If targets and weights can be read without waiting for an accelerator and a token of non-zero weight has a
         label outside [0, classes).
@@ -83,8 +82,8 @@ def sequence_loss_by_example(
     Notes
     -----
     The 1e-12 belongs to the formula that this function keeps. A sequence whose weights are all 0 has the loss 0, but
-    the gradient to these weights is ``1e12 * nll``. Weights that cancel give a loss of the order of 1e12, and weights
-    of that order of magnitude, 1e-12, one that is visibly too small. :func:`sequence_loss` has none of this.
+    the gradient with respect to these weights is ``1e12 * nll``. Weights that cancel give a loss of the order of 1e12.
+    Weights of the order of 1e-12 give a loss that is visibly too small. :func:`sequence_loss` has none of this.
 
     Gradients flow to logits and weights, in the dtype of the argument, and never to targets. Forward-mode
     differentiation with respect to the logits is refused by PyTorch and JAX.

@@ -21,38 +21,38 @@ def loss_sum(
     check_labels: bool | None = None,
     exact: bool = False,
 ) -> LossSum:
-    """Return totals of a batch that can be added to those of others: for the perplexity of a corpus, and for logs.
+    """Total loss of a batch, to be added up over batches: for the perplexity of a corpus, and for logs.
 
-    The mean of all tokens of many batches is not the mean of the means of these, because they have different numbers of
-    tokens. With the token losses ``nll`` of :func:`sequence_loss`, in nats, the sum of batches has ::
+    The mean over all tokens of many batches is not the mean of their means, because batches have different numbers of
+    tokens. With the token losses ``nll`` of :func:`sequence_loss`, in nats, the sum of several batches has ::
 
         mean()           = sum(weights * nll) / sum(weights)
         perplexity()     = exp(mean())
         bits_per_token() = mean() / log(2)
         accuracy()       = sum(weights * is_right) / sum(weights)
 
-    The order and the grouping of the batches change no bit of that.
+    These are the same bits for every order and every grouping of the batches.
 
     Parameters
     ----------
     logits : array of shape [batch, time, classes]
-        As in :func:`sequence_loss`; so are the arguments below, but for ``accuracy``.
+        As in :func:`sequence_loss`, like all arguments below except ``accuracy``.
     targets : array of shape [batch, time]
         Class ids. Soft targets are refused: the exponential of their loss is not a perplexity.
     weights : array of shape [batch, time], optional
         The weight of each token.
     ignore_index : int or tuple of int, optional
-        Labels that take a token out.
+        Labels to ignore.
     lengths : array of shape [batch], optional
-        How many tokens each sequence has.
+        The number of tokens in each sequence.
     cu_seqlens : array of shape [batch + 1], optional
-        Where each of packed sequences begins.
+        The offsets of packed sequences.
     softcap : float, optional
         A cap of the logits.
     accuracy : bool, default False
-        Count the tokens that are right as well, in a pass of its own that stores nothing of the size of the logits.
+        Also count the tokens that are right, in a separate pass that stores nothing of the size of the logits.
     check_labels : bool, optional
-        Whether labels are read to be checked.
+        Whether to read the labels and check them.
     exact : bool, default False
         Compute the token losses in float64.
 
@@ -66,7 +66,7 @@ def loss_sum(
     OptionError
         If targets are soft.
     SeqlossError
-        And what :func:`sequence_loss` raises for these arguments.
+        Also what :func:`sequence_loss` raises for these arguments.
     BackendError
         If a gradient reaches what is computed from the sum.
 
@@ -80,11 +80,11 @@ def loss_sum(
     The weighted losses are added up as ``reduction="none"`` returns them; with ``exact=True``, before they are rounded.
     The part of a loss below 2**-112 is cut off. A loss of 2**128 or more counts as infinite.
 
-    Beside a loss that is trained with, in one function, pass logits without a gradient: ``jax.lax.stop_gradient``,
+    In a function that also computes a loss to train with, pass logits without a gradient: ``jax.lax.stop_gradient``,
     ``.detach()``, ``tf.stop_gradient``. Inside of ``torch.compile``, which differentiates all that it can, and in a
-    ``tf.function`` with the tape outside, it does not work otherwise. Elsewhere the sum keeps no array, neither logits
-    nor weights; but in PyTorch it keeps the graph that they come from, if they have one. A backward pass frees what
-    that holds, and detached logits or ``torch.no_grad`` spare it.
+    ``tf.function`` with the tape outside, this is required. Elsewhere the sum keeps no array, neither logits nor
+    weights; but in PyTorch it keeps the graph that they come from, if they have one. A backward pass frees that graph;
+    detached logits or ``torch.no_grad`` avoid it.
 
     Under tracing the function follows the rules of :func:`sequence_loss`; what is NaN there makes the sum NaN.
 

@@ -28,7 +28,7 @@ def sequence_mask(lengths: Any, maxlen: int | None = None, dtype: Any = "bool") 
         The length of each sequence, of any integer dtype, with any number of axes. A negative length counts as 0, one
         above ``maxlen`` as ``maxlen``.
     maxlen : int, optional
-        The number of columns, at least 0: a Python or NumPy integer, no array. None stands for the largest length,
+        The number of columns, at least 0: a Python or NumPy integer, not an array. None means the largest length,
         which must be readable.
     dtype : str or dtype, default "bool"
         The dtype of the mask: the name of a bool, integer or float dtype, or such a dtype of any framework.
@@ -36,14 +36,14 @@ def sequence_mask(lengths: Any, maxlen: int | None = None, dtype: Any = "bool") 
     Returns
     -------
     array of shape [..., maxlen]
-        The mask, in the framework of ``lengths``: True or 1 inside of each sequence, False or 0 behind it.
+        The mask, in the framework of ``lengths``: True or 1 inside each sequence, False or 0 after it.
 
     Raises
     ------
     DTypeError
         If lengths are not integers, or dtype is not one of the kinds above.
     ArgumentTypeError
-        If maxlen is not an integer, or lengths are no dense array.
+        If maxlen is not an integer, or lengths are not a dense array.
     ShapeError
         If maxlen is negative.
     UnreadableError

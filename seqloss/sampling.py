@@ -1,4 +1,4 @@
-"""Losses over a large vocabulary that look at a sample of its classes."""
+"""Losses over a large vocabulary that use a sample of its classes."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def sampled_softmax_loss(
     ----------
     weights : array of shape [num_classes, dim], or a list or tuple of shards of it
         The row of each class, bfloat16, float16, float32 or float64; only the rows of the true classes and of the
-        candidates are looked at. Of n shards, shard s has ``num_classes // n`` rows, and one more if
+        candidates are read. Of n shards, shard s has ``num_classes // n`` rows, and one more if
         ``s < num_classes % n``.
     biases : array of shape [num_classes], or a list of shards of it
         The bias of each class, of any of these dtypes.
@@ -56,21 +56,20 @@ def sampled_softmax_loss(
     sampled_values : tuple of three arrays, optional
         The candidates, integers [num_sampled] in [0, num_classes), and the expected counts of the true classes,
         [batch, num_true], and of the candidates, [num_sampled], above 0: what a function of ``seqloss.samplers``
-        returns. None: they are drawn by :func:`seqloss.samplers.log_uniform_candidate_sampler`, all different, which
-        wants the classes in the order of falling frequency.
+        returns. None: they are drawn by :func:`seqloss.samplers.log_uniform_candidate_sampler`, all different; sort the
+        classes by falling frequency for it.
     remove_accidental_hits : bool, default True
-        Whether a candidate that is a true class of an example has no part in the loss of that example: it adds exactly
-        0 to the loss and to all gradients. Of a candidate that was drawn more than once the last one is removed.
+        Whether a candidate that is a true class of an example is left out of the loss of that example: it adds exactly
+        0 to the loss and to all gradients. Of a candidate that was drawn more than once, the last one is removed.
     partition_strategy : {"mod", "div"}, default "mod"
-        How the classes lie in n shards: "mod" has class i in row ``i // n`` of shard ``i % n``, "div" has blocks of
-        successive classes. Without effect on weights that are one array.
+        How the classes are split into n shards: with "mod" class i is in row ``i // n`` of shard ``i % n``, with "div"
+        each shard has a block of successive classes. It has no effect on weights that are one array.
     name : str, optional
-        The operations of the loss are shown under this name by the framework's profiler or graph viewer. NumPy has
-        none and ignores it.
+        The name of these operations in the framework's profiler or graph viewer. NumPy ignores it.
     seed : None, int or numpy.random.Generator, optional
-        Where the candidates that are drawn come from: an integer gives the same on each call, a generator goes on.
+        The seed for drawing candidates: an integer gives the same ones on each call, a generator continues its stream.
     subtract_log_q : bool, default True
-        Whether ``log(q)`` is subtracted, which corrects for frequent classes being candidates more often.
+        Whether to subtract ``log(q)``, which corrects for the fact that frequent classes are drawn more often.
 
     Returns
     -------
@@ -84,7 +83,7 @@ def sampled_softmax_loss(
     DTypeError
         If inputs, weights or biases are not floats, labels or candidates not integers, or counts not numbers.
     ArgumentTypeError
-        If an option is of the wrong type, or an argument is no dense array.
+        If an option is of the wrong type, or an argument is not a dense array.
     OptionError
         If a number is too small, ``partition_strategy`` is another, or there are fewer classes than candidates to draw.
     LabelError
@@ -208,7 +207,7 @@ def nce_loss(
         As in :func:`sampled_softmax_loss`.
     remove_accidental_hits : bool, default False
         As in :func:`sampled_softmax_loss`. With True this is negative sampling rather than noise-contrastive
-        estimation, which wants the noise to be what it is.
+        estimation, which needs the noise as it was drawn.
     partition_strategy : {"mod", "div"}, default "mod"
         As in :func:`sampled_softmax_loss`.
     name : str, optional
@@ -230,7 +229,7 @@ def nce_loss(
 
     See Also
     --------
-    sampled_softmax_loss : Has true classes and candidates compete.
+    sampled_softmax_loss : Lets true classes and candidates compete.
 
     Notes
     -----

@@ -40,29 +40,29 @@ def sequence_loss(
     check_labels: bool | None = None,
     exact: bool = False,
 ) -> Main:
-    """Weighted cross entropy of a batch of sequences, with the reductions of TensorFlow's ``seq2seq.sequence_loss``.
+    """Mean cross entropy over the tokens that count, or another reduction of ``seq2seq.sequence_loss`` of TensorFlow.
 
     With the token losses ``nll[b, t] = log(sum_j exp(logits[b, t, j])) - logits[b, t, targets[b, t]]``, in nats, and
     the default flags, the result is ::
 
         loss = sum(weights * nll) / sum(weights)
 
-    A token of weight 0 adds exactly 0 to the loss and to the gradient of the logits, whatever it holds: NaN,
-    infinities, label -100.
+    A token of weight 0 adds exactly 0 to the loss and to the gradient of the logits, whatever it holds: NaN, infinities
+    or label -100.
 
     Parameters
     ----------
     logits : array of shape [batch, time, classes]
         Unnormalised log probabilities, bfloat16, float16, float32 or float64; at least one class. Their framework is
-        that of the call and of the result. Beside ``cu_seqlens`` [tokens, classes]; [batch, time] is [tokens] then in
-        all that follows.
+        that of the call and of the result. With ``cu_seqlens`` the shape is [tokens, classes], and [tokens] takes the
+        place of [batch, time] in all that follows.
     targets : array of shape [batch, time] or [batch, time, classes]
         Class ids of any signed or unsigned integer dtype, in [0, classes) where the weight is not 0. Or *soft targets*,
         a float for each class, not negative, of any sum: the loss of a token is then
         ``sum_j targets[b, t, j] * (log(sum_k exp(logits[b, t, k])) - logits[b, t, j])``.
     weights : array of shape [batch, time], optional
         The weight of each token, of any float, integer or bool dtype; any sign. A weight that is smaller in magnitude
-        than ``2**-126`` after the cast to the dtype of the loss is 0. None stands for all ones.
+        than ``2**-126`` after the cast to the dtype of the loss is 0. None means all ones.
     average_across_timesteps : bool, default True
         Divide the weighted sum over time by the sum of the weights over time.
     average_across_batch : bool, default True
@@ -72,44 +72,45 @@ def sequence_loss(
     sum_over_batch : bool, default False
         Divide the weighted sum over the batch by the number of weights over the batch that are not 0.
     softmax_loss_function : callable, optional
-        Takes the place of the cross entropy. It is called once, as ``f(labels=..., logits=...)`` with the shapes
+        Replaces the cross entropy. It is called once, as ``f(labels=..., logits=...)`` with the shapes
         [batch * time] and [batch * time, classes], and must return one loss per token, of the shape [batch * time] and
         a float dtype, which is cast to the dtype of the loss. At tokens of weight 0 it receives label 0, and zeros in
         place of a row of logits that is not finite. Its labels may have any value, because the last axis of the logits
         need not be classes.
     name : str, optional
-        The operations of the loss are shown under this name by the framework's profiler or graph viewer. NumPy has
-        none and ignores it.
+        The name of these operations in the framework's profiler or graph viewer. NumPy ignores it.
     ignore_index : int or tuple of int, optional
-        Labels that take a token out: its weight is exactly 0 even if it is NaN, nothing of it is read, and no gradient
-        reaches its logits or its weight. A legal class may be among them.
+        Labels to ignore. A token with such a label has weight exactly 0, even if its weight is NaN; nothing of it is
+        read, and no gradient reaches its logits or its weight. A legal class may be among them.
     lengths : array of shape [batch], optional
-        How many tokens each sequence has, of any integer dtype; those behind are out in the same way. None: all.
+        The number of tokens in each sequence, of any integer dtype. Positions after them are ignored in the same way.
+        None means all positions.
     cu_seqlens : array of shape [batch + 1], optional
-        For packed sequences, which come one after the other without padding: where each begins, and last the number
-        of tokens, of any integer dtype. Equal neighbours are an empty sequence. Nested tensors of PyTorch (layout
-        ``torch.jagged``) and ``tf.RaggedTensor`` of one ragged axis have their own: all arrays of a call are ragged
-        then, and so are losses of tokens and gradients.
+        For packed sequences, which come one after the other without padding: the offset at which each sequence begins,
+        and then the number of tokens, of any integer dtype. Two equal offsets mean an empty sequence. Nested tensors of
+        PyTorch (layout ``torch.jagged``) and ``tf.RaggedTensor`` with one ragged axis have offsets of their own. Then
+        all arrays of a call are ragged, and so are token losses and gradients.
     label_smoothing : float or Smoothing, default 0
         The part of each label that is spread over the classes, in [0, 1). :class:`Smoothing` has the other forms: over
-        the other classes alone, with a prior, without some classes, less its entropy.
+        the other classes only, with a prior, without some classes, minus the entropy.
     class_weights : array of shape [classes], optional
-        What each class counts, of any float, integer or bool dtype, not negative. It multiplies the loss class by
-        class, and that of its label counts in the denominator of averages (of soft targets the sum of the products). A
-        label whose class has 0 is out unless there is smoothing. It has no gradient.
+        The weight of each class, of any float, integer or bool dtype, not negative. It multiplies the loss class by
+        class. In the denominator of averages each token counts with the class weight of its label (with soft targets,
+        the sum of the products). A label whose class has weight 0 is ignored unless there is smoothing. Class weights
+        have no gradient.
     z_loss : float, default 0
         ``z_loss * logsumexp(logits)**2`` is added to the loss of each token, times the class weight of its label.
     softcap : float, optional
         Logits are replaced by ``softcap * tanh(logits / softcap)`` first; -infinity stays.
     reduction : {"mean", "sum", "none", "per_sequence", "sequence_mean"}, optional
-        The average in a word, in place of the four flags; see the notes.
+        The reduction by name, in place of the four flags; see the notes.
     normalizer : number or array of shape [], optional
-        Takes the place of the denominator of a mean, and divides a sum: a count of all workers, or of several batches.
-        Where it is 0 the loss is 0. It has no gradient.
+        Replaces the denominator of a mean, and divides a sum: for example, the number of tokens of all workers, or of
+        several batches. If it is 0 the loss is 0. It has no gradient.
     check_labels : bool, optional
-        Whether labels are read to be checked. None: if targets and weights can be read without waiting for an
-        accelerator. True: always, at the price of waiting. False: never. Without effect if there is a
-        ``softmax_loss_function``. Soft targets, which are many, are read only if it is True.
+        Whether to read the labels and check them. None: if targets and weights can be read without waiting for an
+        accelerator. True: always, even if that means waiting. False: never. It has no effect with a
+        ``softmax_loss_function``. Soft targets are read only if it is True, because there are many numbers to read.
     exact : bool, default False
         Compute in float64 and round each result once. The loss and its gradients are then the same bits in every
         framework, eager or compiled; see the notes.
@@ -129,7 +130,7 @@ def sequence_loss(
         If logits are not floats, targets [batch, time] and lengths not integers, or weights not numbers; if logits are
         float64 in exact mode.
     ArgumentTypeError
-        If a flag is not a bool, an option that must be a Python number is none, or an argument is no dense array.
+        If a flag is not a bool, an option that must be a Python number is not one, or an argument is not a dense array.
     OptionError
         If a flag that averages and one that sums are both True, if exact or an option of the loss of a token comes with
         a ``softmax_loss_function``, if a number is out of its range, if class weights come with a smoothing that has
@@ -169,8 +170,8 @@ def sequence_loss(
     none                [batch, time]    ``weights * nll``
     ==================  ===============  ====================================================
 
-    ``reduction`` says the same in a word, and three things more. ``loss`` and ``v`` stand for the loss of a token with
-    all its options and for the class weight of its label, which are ``nll`` and 1 by default.
+    ``reduction`` names these reductions, and three more. ``loss`` and ``v`` stand for the loss of a token with all its
+    options and for the class weight of its label, which are ``nll`` and 1 by default.
 
     ==================  ===============  ====================================================
     reduction           shape            loss
@@ -188,7 +189,7 @@ def sequence_loss(
 
     Gradients flow to logits, weights and soft targets, through numerators and denominators. They have the dtype of the
     argument. Where a denominator is 0 they are 0. At a token of weight 0 the row of the logits is exactly
-    0, and the gradient to the weight is that of the formula, with a loss that is not finite counted as 0.
+    0, and the gradient with respect to the weight is that of the formula, with a loss that is not finite counted as 0.
     Forward-mode differentiation with respect to the logits is refused by PyTorch and JAX.
 
     With ``exact=True`` logits, weights and reductions are widened to float64, and the loss and each entry of a gradient
@@ -341,16 +342,16 @@ def sequence_loss_and_grad(
     cotangent: ArrayLike | None = None,
     wrt: Wrt | tuple[Wrt, ...] = "logits",
 ) -> tuple[Main, Main | tuple[Main, ...]]:
-    """The sequence loss with its gradient, on every backend, NumPy too.
+    """The sequence loss and its gradient in one call, on every backend, NumPy included.
 
-    The gradient is that of ``sum(cotangent * loss)``, computed by explicit formulas and without the automatic
-    differentiation of the framework (which only a ``softmax_loss_function`` needs): for the default flags and the
+    The gradient is that of ``sum(cotangent * loss)``. It is computed by explicit formulas, without the automatic
+    differentiation of the framework, which only a ``softmax_loss_function`` needs. For the default flags and the
     cotangent 1 it is ::
 
         d_logits[b, t, j] = weights[b, t] / sum(weights) * (softmax(logits[b, t])[j] - (j == targets[b, t]))
         d_weights[b, t]   = (nll[b, t] - loss) / sum(weights)
 
-    and with a ``normalizer`` n beside them ``d_weights[b, t] = nll[b, t] / n``, because no weight moves it.
+    and with a ``normalizer`` n as well ``d_weights[b, t] = nll[b, t] / n``, because n does not depend on the weights.
 
     Parameters
     ----------
@@ -395,8 +396,8 @@ def sequence_loss_and_grad(
     exact : bool, default False
         As in :func:`sequence_loss`.
     cotangent : array of exactly the shape of the loss, optional
-        What each entry of the loss is multiplied by before they are added up and differentiated: the gradient that
-        arrives from above. Any float or integer dtype; cast to that of the loss. None stands for ones.
+        The upstream gradient: each entry of the loss is multiplied by it before the entries are added up and
+        differentiated. Any float or integer dtype; cast to that of the loss. None means ones.
     wrt : {"logits", "weights", "targets"} or a tuple of them, default "logits"
         The arguments to differentiate.
 
@@ -412,26 +413,26 @@ def sequence_loss_and_grad(
     Raises
     ------
     OptionError
-        If ``wrt`` names anything else, nothing, or one argument twice.
+        If ``wrt`` has any other name, no name, or one name twice.
     ArgumentTypeError
-        If ``wrt`` names weights that were not given.
+        If ``wrt`` has "weights" but there are none.
     DTypeError
-        If ``wrt`` names weights that are integers or bools or targets that are class ids, or if ``cotangent`` is
+        If ``wrt`` has "weights" that are integers or bools, or "targets" that are class ids, or if ``cotangent`` is
         neither float nor integer.
     ShapeError
         If ``cotangent`` has another shape than the loss.
     BackendError
         If NumPy arrays come with a ``softmax_loss_function``.
     SeqlossError
-        And what :func:`sequence_loss` raises.
+        Also what :func:`sequence_loss` raises.
 
     See Also
     --------
-    sequence_loss : The loss alone, which the framework differentiates.
+    sequence_loss : The loss only; the framework differentiates it.
 
     Notes
     -----
-    The results are detached: nothing flows back through them, and there are no second derivatives.
+    The results are detached: no gradient flows back through them, and there are no second derivatives.
 
     Under tracing (``jax.jit``, ``tf.function``, ``torch.compile``) the function is legal and follows the rules of
     :func:`sequence_loss`.

@@ -1,4 +1,4 @@
-"""The target of each position of a language model: the token behind it."""
+"""The target of each position of a language model: the token after it."""
 
 from seqloss.core import dtypes, labels, objectives, open_sizes, packed, shapes
 from seqloss.core.argument import Argument
@@ -17,36 +17,36 @@ def next_token(
     cu_seqlens: ArrayLike | None = None,
     ignore_index: int | tuple[int, ...] | None = None,
 ) -> tuple[Main, Main]:
-    """Shift targets and weights by one, for a language model that at each position predicts the token behind it.
+    """Shift targets and weights by one, for a language model that predicts the next token at each position.
 
     Position t gets the target and the weight of position t + 1, and weight 0 where there is none in the same sequence::
 
         next_targets[b, t] = targets[b, t + 1]
         next_weights[b, t] = weights[b, t + 1] if both positions are of one sequence, else 0
 
-    So the logits of all positions go to :func:`sequence_loss` as they are, without the copy that ``logits[:, :-1]``
-    is.
+    So you pass the logits of all positions to :func:`sequence_loss` as they are; ``logits[:, :-1]`` would be a copy.
 
     Parameters
     ----------
     targets : array of shape [batch, time]
         The ids of the tokens, of any integer dtype; of the shape [tokens] beside ``cu_seqlens``.
     weights : array of the shape of targets, optional
-        The weight of each token, of any float, integer or bool dtype. None stands for True everywhere.
+        The weight of each token, of any float, integer or bool dtype. None means True everywhere.
     lengths : array of shape [batch], optional
-        How many tokens each sequence has, before the shift: of n tokens n - 1 are predicted.
+        The number of tokens in each sequence, before the shift: of n tokens n - 1 are predicted.
     segment_ids : array of the shape of targets, optional
         Integers that are equal within a sequence, where several are in one row. No token is predicted across a change
-        of them. They mark boundaries only: 0 is an id as others are.
+        of them. They only mark boundaries: 0 is an id like any other.
     cu_seqlens : array of shape [batch + 1], optional
-        Where each of packed sequences begins, and last the number of tokens. No token is predicted across these.
+        The offset at which each packed sequence begins, and then the number of tokens. No token is predicted across
+        these.
     ignore_index : int or tuple of int, optional
         Labels that get weight 0 as targets.
 
     Returns
     -------
     targets : array of the shape and dtype of targets
-        The token behind each position; at the last one of a row, which has weight 0, the token there.
+        The token after each position; at the last position of a row, which has weight 0, the token at that position.
     weights : array of the shape of targets
         In the dtype of the weights; bool without them.
 
@@ -70,10 +70,10 @@ def next_token(
 
     Notes
     -----
-    The weights may be differentiated. Under tracing lengths and offsets that are wrong are not noticed here: where
-    sequences end is then as they say. (:func:`sequence_loss` makes NaN of wrong offsets that it is given itself.) Sizes
-    that are unknown in a TensorFlow graph are compared when it runs; where the compiler drops assertions, weights of
-    floats are NaN if the sizes differ.
+    The weights may be differentiated. Under tracing wrong lengths and offsets are not noticed here, and are used as
+    they are. (:func:`sequence_loss` makes NaN of wrong offsets that it is given itself.) Sizes that are unknown in a
+    TensorFlow graph are compared when it runs; where the compiler drops assertions, weights of floats are NaN if the
+    sizes differ.
 
     Examples
     --------

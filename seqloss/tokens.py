@@ -35,8 +35,8 @@ def token_loss(
     targets : array of shape [...]
         Class ids of any signed or unsigned integer dtype, in [0, classes) where ``active`` is True.
     active : bool array of shape [...], optional
-        Where it is False the loss and the gradient are exactly 0, whatever logits and targets hold. None stands for
-        True everywhere.
+        Where it is False the loss and the gradient are exactly 0, whatever logits and targets hold. None means True
+        everywhere.
     label_smoothing : float or Smoothing, default 0
         As in :func:`sequence_loss`.
     class_weights : array of shape [classes], optional
@@ -62,7 +62,7 @@ def token_loss(
     DTypeError
         If logits are not floats, targets not integers, or active not bools; if logits are float64 in exact mode.
     ArgumentTypeError
-        If an argument is no dense array.
+        If an argument is not a dense array.
     OptionError
         If a number is out of its range, if class weights come with a smoothing that has no formula for them, or if a
         class weight or a prior that can be read without waiting is negative, or the prior 0 everywhere.
@@ -80,7 +80,7 @@ def token_loss(
 
     Notes
     -----
-    The gradient flows to the logits alone, in their dtype: ``softmax(z)_j - (j == y)``, with full relative accuracy
+    The gradient flows to the logits only, in their dtype: ``softmax(z)_j - (j == y)``, with full relative accuracy
     too. Forward-mode differentiation is refused by PyTorch and JAX.
 
     Under tracing all checks of structure run and raise the same errors. Labels without values are not checked: an

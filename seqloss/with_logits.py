@@ -23,7 +23,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: ArrayLike, logits: Main, na
         Unnormalised log probabilities, bfloat16, float16, float32 or float64, with any number of leading axes and at
         least one class. Their framework is that of the call and of the result.
     name : str, optional
-        The operations are shown under this name by the framework's profiler or graph viewer.
+        The name of these operations in the framework's profiler or graph viewer.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: ArrayLike, logits: Main, na
     DTypeError
         If logits are not floats or labels not integers.
     ArgumentTypeError
-        If an argument is None or no dense array, or name is no string.
+        If an argument is None or no dense array, or name is not a string.
     LabelError
         If labels can be read without waiting for an accelerator and one is outside [0, classes).
     MixedBackendsError
@@ -52,7 +52,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: ArrayLike, logits: Main, na
 
     Notes
     -----
-    The gradient flows to the logits alone, in their dtype: ``softmax(z)_j - (j == y)``.
+    The gradient flows to the logits only, in their dtype: ``softmax(z)_j - (j == y)``.
 
     Under tracing all checks of structure run and raise the same errors; a label without a value that is outside
     [0, classes) has a loss of NaN and a NaN row in the gradient. Sizes, and ranks, that are unknown in a TensorFlow
@@ -90,15 +90,15 @@ def softmax_cross_entropy_with_logits(labels: ArrayLike, logits: Main, axis: int
     Parameters
     ----------
     labels : array of the shape of logits
-        How much each class is meant: probabilities, one-hot rows, or any other quantities; they need not add up to 1.
-        Any float, integer or bool dtype. A size of 1 is broadcast to that of the logits, the rank must be equal.
+        The target of each class: probabilities, one-hot rows, or any other numbers; they need not add up to 1.
+        Any float, integer or bool dtype. A size of 1 is broadcast to that of the logits; the ranks must be equal.
     logits : array of shape [..., classes, ...]
         Unnormalised log probabilities, bfloat16, float16, float32 or float64, with at least one class. Their framework
         is that of the call and of the result.
     axis : int, default -1
         The axis of the classes; negative ones count from the end.
     name : str, optional
-        The operations are shown under this name by the framework's profiler or graph viewer.
+        The name of these operations in the framework's profiler or graph viewer.
 
     Returns
     -------
@@ -108,12 +108,12 @@ def softmax_cross_entropy_with_logits(labels: ArrayLike, logits: Main, axis: int
     Raises
     ------
     ShapeError
-        If the shape of labels is neither that of logits nor has a size of 1 in its place, if there is no such axis,
+        If a size of labels is neither that of logits nor 1, if there is no such axis,
         if there are no classes, or if the rank is unknown in a TensorFlow graph and axis is not -1.
     DTypeError
         If logits are not floats or labels not numbers.
     ArgumentTypeError
-        If an argument is None or no dense array, axis is no integer, or name is no string.
+        If an argument is None or no dense array, axis is not an integer, or name is not a string.
     MixedBackendsError
         If the arrays are of several frameworks. NumPy arrays, lists and numbers go with any framework.
     DeviceError
@@ -126,9 +126,9 @@ def softmax_cross_entropy_with_logits(labels: ArrayLike, logits: Main, axis: int
 
     Notes
     -----
-    The gradient to the logits is ``sum(y) softmax(z)_j - y_j``, that to the labels ``log(sum_i exp(z_i)) - z_j``; each
-    has the dtype of its argument. For labels that do not add up to 1 TensorFlow computes ``softmax(z)_j - y_j``, which
-    is not the derivative of the loss.
+    The gradient with respect to the logits is ``sum(y) softmax(z)_j - y_j``, with respect to the labels ``log(sum_i
+    exp(z_i)) - z_j``; each has the dtype of its argument. For labels that do not add up to 1 TensorFlow computes
+    ``softmax(z)_j - y_j``, which is not the derivative of the loss.
 
     Under tracing all checks run and raise the same errors. Sizes that are unknown in a TensorFlow graph are compared
     when it runs.
@@ -179,7 +179,7 @@ def sigmoid_cross_entropy_with_logits(labels: ArrayLike, logits: Main, name: str
         The log odds of each class, bfloat16, float16, float32 or float64. Their framework is that of the call and of
         the result.
     name : str, optional
-        The operations are shown under this name by the framework's profiler or graph viewer.
+        The name of these operations in the framework's profiler or graph viewer.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def sigmoid_cross_entropy_with_logits(labels: ArrayLike, logits: Main, name: str
     DTypeError
         If logits are not floats or labels not numbers.
     ArgumentTypeError
-        If an argument is None or no dense array, or name is no string.
+        If an argument is None or no dense array, or name is not a string.
     MixedBackendsError
         If the arrays are of several frameworks. NumPy arrays, lists and numbers go with any framework.
     DeviceError
@@ -206,7 +206,8 @@ def sigmoid_cross_entropy_with_logits(labels: ArrayLike, logits: Main, name: str
 
     Notes
     -----
-    The gradient to the logits is ``sigmoid(x) - z``, that to the labels ``-x``; each has the dtype of its argument.
+    The gradient with respect to the logits is ``sigmoid(x) - z``, with respect to the labels ``-x``; each has the dtype
+    of its argument.
 
     Under tracing all checks run and raise the same errors. Sizes, and ranks, that are unknown in a TensorFlow graph
     are compared when it runs.
@@ -239,7 +240,8 @@ def weighted_cross_entropy_with_logits(
 
         nll = -q z log(sigmoid(x)) - (1 - z) log(1 - sigmoid(x))
 
-    A q above 1 makes misses dearer, and so raises recall; one below 1 makes false alarms dearer, and raises precision.
+    With q above 1 missed positives cost more, which raises recall; with q below 1 false positives cost more, which
+    raises precision.
 
     Parameters
     ----------
@@ -251,7 +253,7 @@ def weighted_cross_entropy_with_logits(
         The weight of positive labels: a scalar, or an array that is broadcast to the logits from the last axis on, as
         one of the shape [classes]. Any float, integer or bool dtype.
     name : str, optional
-        The operations are shown under this name by the framework's profiler or graph viewer.
+        The name of these operations in the framework's profiler or graph viewer.
 
     Returns
     -------
@@ -265,7 +267,7 @@ def weighted_cross_entropy_with_logits(
     DTypeError
         If logits are not floats, or labels or pos_weight not numbers.
     ArgumentTypeError
-        If an argument is None or no dense array, or name is no string.
+        If an argument is None or no dense array, or name is not a string.
     MixedBackendsError
         If the arrays are of several frameworks. NumPy arrays, lists and numbers go with any framework.
     DeviceError
@@ -277,8 +279,8 @@ def weighted_cross_entropy_with_logits(
 
     Notes
     -----
-    The gradient to the logits is ``(1 - z) sigmoid(x) - q z sigmoid(-x)``, that to the labels
-    ``(q - 1) log(1 + exp(-x)) - x``, that to pos_weight ``z log(1 + exp(-x))``.
+    The gradient with respect to the logits is ``(1 - z) sigmoid(x) - q z sigmoid(-x)``, with respect to the labels ``(q
+    - 1) log(1 + exp(-x)) - x``, with respect to pos_weight ``z log(1 + exp(-x))``.
 
     Under tracing all checks run and raise the same errors. Sizes, and ranks, that are unknown in a TensorFlow graph
     are compared when it runs; where the rank of the logits is unknown, pos_weight must be a scalar or have that rank.

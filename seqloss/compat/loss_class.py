@@ -59,7 +59,7 @@ class SequenceLoss:
         y_pred : array
             The logits.
         sample_weight : array, optional
-            The weights; None stands for all ones. Where a Keras model passes the mask of a layer with y_pred, masked
+            The weights; None means all ones. Where a Keras model passes the mask of a layer with y_pred, masked
             tokens have the weight 0.
 
         Returns

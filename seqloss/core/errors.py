@@ -27,7 +27,7 @@ class DTypeError(SeqlossError, TypeError):
 
 
 class ArgumentTypeError(SeqlossError, TypeError):
-    """An argument is not of the type it must be: a flag that is no bool, an array that is no dense array."""
+    """An argument is not of the type it must be: a flag that is no bool, an array that is not a dense array."""
 
     __module__ = "seqloss"
 

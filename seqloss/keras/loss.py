@@ -57,11 +57,11 @@ class SequenceLoss(keras.losses.Loss):
     ``reduction="mean"`` divides by the weights of the tokens that count. Of Keras, ``"mean_with_sample_weight"`` is the
     same. Its default, ``"sum_over_batch_size"``, divides by the number of tokens that the mask leaves, whatever they
     weigh; without a mask, by the number of all. A ``sample_weight`` [batch] is the weight of each token of a
-    sequence; Keras's own losses fail there, or spread it along the wrong axis where batch and time have one size.
+    sequence; Keras's own losses fail there, or spread it along the wrong axis where batch and time are equal.
 
-    A loss of several numbers (``reduction="none"`` or ``"per_sequence"``) is for calls of your own: ``fit`` needs one.
-    Under ``tf.distribute`` each replica takes its own mean and divides it by the number of replicas, as Keras does.
-    That is a mean of means; ``reduction="sum"`` adds up all replicas.
+    A loss of several numbers (``reduction="none"`` or ``"per_sequence"``) is for calls of your own: ``fit`` needs a
+    single number. Under ``tf.distribute`` each replica takes its own mean and divides it by the number of replicas, as
+    Keras does. That is a mean of means; ``reduction="sum"`` adds up all replicas.
 
     Gradients flow to logits, sample weights and soft targets. In a compiled step a bad label makes the loss NaN; with
     ``run_eagerly=True``, where labels can be read, it is a ``LabelError``.

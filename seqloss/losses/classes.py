@@ -47,7 +47,7 @@ def _in_dtype(backend: Backend, x: Array, dtype: str, wide: str) -> Array:
 
 
 def _without(backend: Backend, prior: Array | None, logits: Array, exclude: tuple[int, ...], dtype: str) -> Any:
-    """A prior with 0 at excluded classes; None stands for ones."""
+    """A prior with 0 at excluded classes; None means ones."""
     if len(exclude) == 0:
         return prior
     numbers = backend.arange(backend.sizes(logits)[-1], like=logits)

@@ -160,15 +160,15 @@ class LossSum(NamedTuple):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], like: Array | None = None) -> "LossSum":
-        """The sum that a dict of :meth:`to_dict` stands for.
+        """Restore a sum from the dict that :meth:`to_dict` returned.
 
         Parameters
         ----------
         values : dict
-            What it returned, in this or in another framework.
+            The dict, from this or from another framework.
         like : array, optional
-            An array of the framework of the sum, beside which it is placed. None: a sum of NumPy arrays, which can be
-            added to one of any framework.
+            An array with the framework and the device that the sum is to have. None: a sum of NumPy arrays, which can
+            be added to one of any framework.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""Candidate samplers: which classes a sampled loss looks at, and how often each was to be expected.
+"""Candidate samplers: which classes a sampled loss uses, and how often each was expected.
 
-The samplers run on the host, with NumPy's generators, and hand their results over in the framework of the true
-classes. TensorFlow's private stream of random numbers is not reproduced: a seed gives other ids than there, with the
-same distribution and the same expected counts.
+The samplers run on the host, with NumPy's generators, and return their results in the framework of the true classes.
+TensorFlow's private stream of random numbers is not reproduced: a seed gives other ids than there, with the same
+distribution and the same expected counts.
 """
 
 from seqloss.samplers.candidates import (

@@ -35,7 +35,7 @@ def log_uniform_candidate_sampler(
     seed: Any = None,
     name: str | None = None,
 ) -> SampledValues:
-    """Draw candidates from a log-uniform distribution, for classes in the order of falling frequency.
+    """Draw candidates from a log-uniform distribution, for classes sorted by falling frequency.
 
     In one formula: ``P(k) = log((k + 2) / (k + 1)) / log(range_max + 1)``; the expected count of class k is
     ``P(k) * num_sampled`` if the candidates took num_sampled tries, and ``1 - (1 - P(k)) ** tries`` if more.
@@ -54,7 +54,7 @@ def log_uniform_candidate_sampler(
     range_max : int
         The number of classes, in [1, 2**53].
     seed : None, int or numpy.random.Generator, optional
-        An integer gives the same ids in every framework and on each call; a generator is drawn from and so goes on.
+        An integer gives the same ids in every framework and on each call; a generator continues its stream.
     name : str, optional
         Has no effect, because candidates are drawn on the host.
 
@@ -67,11 +67,11 @@ def log_uniform_candidate_sampler(
     Raises
     ------
     ShapeError
-        If true_classes are no matrix of num_true columns.
+        If true_classes are not a matrix of num_true columns.
     DTypeError
-        If true_classes are no integers.
+        If true_classes are not integers.
     ArgumentTypeError
-        If true_classes are no dense array, or an option is of the wrong type.
+        If true_classes are not a dense array, or an option is of the wrong type.
     OptionError
         If a number is too small, or unique asks for more ids than there are.
     LabelError
@@ -84,7 +84,7 @@ def log_uniform_candidate_sampler(
     The results have no gradient.
 
     Under tracing (``jax.jit``, ``tf.function``, ``torch.compile``, ``vmap``) true_classes have no values, so draw
-    outside the compiled function and pass the result in. Host values inside of one are sampled once, while tracing.
+    outside the compiled function and pass the result in. Host values inside it are sampled once, while tracing.
 
     Unique candidates cost the time of the draws and a sort of them, and at most what range_max ids cost: where more
     tries are needed, their exact number is drawn from its own distribution. TensorFlow's random stream is not

@@ -36,8 +36,8 @@ def compute_accidental_hits(
         The row of true_classes of each hit, in the order of true_classes read row by row.
     ids : int64 array of shape [hits]
         The position of each hit in sampled_candidates, which is no class id. A class that was sampled more than once
-        is hit at its last position alone, and a class that stands twice in a row of true_classes is hit twice: so it
-        is in TensorFlow.
+        is hit at its last position only, and a class that is twice in a row of true_classes is hit twice, as in
+        TensorFlow.
     weights : float32 array of shape [hits]
         The most negative finite float32, about -3.4e38, for each hit.
 
@@ -46,7 +46,7 @@ def compute_accidental_hits(
     Raises
     ------
     ShapeError
-        If true_classes are no matrix of num_true columns, or sampled_candidates no vector, or an empty one.
+        If true_classes are not a matrix of num_true columns, or sampled_candidates not a vector, or an empty one.
     DTypeError
         If an array does not hold integers.
     ArgumentTypeError, OptionError

@@ -43,8 +43,8 @@ def fixed_unigram_candidate_sampler(
     range_max : int
         As in :func:`log_uniform_candidate_sampler`.
     vocab_file : str or os.PathLike, optional
-        A plain text file in UTF-8 with the frequency of one id per line, in the order of the ids, behind the last
-        comma of the line if it has any. Empty lines are skipped. Give this or unigrams.
+        A plain text file in UTF-8 with the frequency of one id per line, in the order of the ids, after the last comma
+        of the line if it has one. Empty lines are skipped. Give this or unigrams.
     distortion : float, default 1.0
         The power that frequencies are raised to: 0 makes them equal (those of 0 too), 0.75 is that of word2vec.
     num_reserved_ids : int, default 0
@@ -120,8 +120,8 @@ def learned_unigram_candidate_sampler(
     """Draw candidates as the first call of a sampler that learns the frequencies of the true classes.
 
     In one formula: ``P(k) = 1 / range_max``, which is what a fresh :class:`LearnedUnigram` draws from. In TensorFlow
-    the state is hidden in the operation; here it is an object, so this function starts anew on each call. Use the
-    class to have the frequencies learned.
+    the state is hidden in the operation; here it is an object, so this function starts afresh on each call. Use the
+    class to learn the frequencies.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class LearnedUnigram:
     Notes
     -----
     The results have no gradient. Under tracing ``sample`` refuses traced true classes, and with host values it would
-    count them once, while tracing: keep it outside of compiled functions. It is not meant for threads.
+    count them once, while tracing: keep it outside compiled functions. It is not thread-safe.
 
     Each call costs time proportional to range_max.
 

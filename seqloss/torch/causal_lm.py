@@ -38,11 +38,11 @@ def causal_lm_loss(
     labels : tensor of shape [batch, time]
         The ids of the tokens as the model got them, not shifted. They are moved to the device of the logits.
     num_items_in_batch : int or tensor of shape [], optional
-        By what the sum is divided: the number of labels in all the batches of an optimizer step, which the Trainer
+        What the sum is divided by: the number of labels in all the batches of an optimizer step, which the Trainer
         counts.
     label_smoothing : float or Smoothing, default 0
-        As in :func:`seqloss.sequence_loss`. The ``label_smoothing_factor`` of the Trainer is not read beside a
-        ``compute_loss_func``, so it has to be given here.
+        As in :func:`seqloss.sequence_loss`. The ``label_smoothing_factor`` of the Trainer is not read when there is a
+        ``compute_loss_func``, so pass it here.
     ignore_index : int, tuple of int or None, default -100
         Labels that are not predicted. The Trainer counts those that are not -100, whatever is given here.
     shift : bool, default True
@@ -64,7 +64,7 @@ def causal_lm_loss(
     ArgumentTypeError
         If there are no logits in ``outputs``, or no labels.
     SeqlossError
-        And what :func:`seqloss.sequence_loss` raises.
+        Also what :func:`seqloss.sequence_loss` raises.
 
     See Also
     --------

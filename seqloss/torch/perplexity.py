@@ -18,7 +18,7 @@ from seqloss.torch.sequence import OPTIONS as OF_LOSSES
 
 
 class Perplexity(nn.Module):
-    """The perplexity of all batches since the last reset, and what else their sum of losses has.
+    """The perplexity of all batches since the last reset, and the other results of their LossSum.
 
     With the token losses ``nll`` of all batches, in nats, it is the exponential of their mean ::
 
@@ -88,22 +88,22 @@ class Perplexity(nn.Module):
         Parameters
         ----------
         logits : tensor of shape [batch, time, classes]
-            As in :func:`seqloss.loss_sum`, and so are all others.
+            As in :func:`seqloss.loss_sum`, like all arguments below.
         targets : tensor of shape [batch, time]
             Class ids.
         weights : tensor of shape [batch, time], optional
             The weight of each token.
         lengths : tensor of shape [batch], optional
-            How many tokens each sequence has.
+            The number of tokens in each sequence.
         cu_seqlens : tensor of shape [batch + 1], optional
             The offsets of packed sequences.
 
         Raises
         ------
         BackendError
-            If one is a DTensor: a metric counts what its own process has.
+            If one is a DTensor: a metric counts the rows of its own process only.
         SeqlossError
-            And what :func:`seqloss.loss_sum` raises.
+            Also what :func:`seqloss.loss_sum` raises.
         """
         arrays = {"logits": logits, "targets": targets, "weights": weights, "lengths": lengths}
         for name, x in arrays.items():
@@ -115,7 +115,7 @@ class Perplexity(nn.Module):
             self.limbs.copy_((LossSum(self.limbs, batch.barrier) + batch).limbs)
 
     def sum(self) -> LossSum:
-        """What has been added up, on the CPU.
+        """The LossSum of all batches so far, on the CPU.
 
         Returns
         -------
@@ -125,7 +125,7 @@ class Perplexity(nn.Module):
         return LossSum(self.limbs.cpu(), torch.zeros((), dtype=torch.float64))
 
     def compute(self) -> Any:
-        """The perplexity of all that has been added up in this process.
+        """The perplexity of all batches so far, in this process.
 
         Returns
         -------
@@ -135,7 +135,7 @@ class Perplexity(nn.Module):
         return self.sum().perplexity()
 
     def reset(self) -> None:
-        """Forget what has been added up."""
+        """Forget all batches so far."""
         self.limbs.zero_()
 
     def all_reduce(self, group: Any = None) -> "Perplexity":
@@ -149,7 +149,7 @@ class Perplexity(nn.Module):
         Returns
         -------
         Perplexity
-            A new one, so that nothing is counted twice where this one goes on; a copy if there is one process alone.
+            A new one, so that nothing is counted twice if you go on with this one; in a single process, a copy.
         """
         total = copy.deepcopy(self)
         if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -17,9 +17,9 @@ from seqloss.torch import options
 
 
 class SequenceLoss(nn.Module):
-    """The loss of a batch of sequences, as a module: its options are fixed and checked when it is made.
+    """Mean cross entropy over the tokens that count, as a module whose options are checked when it is made.
 
-    What belongs to a batch is given in the call: ``loss(logits, targets, weights=None, *, lengths=None,
+    Pass what belongs to a batch in the call: ``loss(logits, targets, weights=None, *, lengths=None,
     cu_seqlens=None, normalizer=None)``. It returns, in nats, what :func:`seqloss.sequence_loss` returns for the same
     arguments, with its dtypes, gradients and errors; by default ::
 
@@ -89,13 +89,13 @@ class SequenceLoss(nn.Module):
         Parameters
         ----------
         logits : tensor of shape [batch, time, classes]
-            As in :func:`seqloss.sequence_loss`, and so are all others.
+            As in :func:`seqloss.sequence_loss`, like all arguments below.
         targets : tensor of shape [batch, time] or [batch, time, classes]
             Class ids or soft targets.
         weights : tensor of shape [batch, time], optional
             The weight of each token.
         lengths : tensor of shape [batch], optional
-            How many tokens each sequence has.
+            The number of tokens in each sequence.
         cu_seqlens : tensor of shape [batch + 1], optional
             The offsets of packed sequences.
         normalizer : number or tensor of shape [], optional

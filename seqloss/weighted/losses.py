@@ -13,14 +13,14 @@ class Reduction:
 
     Each key is a string, the same as in TensorFlow. With losses l and weights w, broadcast to the losses, they mean:
 
-    ===============================  =====================================================================
+    ===============================  =============================================================================
     ``NONE``                         ``w * l``, of the shape of the losses
     ``SUM``                          ``sum(w * l)``
     ``MEAN``                         ``sum(w * l) / sum(w)``
-    ``SUM_OVER_BATCH_SIZE``          ``sum(w * l)`` by the number of losses, which is not the batch size
-    ``SUM_BY_NONZERO_WEIGHTS``       ``sum(w * l)`` by the number of weights that are not 0
+    ``SUM_OVER_BATCH_SIZE``          ``sum(w * l)`` divided by the number of losses, which is not the batch size
+    ``SUM_BY_NONZERO_WEIGHTS``       ``sum(w * l)`` divided by the number of weights that are not 0
     ``SUM_OVER_NONZERO_WEIGHTS``     another name of the last one
-    ===============================  =====================================================================
+    ===============================  =============================================================================
 
     A denominator of 0 gives 0.
 
@@ -56,7 +56,7 @@ class Reduction:
 
     @classmethod
     def validate(cls, key: Any) -> None:
-        """Raise an error for what is no key.
+        """Raise an error unless this is a key.
 
         Parameters
         ----------
@@ -66,7 +66,7 @@ class Reduction:
         Raises
         ------
         OptionError
-            If it is none.
+            If it is not a key.
         """
         options.reduction_key(key)
 
@@ -78,7 +78,7 @@ def compute_weighted_loss(
     loss_collection: Any = "losses",
     reduction: ReductionKey = Reduction.SUM_BY_NONZERO_WEIGHTS,
 ) -> Main:
-    """Weighted losses, reduced.
+    """A weighted reduction of losses of any kind.
 
     With losses l and weights w, broadcast to them, and the default reduction the result is ::
 
@@ -94,10 +94,9 @@ def compute_weighted_loss(
         The weight of each loss: a scalar, or an array of as many axes as the losses, [...], in which any size may be
         1. Any float, integer or bool dtype, any sign. What is smaller in magnitude than ``2**-126`` is 0.
     scope : str, optional
-        The operations are shown under this name by the framework's profiler or graph viewer.
+        The name of these operations in the framework's profiler or graph viewer.
     loss_collection : object
-        Ignored: there are no global collections. What other code has to add up goes into a list of your own, as in
-        ``losses.append(loss)``.
+        Ignored: there are no global collections. Collect losses in a list of your own, as in ``losses.append(loss)``.
     reduction : str, default ``Reduction.SUM_BY_NONZERO_WEIGHTS``
         A key of :class:`Reduction`.
 
@@ -114,9 +113,9 @@ def compute_weighted_loss(
     DTypeError
         If losses are not floats, or weights not numbers.
     ArgumentTypeError
-        If an array is None or no dense array, or scope is no string.
+        If an array is None or no dense array, or scope is not a string.
     OptionError
-        If reduction is no key of :class:`Reduction`.
+        If reduction is not a key of :class:`Reduction`.
     MixedBackendsError
         If the arrays are of several frameworks. NumPy arrays, lists and numbers go with any framework.
     DeviceError
@@ -129,8 +128,8 @@ def compute_weighted_loss(
 
     Notes
     -----
-    The gradient flows to losses and weights, in their dtypes; the weights move the denominator of ``Reduction.MEAN``,
-    and no other. Where a denominator is 0, all gradients are 0.
+    The gradient flows to losses and weights, in their dtypes; the weights change the denominator of ``Reduction.MEAN``
+    only. Where a denominator is 0, all gradients are 0.
 
     Under tracing all checks of structure run and raise the same errors. Sizes, and ranks, that are unknown in a
     TensorFlow graph are compared when it runs.

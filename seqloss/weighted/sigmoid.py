@@ -38,10 +38,9 @@ def sigmoid_cross_entropy(
     label_smoothing : float, default 0
         If it is above 0, labels become ``labels * (1 - label_smoothing) + label_smoothing / 2``. At most 1.
     scope : str, optional
-        The operations are shown under this name by the framework's profiler or graph viewer.
+        The name of these operations in the framework's profiler or graph viewer.
     loss_collection : object
-        Ignored: there are no global collections. What other code has to add up goes into a list of your own, as in
-        ``losses.append(loss)``.
+        Ignored: there are no global collections. Collect losses in a list of your own, as in ``losses.append(loss)``.
     reduction : str, default ``Reduction.SUM_BY_NONZERO_WEIGHTS``
         A key of :class:`Reduction`.
 
@@ -58,9 +57,9 @@ def sigmoid_cross_entropy(
     DTypeError
         If logits are not floats, or labels or weights not numbers.
     ArgumentTypeError
-        If an array is None or no dense array, label_smoothing is no number, or scope is no string.
+        If an array is None or no dense array, label_smoothing is not a number, or scope is not a string.
     OptionError
-        If reduction is no key of :class:`Reduction`, or label_smoothing is above 1.
+        If reduction is not a key of :class:`Reduction`, or label_smoothing is above 1.
     MixedBackendsError
         If the arrays are of several frameworks. NumPy arrays, lists and numbers go with any framework.
     DeviceError
@@ -73,7 +72,7 @@ def sigmoid_cross_entropy(
     Notes
     -----
     The gradient flows to logits, labels and weights, in their dtypes. For a weight of 0 it is 0 in the logits, whatever
-    they hold. The weights move the denominator of ``Reduction.MEAN``, and no other.
+    they hold. The weights change the denominator of ``Reduction.MEAN`` only.
 
     Under tracing all checks of structure run and raise the same errors. Sizes, and ranks, that are unknown in a
     TensorFlow graph are compared when it runs.

@@ -28,7 +28,7 @@ def softmax_cross_entropy(
     Parameters
     ----------
     onehot_labels : array of the shape of logits
-        How much each class is meant: one-hot rows, probabilities, or other quantities. Any float, integer or bool
+        The target of each class: one-hot rows, probabilities, or other numbers. Any float, integer or bool
         dtype. Nothing is broadcast.
     logits : array of shape [..., classes]
         Unnormalised log probabilities, bfloat16, float16, float32 or float64, with at least one class. Their framework
@@ -39,10 +39,9 @@ def softmax_cross_entropy(
     label_smoothing : float, default 0
         If it is above 0, labels become ``labels * (1 - label_smoothing) + label_smoothing / classes``. At most 1.
     scope : str, optional
-        The operations are shown under this name by the framework's profiler or graph viewer.
+        The name of these operations in the framework's profiler or graph viewer.
     loss_collection : object
-        Ignored: there are no global collections. What other code has to add up goes into a list of your own, as in
-        ``losses.append(loss)``.
+        Ignored: there are no global collections. Collect losses in a list of your own, as in ``losses.append(loss)``.
     reduction : str, default ``Reduction.SUM_BY_NONZERO_WEIGHTS``
         A key of :class:`Reduction`.
 
@@ -60,9 +59,9 @@ def softmax_cross_entropy(
     DTypeError
         If logits are not floats, or labels or weights not numbers.
     ArgumentTypeError
-        If an array is None or no dense array, label_smoothing is no number, or scope is no string.
+        If an array is None or no dense array, label_smoothing is not a number, or scope is not a string.
     OptionError
-        If reduction is no key of :class:`Reduction`, or label_smoothing is above 1.
+        If reduction is not a key of :class:`Reduction`, or label_smoothing is above 1.
     MixedBackendsError
         If the arrays are of several frameworks. NumPy arrays, lists and numbers go with any framework.
     DeviceError
@@ -76,7 +75,7 @@ def softmax_cross_entropy(
     Notes
     -----
     The gradient flows to logits and weights, in their dtypes, and never to the labels. For a weight of 0 it is 0 in
-    the logits, whatever they hold. The weights move the denominator of ``Reduction.MEAN``, and no other.
+    the logits, whatever they hold. The weights change the denominator of ``Reduction.MEAN`` only.
 
     Under tracing all checks of structure run and raise the same errors. Sizes, and ranks, that are unknown in a
     TensorFlow graph are compared when it runs.

@@ -36,10 +36,9 @@ def sparse_softmax_cross_entropy(
         1, or with one more axis of size 1 at the end. Any float, integer or bool dtype, any sign. What is smaller in
         magnitude than ``2**-126`` is 0.
     scope : str, optional
-        The operations are shown under this name by the framework's profiler or graph viewer.
+        The name of these operations in the framework's profiler or graph viewer.
     loss_collection : object
-        Ignored: there are no global collections. What other code has to add up goes into a list of your own, as in
-        ``losses.append(loss)``.
+        Ignored: there are no global collections. Collect losses in a list of your own, as in ``losses.append(loss)``.
     reduction : str, default ``Reduction.SUM_BY_NONZERO_WEIGHTS``
         A key of :class:`Reduction`.
 
@@ -57,9 +56,9 @@ def sparse_softmax_cross_entropy(
     DTypeError
         If logits are not floats, labels not integers, or weights not numbers.
     ArgumentTypeError
-        If an array is None or no dense array, or scope is no string.
+        If an array is None or no dense array, or scope is not a string.
     OptionError
-        If reduction is no key of :class:`Reduction`.
+        If reduction is not a key of :class:`Reduction`.
     LabelError
         If labels and weights can be read without waiting for an accelerator and a label whose weight is not 0 is
         outside [0, classes).
@@ -76,11 +75,11 @@ def sparse_softmax_cross_entropy(
     Notes
     -----
     The gradient flows to logits and weights, in their dtypes. For a weight of 0 it is 0 in the logits, whatever they
-    hold. The weights move the denominator of ``Reduction.MEAN``, and no other.
+    hold. The weights change the denominator of ``Reduction.MEAN`` only.
 
     Under tracing all checks of structure run and raise the same errors; a label without a value that is outside
     [0, classes) makes the loss NaN if its weight is not 0. Sizes, and ranks, that are unknown in a TensorFlow graph
-    are compared when it runs; where the rank of logits or labels is unknown, no axis of size 1 is taken off.
+    are compared when it runs; where the rank of logits or labels is unknown, no axis of size 1 is removed.
 
     References
     ----------

@@ -31,7 +31,7 @@ def sequence_mask(
     UnreadableError
         If maxlen is a tensor without a value, as in a TensorFlow graph or under ``jax.jit``.
     SeqlossError
-        And what :func:`seqloss.sequence_mask` raises.
+        Also what :func:`seqloss.sequence_mask` raises.
     """
     return seqloss.sequence_mask(lengths, _number(maxlen), dtype)
 

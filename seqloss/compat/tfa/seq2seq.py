@@ -44,7 +44,7 @@ def sequence_loss(
     ArgumentTypeError
         If weights is None.
     SeqlossError
-        And what :func:`seqloss.sequence_loss` raises.
+        Also what :func:`seqloss.sequence_loss` raises.
 
     Notes
     -----

@@ -25,7 +25,7 @@ def resolve(name: str) -> Callable[..., Any]:
     OptionError
         If the text has not this form, if the module cannot be imported, or if it has no such callable.
     ArgumentTypeError
-        If the name is no string.
+        If the name is not a string.
 
     See Also
     --------

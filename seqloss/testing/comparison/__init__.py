@@ -50,7 +50,7 @@ def compare(
         own and go with every dtype that can hold them. NumPy's ``longdouble`` counts as a float wider than float64.
     bound : float or array, optional
         How many units in the last place (ULP) of ``compute`` a value may be off: at least 0 and finite, a number or an
-        array that broadcasts to the results, as of :func:`seqloss.testing.token_bound`. None stands for the entries of
+        array that broadcasts to the results, as of :func:`seqloss.testing.token_bound`. None means the entries of
         the table in :mod:`seqloss.testing.tolerances` for logits of a range up to 20: 20 ULP beside an ``expected``
         of a wider dtype than ``compute``, and 40 ULP between two computed results. 0 asks for equal numbers. Integers
         and bools must always be equal.
@@ -58,7 +58,7 @@ def compare(
         The size of the numbers that were added up, at least 0, which broadcasts to the results: where they cancel, the
         rounding error is theirs and not that of the sum. A sum of summands other than 0 may be 0 on one side alone.
     compute : str, optional
-        The name of the float dtype that was computed in. None stands for float32, and for float64 if both are float64.
+        The name of the float dtype that was computed in. None means float32, and for float64 if both are float64.
         A result of another dtype may be off by one more unit of its own, for its rounding, unless the bound is 0.
     labels : array, optional
         A number for each token, of the leading sizes of the results. The report tells it beside an entry.
@@ -79,7 +79,7 @@ def compare(
     Raises
     ------
     ArgumentTypeError
-        If an argument is no dense array, or an option is not of its type.
+        If an argument is not a dense array, or an option is not of its type.
     DTypeError
         If an array holds neither floats of one of the four dtypes nor integers nor bools.
     UnreadableError

@@ -70,11 +70,11 @@ def model_with_buckets(
         If a list is shorter than a bucket (TensorFlow looked at the last bucket alone, and not at decoder_inputs), or
         a bucket is no pair.
     ArgumentTypeError
-        If a list is none, a size in a bucket is no integer, or seq2seq is no function that returns a pair.
+        If a list is none, a size in a bucket is not an integer, or seq2seq is no function that returns a pair.
     OptionError
         If a size in a bucket is negative.
     SeqlossError
-        And what :func:`sequence_loss` raises.
+        Also what :func:`sequence_loss` raises.
 
     References
     ----------

@@ -39,7 +39,7 @@ def sequence_loss(
     ArgumentTypeError
         If weights is None, or a flag is not a bool. (The old function took any number for a flag.)
     SeqlossError
-        And what :func:`seqloss.sequence_loss` raises.
+        Also what :func:`seqloss.sequence_loss` raises.
 
     Notes
     -----
