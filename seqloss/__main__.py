@@ -27,7 +27,7 @@ class _Parser(argparse.ArgumentParser):
             print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
-        raise OptionError(f"{message} ({self.prog} --help shows what there is)")
+        raise OptionError(f"{message} ({self.prog} --help lists the options)")
 
     def format_help(self) -> str:
         # Not earlier: argparse makes a formatter for every argument that is added.
@@ -51,7 +51,7 @@ class _Version(argparse.Action):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status; 2 is a request that cannot be fulfilled, explained in one line."""
+    """Run a command and return its exit status; 2 is a request that cannot be carried out, explained in one line."""
     try:
         with signals.obeyed():
             return _run(argv)
@@ -75,7 +75,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="seqloss", description="The loss of a sequence model in NumPy, PyTorch, TensorFlow and JAX.")
-    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show the version, and which Python runs it")
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show the version of seqloss and of Python")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="seqloss")
     for name, command in _COMMANDS.items():
         command.add_arguments(

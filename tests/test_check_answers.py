@@ -52,7 +52,10 @@ def asked(loss=lambda *arrays: None, shell=True, **conventions):
     "said, text",
     [
         (None, "returned None as the loss, expected an array of numpy; does it end without a return?"),
-        (1.5, "returned float as the loss, .*; leave out what makes a Python number of it, as .item() or float()"),
+        (
+            1.5,
+            "returned float as the loss, .*; leave out what turns it into a Python number, such as .item() or float()",
+        ),
         (3, "returned int as the loss, .* or int()"),
         (True, "returned bool as the loss, .* or bool()"),
         ((ONE,), "returned tuple of 1 as the loss, .*; write a function that returns the loss alone$"),
@@ -90,7 +93,7 @@ BOTH = "write a function that returns both, each as an array of numpy"
 @pytest.mark.parametrize(
     "said, text",
     [
-        (None, f"must return (loss, gradient) by its conventions, --gradient returned, got None; {BOTH}"),
+        (None, f"must return (loss, gradient) according to its conventions, --gradient returned, got None; {BOTH}"),
         (1.5, f"got float; {BOTH}"),
         ("ab", f"got str; {BOTH}"),
         (ONE, f"got numpy.float32; {BOTH}"),
@@ -139,7 +142,7 @@ def test_a_framework_is_offered_to_differentiate(matching):
 def test_a_class_is_told_from_its_objects(loss):
     """Whether making an object fails, or makes one."""
     with pytest.raises(
-        seqloss.OptionError, match=r"is a class, .*; pass an object of it, as in check_loss\(\w+\(\), .*"
+        seqloss.OptionError, match=r"is a class, .*; pass an instance of it, as in check_loss\(\w+\(\), .*"
     ):
         check_loss(loss, backend="numpy")
 

@@ -60,8 +60,8 @@ def test_masks_and_lengths(framework, third):
     check = checked(framework, loss, "padding", "one_hot", "weight_scaling", arguments=("logits", "targets", third))
     assert check.holds, check.report()
     absent = {f.invariant: f.detail for f in check.findings if f.verdict == "not applicable"}
-    which = "1 up to an end and 0 behind it" if third == "lengths" else "0 and 1"
-    assert absent == {"weight_scaling": f"the loss takes no weights but {which}"}
+    which = "weights that are 1 up to an end and 0 after it" if third == "lengths" else "weights of 0 and 1"
+    assert absent == {"weight_scaling": f"the loss takes only {which}"}
 
 
 @pytest.mark.parametrize("third", FORMS)

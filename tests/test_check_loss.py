@@ -611,7 +611,7 @@ def test_the_framework_of_a_package_is_known(monkeypatch, module, backend):
         ("no_such_module:loss", "cannot be imported: ModuleNotFoundError: .*python -c 'import no_such_module'"),
         ("seqloss:no_loss", "does not exist: 'seqloss' has no 'no_loss'"),
         ("seqloss:sequence_loss.no_part", "does not exist: 'sequence_loss' has no 'no_part'"),
-        ("seqloss:__version__", "is no callable but str"),
+        ("seqloss:__version__", "is not callable, it is a str"),
     ],
 )
 def test_names_that_stand_for_nothing(name, text):

@@ -331,7 +331,7 @@ def test_checks_work_on_the_smallest_batches(name):
         (
             {"label_smoothing": Smoothing(0.1, prior=(1.0,) * 3), "class_weights": (1.0, 1.0)},
             seqloss.OptionError,
-            "must be of equally many classes",
+            "must have the same number of classes",
         ),
         (
             {"label_smoothing": Smoothing(0.1, prior=np.ones(3))},

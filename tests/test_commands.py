@@ -219,7 +219,7 @@ def test_explain_what_is_the_same(numpy_alone, said, batch):
 
 def test_explain_what_nothing_explains(numpy_alone, said, batch):
     status, out, _ = said("explain", "2.512345678901", "-2.1", "--inputs", "batch.npz")
-    assert status == 1 and "None of these: no known cause, nor a pair of them, reconciles the two (" in out
+    assert status == 1 and "None of these: no known cause and no pair of causes explains the difference (" in out
 
 
 def explain_page():
@@ -245,7 +245,7 @@ def test_the_page_lists_every_cause():
     ("theirs", "listed", "concluded"),
     [
         ("inf", "overflow of exp(logits) (float64)", "Likely: a zero, a NaN or an infinity has no digits to compare"),
-        ("1.4", "undecided", "Undecided: unrelated numbers of so few digits would fit as well "),
+        ("1.4", "undecided", "Undecided: unrelated numbers with so few digits would fit as well "),
     ],
 )
 def test_explain_has_one_verdict(numpy_alone, said, batch, theirs, listed, concluded):
@@ -300,10 +300,10 @@ def test_explain_from_a_golden_file(numpy_alone, said, batch):
         (["1", "2", "--inputs", "none.npz"], "there is no file none.npz; write one with numpy.savez"),
         (["1", "2", "--inputs", "."], ". cannot be read (Is a directory); write one with numpy.savez"),
         (["1", "2", "--inputs", "evil\x1b[31m.npz"], "there is no file evil\\x1b[31m.npz"),
-        (["1", "2", "--inputs", "evil.npz"], "evil.npz is no file of arrays that can be read"),
-        (["1", "2", "--inputs", "text.npz"], "text.npz is no file of arrays that can be read (File is not a zip file)"),
-        (["1", "2", "--inputs", "objects.npz"], "objects.npz is no file of arrays that can be read (Object arrays"),
-        (["1", "2", "--inputs", "cut.npz"], "cut.npz is no file of arrays that can be read"),
+        (["1", "2", "--inputs", "evil.npz"], "evil.npz is not a readable file of arrays"),
+        (["1", "2", "--inputs", "text.npz"], "text.npz is not a readable file of arrays (File is not a zip file)"),
+        (["1", "2", "--inputs", "objects.npz"], "objects.npz is not a readable file of arrays (Object arrays"),
+        (["1", "2", "--inputs", "cut.npz"], "cut.npz is not a readable file of arrays"),
         (["1", "2", "--inputs", "flat.npz"], "flat.npz has no array 'targets'"),
         (["1", "2", "--inputs", "wide.npz"], "logits have the shape [2]; expected [batch, time, classes]"),
         (["1", "2", "--inputs", "batch.npz", "--micro-batches", "2,x"], "'2,x' is neither a number nor numbers"),
@@ -456,9 +456,9 @@ def test_the_writer_is_copied_and_nothing_overwritten(numpy_alone, said):
         (["writer", "batch.npz"], "there is no folder 'batch.npz'; make it first, or pass a name that ends in .py"),
         (["check", "edited"], "edited.npz"),
         (["check", "old", "--bound", "-1"], "--bound must be at least 0 and finite, got -1"),
-        (["check", "foreign"], "foreign: it is not known how to compute this recording (function: their_loss)"),
+        (["check", "foreign"], "foreign: seqloss does not know how to compute this recording (function: their_loss)"),
         (["check"], "the following arguments are required: FILE"),
-        (["write", "old", "--inputs", "batch.npz"], "old.npz exists; pass --overwrite to record anew"),
+        (["write", "old", "--inputs", "batch.npz"], "old.npz exists; pass --overwrite to record it again"),
         (["write", "no/old", "--inputs", "batch.npz"], "there is no folder 'no'"),
         (["write", "new", "--inputs", "batch.npz", "--backend", "torch"], "torch is not installed"),
         (["write", "new", "--inputs", "bad.npz"], "targets[0, 0] is 9, outside [0, 8)"),
@@ -597,7 +597,10 @@ ARGUMENTS = "--arguments=logits,labels=targets,mask=weights"
             "pass what it is, --returns mean or --returns sum",
         ),
         ([*MINE, "--against=mine:of_sequences"], "(2,), expected () for --returns mean and --layout batch; no conv"),
-        ([*MINE, "--against=mine:of_nothing"], "by its conventions, --gradient returned, got numpy.float64; write"),
+        (
+            [*MINE, "--against=mine:of_nothing"],
+            "according to its conventions, --gradient returned, got numpy.float64; write",
+        ),
         ([*MINE, "--against=mine:of_numbers"], "mine:of_numbers returned None as the gradient, expected an array of"),
         ([*MINE, "--against=mine:Criterion"], "write loss = Criterion(), and pass --against MODULE:loss, with --arg"),
         ([*MINE, "--against=mine:of_nothing", "--gradient=autodiff"], "(loss, gradient), and --gradient returned"),
@@ -611,7 +614,7 @@ ARGUMENTS = "--arguments=logits,labels=targets,mask=weights"
             "are these its conventions? --arguments logits,targets,weights --layout batch --returns mean "
             "--gradient returned --class-weights 1,2 --softcap 5.0 --denominator tokens",
         ),
-        (["--class-weights=1,b"], "argument --class-weights: '1,b' is no list of numbers, as in 0.5,1,2"),
+        (["--class-weights=1,b"], "argument --class-weights: '1,b' is not a list of numbers, as in 0.5,1,2"),
         (["--denominator=labels"], "denominator must be one of 'weights', 'weights_alone', 'tokens', 'positions', 'ba"),
     ],
 )

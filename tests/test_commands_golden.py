@@ -227,7 +227,7 @@ def test_what_is_unknown_is_computed_by_a_function(recorded, said):
 
 
 def proposed(out):
-    return re.findall(r"To be told why the losses differ: python -m seqloss (.*)", out)
+    return re.findall(r"To find out why the losses differ: python -m seqloss (.*)", out)
 
 
 @pytest.mark.parametrize("name", ["over_padding", "with_sign"])
@@ -394,7 +394,7 @@ def test_who_records_first_is_told_in_the_words_of_the_command(tmp_path):
     """Also where the other one was there after the command had looked."""
     golden.write("x", BATCH, LOSS)
     how = {"path": str(tmp_path / "x"), "flags": {}, "note": None, "dtypes": {}, "overwrite": False}
-    with pytest.raises(OptionError, match=r"x\.npz exists; pass --overwrite to record anew"):
+    with pytest.raises(OptionError, match=r"x\.npz exists; pass --overwrite to record it again"):
         golden_jobs.record("numpy", BATCH, how)
 
 

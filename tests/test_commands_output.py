@@ -283,9 +283,9 @@ def test_to_files_beside_the_table(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--json", "--junit"], "--json and --junit cannot both go to stdout"),
-        (["--json", "golden.npz"], "'golden.npz' is no name of a file that ends in .json; for stdout write --json=-"),
+        (["--json", "golden.npz"], "'golden.npz' is not a file name that ends in .json; for stdout write --json=-"),
         (["--junit", "no/folder/a.xml"], "there is no folder 'no/folder'"),
-        (["--markdown", ""], "'' is no name of a file"),
+        (["--markdown", ""], "'' is not a file name"),
     ],
 )
 def test_what_cannot_be_given_out_is_refused_before_anything_is_computed(arguments, message):

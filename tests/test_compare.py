@@ -589,7 +589,7 @@ ONE = np.float32([1.0, 2.0])
             (ONE, ONE),
             {"bound": 2**23},
             seqloss.OptionError,
-            "bound must be below 8.38861e.06 ULP of float32, got 8.*: not",
+            "bound must be below 8.38861e.06 ULP of float32, got 8.*: no digit",
         ),
         ((ONE, ONE), {"bound": 1024, "compute": "float16"}, seqloss.OptionError, "bound must be below 1024 ULP"),
         ((ONE, ONE), {"bound": True}, seqloss.DTypeError, "bound must be a number or an array of numbers, got bool"),

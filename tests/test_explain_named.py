@@ -56,7 +56,7 @@ def test_who_does_as_advised_gets_their_number(names):
         assert mistake.startswith(WITHOUT) or "of those that count" in mistake
     elif advice in NUMBERS:
         np.testing.assert_allclose(NUMBERS[advice](seqloss.sequence_loss(*batch())), theirs, rtol=1e-12)
-    elif "entropy off" in advice:
+    elif "subtract that entropy" in advice:
         q = np.full(11, EPS / 11) + (1 - EPS) * np.eye(11)[0]
         np.testing.assert_allclose(
             followed(advice.partition(", and take")[0], batch()) + (q * np.log(q)).sum(), theirs, rtol=1e-12
@@ -174,7 +174,7 @@ def test_both_sides_with_a_cap_differ_in_something_else():
     summed = (*RIGHT[:2], "sum", RIGHT[3])
     found = explain_mismatch(explained.loss(capped), explained.loss(capped, summed), batch(), softcap=30)
     assert told(found) == [["sum"]]
-    assert found.notes == ("both sides are the documented weighted mean with softcap but for that",)
+    assert found.notes == ("apart from that, both sides are the documented weighted mean with softcap",)
 
 
 # --- where there is nothing of the kind

@@ -91,7 +91,7 @@ def test_the_size_and_the_end_of_the_dtype_are_told():
     given = scaled("float32", 20)
     (cause, *_), size = explain_mismatch(1.0, np.inf, given).causes, given.logits.max()
     assert cause.does == f"takes exp of logits as large as {size:.4g}, where float32 ends at exp(88.72)"
-    assert cause.mend == "take off the largest logit of each token before exp, as log-sum-exp does"
+    assert cause.mend == "subtract the largest logit of each token before exp, as log-sum-exp does"
 
 
 def test_the_other_side_and_both():

@@ -36,7 +36,7 @@ NO_PAD = np.where(batch().targets == PAD, PAD + 1, batch().targets)
 BINARY = (batch().weights != 0).astype(float)
 POSITIVE = batch().weights + 0.5
 PADDING = "divides by the number of positions, batch * time, padding included"
-ONE_MORE = "takes label y for class y + 1, as where class 0 is kept for padding or blanks"
+ONE_MORE = "reads label y as class y + 1, as where class 0 is kept for padding or blanks"
 ORDER = "reads targets and weights of shape [batch, time] in the order of [time, batch]"
 
 LACKING = {

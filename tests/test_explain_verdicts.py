@@ -19,10 +19,10 @@ def test_causes_that_cannot_be_told_apart_are_listed_together():
     loss = explained.loss(batch())
     found = explain_mismatch(loss, 4 * loss, batch(), world_size=4, accumulation_steps=4)
     assert told(found)[:2] == [["times world_size"], ["times accumulation_steps"]]
-    factor = "a bare factor of 4 may come of many things"
+    factor = "a bare factor of 4 can have many reasons"
     assert found.certainty == f"ambiguous with times accumulation_steps (theirs); {factor}"
     assert found.confidence == pytest.approx(1 / 4, rel=1e-3)
-    assert "It may as well be this:\ntimes accumulation_steps: theirs" in found.report()
+    assert "It could also be this:\ntimes accumulation_steps: theirs" in found.report()
     assert "To tell them apart: use inputs with padding" in found.report()
 
 
@@ -40,7 +40,7 @@ def test_division_by_time_steps_is_no_pair():
     assert (told(found), found.certainty) == ([["division by time steps"]], "certain")
 
 
-OF_MANY_THINGS = "likely; a bare factor of {} may come of many things"
+OF_MANY_THINGS = "likely; a bare factor of {} can have many reasons"
 
 
 def test_factors_alone_are_never_certain():
@@ -61,13 +61,13 @@ def test_one_bare_factor_is_not_certain(ratio, known):
     found = explain_mismatch(explained.loss(full), ratio * explained.loss(full), full, **known)
     assert (found.verdict, found.certainty) == ("explained", OF_MANY_THINGS.format(ratio))
     assert 0.4 < found.confidence <= 0.5
-    assert f"{found.certainty[1:]}. Of " in found.report()
+    assert f"{found.certainty[1:]}. Unrelated numbers " in found.report()
 
 
 def test_a_factor_that_is_bare_by_the_ratio_alone_is_not_certain_either():
     found = explain_mismatch(1.2345678901234, 2 * 1.2345678901234, batch(), world_size=2)
-    assert found.certainty.endswith("; a bare factor of 2 may come of many things")
-    assert found.notes == ("the inputs give neither number; only their ratio is explained",)
+    assert found.certainty.endswith("; a bare factor of 2 can have many reasons")
+    assert found.notes == ("no convention gives either number; only their ratio is explained",)
 
 
 @pytest.mark.parametrize("steps", [{"end": "base-2 logarithms"}, {"sums": "mean over padding"}, {"end": "sign"}])
@@ -107,14 +107,14 @@ def test_a_ratio_is_explained_without_the_inputs_numbers():
     found = explain_mismatch(2.0123456789012345, 16.098765431209876, batch(), world_size=8)
     assert told(found) == [["times world_size"]]
     assert told(found, "mine") == [["divided by world_size"]]
-    assert found.notes == ("the inputs give neither number; only their ratio is explained",)
+    assert found.notes == ("no convention gives either number; only their ratio is explained",)
 
 
 def test_a_cause_on_both_sides_is_no_difference():
     summed, shifted = (*RIGHT[:2], "sum", RIGHT[3]), ("doubled shift", RIGHT[1], "sum", RIGHT[3])
     found = explain(explained.loss(batch(), summed), explained.loss(batch(), shifted))
     assert told(found) == [["doubled shift"]]
-    assert found.notes == ("both sides are the documented weighted mean with sum but for that",)
+    assert found.notes == ("apart from that, both sides are the documented weighted mean with sum",)
 
 
 def test_same():
@@ -138,8 +138,8 @@ def test_half_precision_losses_have_too_few_digits():
     assert (found.verdict, found.certainty, found.causes, found.confidence) == ("undecided", "undecided", (), 0)
     assert found.chance > match.LIKELY
     assert "base-2 logarithms (theirs)" in map(str, found.alternatives[0])
-    assert "Undecided: unrelated numbers of so few digits would fit as well in one of " in found.report()
-    assert "It may be this:\nbase-2 logarithms: theirs is in bits." in found.report()
+    assert "Undecided: unrelated numbers with so few digits would fit as well in one of " in found.report()
+    assert "It could be this:\nbase-2 logarithms: theirs is in bits." in found.report()
 
 
 def test_a_zero_fits_whatever_is_zero():
@@ -174,7 +174,7 @@ def test_one_verdict_has_one_wording(verdict):
         line for line in lines if line.startswith(begins)
     ]
     assert sum(line.startswith(begins) for line in lines) == 1
-    assert ("reconcile" in found.report()) == (verdict == "none")
+    assert ("explains the difference" in found.report()) == (verdict == "none")
     assert (found.causes == ()) == (verdict not in ("explained", "overflow"))
 
 

@@ -226,7 +226,7 @@ def test_what_is_no_regular_file_is_not_opened(recorded, suffix):
     file = recorded.with_suffix(suffix)
     file.unlink()
     os.mkfifo(file)
-    with pytest.raises(GoldenError, match="is no regular file; copy its content to one"):
+    with pytest.raises(GoldenError, match="is not a regular file; copy its content to one"):
         golden.read(recorded)
 
 
@@ -254,12 +254,12 @@ def test_paths_that_name_no_file(path):
         (b"[]", "it holds a list, not an object"),
         (b"7", "it holds a int, not an object"),
         (b"null", "it holds a NoneType, not an object"),
-        (b"{}", "is no manifest of a golden file: its format is None"),
+        (b"{}", "is not a manifest of a golden file: its format is None"),
         (b"[" * 100_000, "is not JSON"),
-        (b'{"format": "seqloss-golden", "format": "seqloss-golden"}', "a name stands twice in one object"),
-        (b'{"format": "seqloss-golden", "version": 1, "flags": {"a": 1, "a": 2}}', "a name stands twice in one object"),
-        (b'{"format": NaN}', "NaN is no number in JSON"),
-        (b'{"format": -Infinity}', "-Infinity is no number in JSON"),
+        (b'{"format": "seqloss-golden", "format": "seqloss-golden"}', "a name occurs twice in one object"),
+        (b'{"format": "seqloss-golden", "version": 1, "flags": {"a": 1, "a": 2}}', "a name occurs twice in one object"),
+        (b'{"format": NaN}', "NaN is not a number in JSON"),
+        (b'{"format": -Infinity}', "-Infinity is not a number in JSON"),
         (b'{"format": "seqloss-golden", "version": ' + b"9" * 5000 + b"}", "is not JSON"),
         (b" " * (2**21 + 2**20), "has more than the"),
     ],
@@ -315,7 +315,7 @@ LOSS = ("arrays", "loss")
         ((*LOSS, "shape"), [1] * 65, "the array 'loss' is declared as"),
         ((*LOSS, "shape"), [2**50], "declares arrays of 4503599627"),
         ((*LOSS, "shape"), [2**61] * 64, "declares arrays of"),
-        ((*LOSS, "shape"), [2**61] * 63 + [0], "is no archive of a golden file"),
+        ((*LOSS, "shape"), [2**61] * 63 + [0], "is not an archive of a golden file"),
         ((*LOSS, "more"), 1, "the array 'loss' is declared as"),
         (LOSS, 1, "the array 'loss' is declared as 1"),
         (("arrays", "../loss"), {"role": "result", "dtype": "float32", "shape": []}, "the array '../loss' is declared"),
@@ -535,7 +535,7 @@ def test_what_is_wrong_with_an_array_is_said(tmp_path, content, message):
     path = golden.write(tmp_path / "x", {"x": np.float32(0)}, {"y": np.float32(0)})
     forge(path, zipped([X, ("y.npy", content)]))
     with pytest.raises(
-        GoldenError, match=re.escape(f"is no archive of a golden file: {message}; take both files from")
+        GoldenError, match=re.escape(f"is not an archive of a golden file: {message}; take both files from")
     ):
         golden.read(path)
 

@@ -144,9 +144,7 @@ def test_a_long_note_is_read_or_refused(tmp_path, letter):
     length = len(json.dumps(letter)) - 2
     longest = (2**20 - 200) // length
     assert written(tmp_path, note=letter * longest).note == letter * longest
-    message = (
-        r"the manifest takes \d{7} bytes, more than the \d{7} that may stand beside an archive of \d+; shorten the note"
-    )
+    message = r"the manifest takes \d{7} bytes, more than the \d{7} allowed with an archive of \d+; shorten the note"
     with pytest.raises(GoldenError, match=message):
         written(tmp_path, note=letter * (longest + 7000))
     assert written(tmp_path).note is None

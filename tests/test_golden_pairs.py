@@ -284,7 +284,7 @@ def test_only_one_of_several_records_what_is_not_there(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(refused) == 2 and all("exists; pass overwrite=True to record anew" in text for text in refused)
+    assert len(refused) == 2 and all("exists; pass overwrite=True to record it again" in text for text in refused)
     assert kind(tmp_path) in (OLD, NEW, NEXT)
 
 

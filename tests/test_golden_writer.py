@@ -320,7 +320,7 @@ def test_values_that_are_refused(tmp_path, value, message):
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "a\\b", "a.npy", "1a", "a b", "é", "a\n", "a" * 65, 3, None])
 def test_names_that_are_refused(tmp_path, name):
-    with pytest.raises(GoldenWriteError, match="is no name for an array: take a letter"):
+    with pytest.raises(GoldenWriteError, match="is not a name for an array: take a letter"):
         write(tmp_path / "x", {name: 1.0}, RESULTS)
 
 

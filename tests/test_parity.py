@@ -184,7 +184,9 @@ def test_a_bad_text_is_one_line_and_status_2(parity, tmp_path, content, message)
     [
         pytest.param(["--text", "."], "Is a directory", id="directory"),
         pytest.param(["--text", "no/such\nfile"], "No such file", id="a file name of two lines"),
-        pytest.param(["--backends", "nmupy"], "unknown backend 'nmupy'; known are numpy, torch", id="unknown backend"),
+        pytest.param(
+            ["--backends", "nmupy"], "unknown backend 'nmupy'; choose from numpy, torch", id="unknown backend"
+        ),
         pytest.param(["--backends", ""], "unknown backend ''", id="no backend"),
         pytest.param(["--register", "boxed"], "takes FRAMEWORK=MODULE", id="no module"),
         pytest.param(["--register", "a.b=c"], "takes FRAMEWORK=MODULE", id="not the top-level module"),
@@ -330,7 +332,7 @@ def test_the_help_lists_every_function(capsys):
 
 def test_an_unknown_function_is_one_line_and_status_2(parity):
     check_refused(
-        parity("--function", "softmax"), "unknown function 'softmax'; known are sequence_loss, sparse_softmax"
+        parity("--function", "softmax"), "unknown function 'softmax'; choose from sequence_loss, sparse_softmax"
     )
 
 

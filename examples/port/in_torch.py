@@ -48,7 +48,7 @@ for found in golden.check(recorded, results, backend="torch").values():
 # mean over padding: mine divides by the number of positions, batch * time, padding included.
 #     In mine: divide by the sum of the weights.
 #
-# Likely. Of 359 conventions unrelated numbers would fit one this closely once in 5e+05 cases.
+# Likely. Unrelated numbers would fit one of 359 conventions this closely once in 5e+05 cases.
 #
 # loss: same: 1 entry agrees within 40 ULP of float32
 # dlogits: same: 1,242 entries agree within 40 ULP of float32

@@ -32,7 +32,7 @@ def read(path: Path, needed: tuple[str, ...] = ("logits", "targets"), others: tu
             raise
         # NumPy's reader raises whatever the damage leads it to, pickled objects are a ValueError.
         except Exception as error:
-            raise OptionError(f"{path} is no file of arrays that can be read ({error}); {_WRITE}") from None
+            raise OptionError(f"{path} is not a readable file of arrays ({error}); {_WRITE}") from None
     missing = [name for name in needed if name not in arrays]
     if missing:
         raise OptionError(

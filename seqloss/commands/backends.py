@@ -28,7 +28,7 @@ class Choice(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0, each: str = "backend") -> None:
     """``--backends``, ``--register`` and ``--timeout``."""
     add = parser.add_argument
-    add("--backends", metavar="A,B", help="only these, also as tf and pytorch (default: all that are installed)")
+    add("--backends", metavar="A,B", help="only these backends, also as tf and pytorch (default: all that are installed)")
     add(
         "--register",
         action="append",
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0, each:
         type=seconds,
         default=timeout,
         metavar="SECONDS",
-        help=f"for each {each} (default: {timeout:g})",
+        help=f"how long each {each} may take (default: {timeout:g})",
     )
 
 
@@ -77,7 +77,7 @@ def _select(requested: str | None) -> tuple[list[str], list[str]]:
     names = [dispatch.framework_called(name) for name in given]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise BackendError(f"unknown backend {unknown[0]!r}; known are {', '.join(known)}")
+        raise BackendError(f"unknown backend {unknown[0]!r}; choose from {', '.join(known)}")
     installed = [name for name in dict.fromkeys(names) if is_installed(name)]
     missing = [name for name in dict.fromkeys(names) if name not in installed]
     if missing and requested is not None:

@@ -14,19 +14,19 @@ from seqloss.core import extras
 HELP = "show every framework with its version, devices and threads, and whether its backend works"
 
 DESCRIPTION = """\
-Imports every framework in a process of its own, loads its seqloss backend and computes the loss of two tokens with it.
-One that crashes or hangs is shown as such, and the others are shown all the same.
+Imports every framework in its own process, loads its seqloss backend and computes the loss of two tokens with it.
+A framework that crashes or hangs is shown as such, and does not stop the others.
 
 backend      "works", or how it failed
-import       seconds from the start of the import to its end, NumPy included; the start of Python is not
-threads      that the framework uses for one operation; auto where it decides by itself
-settings     what changes numbers: JAX computes in float32 at most unless jax_enable_x64 is on.
-             The kernels of NumPy, in which eager PyTorch and TensorFlow compute on CPUs too, are those in C if
-             a C compiler was there to build them, unless SEQLOSS_NATIVE=0 is set
+import       seconds that the import takes, including NumPy, but not the start of Python
+threads      how many threads the framework uses for one operation; auto if it decides by itself
+settings     settings that change numbers: JAX computes in float32 at most unless jax_enable_x64 is on.
+             On CPUs NumPy, eager PyTorch and eager TensorFlow compute with C kernels, if there was a C compiler to
+             build them and SEQLOSS_NATIVE=0 is not set; else with NumPy
 
 exit status  0: every framework that is installed works
              1: one does not
-             2: the request cannot be fulfilled: bad options, an unknown backend, or one that was asked for and is not
+             2: the request cannot be carried out: bad options, an unknown backend, or one that was asked for and is not
                 installed
 """
 

@@ -12,25 +12,25 @@ from seqloss.core.errors import OptionError
 HELP = "name the convention by which two losses of the same inputs differ"
 
 DESCRIPTION = """\
-Looks both numbers up among the losses of the inputs under some hundreds of conventions, and names what the two sides do
-not have in common: a mean over padding, a sum, another denominator, shifted labels, a mean of means, bits or perplexity
-instead of nats, and so on, up to two causes on each side. A cause is tried if what it is about is there in the inputs
-and if it changes their loss. Where a number is infinite it says what becomes too large for a dtype.
+Computes the loss of the inputs under several hundred conventions, finds both numbers among them, and names what the two
+sides do differently: a mean over padding, a sum, another denominator, shifted labels, a mean of means, bits or
+perplexity instead of nats, and so on, up to two causes on each side. A cause is tried only if it applies to the inputs
+and changes their loss. If a number is infinite, it says what becomes too large for a dtype.
 
-Each cause comes with what to change, and one of THEIRS with what to pass to seqloss.sequence_loss to get the same, as
-theirs may be a recording. Name a cap, a temperature or a factor of a z-loss that a side may have: with float32 losses
-it is seldom found otherwise.
+Each cause comes with what to change. A cause of THEIRS, which may be a recording, also comes with what to pass to
+seqloss.sequence_loss to get the same. If a side may have a softcap, a temperature or a z-loss, pass its number: with
+float32 losses it is seldom found otherwise.
 
-It says how sure it is: certain, likely, "undecided" where numbers of so few digits fit something anyway, and "none of
-these" where nothing fits.
+It says how sure it is: certain, likely, "undecided" if numbers with so few digits would fit something anyway, or "none
+of these" if nothing fits.
 
 The inputs are a file of numpy.savez with the arrays logits [batch, time, classes], targets [batch, time] and, if there
-are any, weights [batch, time]; or a golden file, whose recorded loss is THEIRS if it is left out. Give the numbers with
-all the digits that you have: a number of three digits agrees with many conventions by chance.
+are any, weights [batch, time]. Or they are a golden file; then THEIRS may be left out, and is the recorded loss. Give
+the numbers with all the digits that you have: a number with three digits agrees with many conventions by chance.
 
 exit status  0: the two are the same
              1: they differ, explained or not
-             2: the request cannot be fulfilled: bad options, or a file that cannot be used
+             2: the request cannot be carried out: bad options, or a file that cannot be used
 """
 
 _NUMBERS = ("softcap", "temperature", "z_loss")
@@ -41,14 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add = parser.add_argument
     add("mine", type=float, metavar="MINE", help="one loss, as in 2.3025851")
-    add("theirs", type=float, metavar="THEIRS", nargs="?", help="the other one (default: that of the golden file)")
+    add("theirs", type=float, metavar="THEIRS", nargs="?", help="the other loss (default: that of the golden file)")
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--inputs", type=Path, metavar="FILE.npz", help="logits, targets and weights, by numpy.savez")
+    given.add_argument("--inputs", type=Path, metavar="FILE.npz", help="logits, targets and weights, from numpy.savez")
     given.add_argument("--golden", type=Path, metavar="FILE.npz", help="the same, and THEIRS, from a golden file")
-    add("--pad-id", type=int, metavar="LABEL", help="the label of padding, which a side may leave out by itself")
+    add("--pad-id", type=int, metavar="LABEL", help="the label of padding, which a side may ignore")
     add("--world-size", type=int, metavar="N", help="the number of data-parallel ranks")
     add("--accumulation-steps", type=int, metavar="N", help="micro-batches whose gradients are added up")
-    add("--micro-batches", type=_counts, metavar="N|A,B,C", help="how many there are, or the rows of each")
+    add("--micro-batches", type=_counts, metavar="N|A,B,C", help="the number of micro-batches, or the rows of each")
     add("--label-smoothing", type=float, metavar="EPS", help="the eps of label smoothing, in [0, 1)")
     add("--softcap", type=float, metavar="CAP", help="the cap of cap * tanh(logits / cap) (default: 30 and 50)")
     add("--temperature", type=float, metavar="T", help="what logits are divided by (default: 0.5, 0.7, 0.8, 2 and 4)")
@@ -109,7 +109,7 @@ def _report(found: Any, inputs: dict[str, Any]) -> Report:
     if not rows:
         name = str(found.certainty)
         rows = [Row(name, (name, "-", "-"), "good" if same else "bad")]
-    or_this = "Or {}, just as well." if found.causes else "It may be {}."
+    or_this = "It could also be {}." if found.causes else "It could be {}."
     notes = [or_this.format(" and ".join(map(str, causes))) for causes in found.alternatives]
     notes += [f"Note: {note}." for note in found.notes]
     shapes = ", ".join(f"{name} {list(x.shape)} {x.dtype}" for name, x in inputs.items())

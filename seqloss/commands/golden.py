@@ -12,36 +12,38 @@ from seqloss.core.errors import OptionError
 HELP = "record loss and gradients to a golden file, or check files in every installed backend"
 
 DESCRIPTION = """\
-A golden file is a pair: NAME.npz with the arrays that a loss was given and what it returned, and NAME.json, which says
-with which function, flags, versions and device, and has the hash of the archive. Nothing in either is ever executed.
+A golden file is a pair. NAME.npz has the arrays that a loss was given and those that it returned. NAME.json has the
+function, flags, versions and device, and the hash of the archive. Nothing in either is ever executed.
 
 write   compute the loss of given arrays, with its gradients and token losses, and record them
-check   compute what was recorded again in each backend, and compare
-writer  copy the one file that records in a program without seqloss: it needs NumPy alone and runs on Python 3.7, as
-        beside TensorFlow 1.15
+check   compute the recorded results again in each backend, and compare
+writer  copy the single file that records in a program without seqloss: it needs only NumPy, and runs on Python 3.7,
+        for example with TensorFlow 1.15
 
 exit status  0: done, and all that was compared is the same
              1: something differs, a function of yours raised an error, or a backend crashed or timed out
-             2: the request cannot be fulfilled: bad options, or a file that is damaged, edited, too large or missing
+             2: the request cannot be carried out: bad options, or a file that is damaged, edited, too large or missing
 """
 
-_WRITE = "Computes loss, token losses and gradients of the arrays in one backend, and records all of it."
+_WRITE = "Computes the loss, token losses and gradients of the arrays in one backend, and records them."
 _CHECK = """\
-Computes what was recorded again in each backend, each in a process of its own, and compares.
+Computes the recorded results again in each backend, each in its own process, and compares.
 
-worst ULP  how far off the worst entry is, in units of the last place: the one that takes most of what it is allowed
-allowed    how far off that entry may be; where nothing is off, the bound
+worst ULP  the error of the worst entry, in units of the last place: the one that uses most of what is allowed there
+allowed    the error that is allowed at that entry; if there is no error, the bound
 
-With --compute a function of yours is asked in place of seqloss. It is called with the recorded inputs by their names,
-as arrays of the backend, and with those of the recorded flags that it has parameters for. It returns the loss, of which
-the framework then takes the gradients that were recorded, or a dict of results by name, as in {"loss": loss}. The
-module of the function is imported, and its code runs:
+With --compute your own function computes the results in place of seqloss. It is called with the recorded inputs by
+name, as arrays of the backend, and with the recorded flags that it has parameters for. It returns either the loss, and
+the framework then computes the recorded gradients of it, or a dict of results by name, as in {"loss": loss}. The module
+of the function is imported, so its code runs:
 
   seqloss golden check model.npz --compute port.losses:masked --backends torch
 
-Where the losses differ, the command that says why stands at the end.
+If the losses differ, the last line is a command that explains why.
 """
-_WRITER = "Copies the writer, one file that needs NumPy alone, to a file or folder, so that an old program can record."
+_WRITER = (
+    "Copies the writer, a single file that needs only NumPy, to a file or folder, so that an old program can record."
+)
 
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 
@@ -53,11 +55,15 @@ ENTRY = "seqloss.commands.golden_jobs"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, prog=parser.prog)
-    _add_write(actions.add_parser("write", help="record", description=_WRITE))
-    check = actions.add_parser("check", help="compare", description=_CHECK, formatter_class=_AS_WRITTEN)
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="NAME.npz or NAME.json; both must be there")
+    _add_write(actions.add_parser("write", help="record a loss", description=_WRITE))
+    check = actions.add_parser(
+        "check", help="compare with a recording", description=_CHECK, formatter_class=_AS_WRITTEN
+    )
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="NAME.npz or NAME.json; both must exist")
     check.add_argument("--compute", metavar="MODULE:FUNCTION", help="your own function, in place of seqloss")
-    check.add_argument("--bound", type=float, metavar="ULP", help="what results may be off, instead of what is known")
+    check.add_argument(
+        "--bound", type=float, metavar="ULP", help="how far off results may be, in place of the known bounds"
+    )
     backends.add_arguments(check)
     output.add_arguments(check)
     writer = actions.add_parser("writer", help="copy the writer", description=_WRITER)
@@ -69,15 +75,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a folder, or a name that ends in .py (default: this folder)",
     )
-    writer.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    writer.add_argument("--overwrite", action="store_true", help="replace an existing file")
     output.add_arguments(writer)
 
 
 def _add_write(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("out", type=Path, metavar="OUT.npz", help="where to; OUT.json is written beside it")
+    add("out", type=Path, metavar="OUT.npz", help="the file to write; OUT.json is written next to it")
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--inputs", type=Path, metavar="FILE.npz", help="logits, targets and weights, by numpy.savez")
+    given.add_argument("--inputs", type=Path, metavar="FILE.npz", help="logits, targets and weights, from numpy.savez")
     given.add_argument("--from", dest="recorded", type=Path, metavar="GOLDEN", help="the inputs of a golden file")
     add("--backend", default="numpy", metavar="B", help="the framework to compute in (default: numpy)")
     for name in AVERAGES:
@@ -85,9 +91,11 @@ def _add_write(parser: argparse.ArgumentParser) -> None:
     for name in FLAGS:
         but = "" if name == "exact" else " and without averages"
         add(f"--{name.replace('_', '-')}", action="store_true", help=f"with {name}=True{but}")
-    add("--note", metavar="TEXT", help="anything worth knowing, for the manifest")
-    add("--overwrite", action="store_true", help="replace files that are there")
-    add("--timeout", type=backends.seconds, default=600.0, metavar="SECONDS", help="(default: 600)")
+    add("--note", metavar="TEXT", help="a note for the manifest")
+    add("--overwrite", action="store_true", help="replace existing files")
+    add(
+        "--timeout", type=backends.seconds, default=600.0, metavar="SECONDS", help="how long it may take (default: 600)"
+    )
     output.add_arguments(parser)
 
 
@@ -186,7 +194,7 @@ def _copy_writer(options: argparse.Namespace) -> Report:
     row = Row(str(target), (str(target), f"{len(content)}"), "good")
     return Report(
         "golden writer",
-        "The writer by itself",
+        "The golden writer",
         [],
         (Column("file"), Column("bytes", True)),
         [row],

@@ -62,7 +62,7 @@ def check(options: argparse.Namespace) -> Report:
             "backends": [_data(outcome) for outcome in outcomes],
             "explain": proposed,
         },
-        [f"To be told why the losses differ: {line}" for line in proposed],
+        [f"To find out why the losses differ: {line}" for line in proposed],
         figures=golden_figures.draw(files, outcomes) if drawn else (),
     )
 

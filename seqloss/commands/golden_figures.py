@@ -15,7 +15,7 @@ _LOSSES = "token_losses"
 
 
 def draw(files: Mapping[str, Golden], outcomes: Sequence[Outcome]) -> list[Figure]:
-    """For each file: error against token loss, how often which error occurs, and where in the batch."""
+    """For each file: error against token loss, how often each error occurs, and where in the batch."""
     figures: list[Figure] = []
     for number, (path, one) in enumerate(files.items()):
         found = {
@@ -44,15 +44,15 @@ def _against_losses(path: str, one: Golden, found: Mapping[tuple[str, str], Arra
     series = {
         backend: (losses, np.abs(distances).ravel()) for (backend, name), distances in found.items() if name == _LOSSES
     }
-    caption = "Each point is one token: its recorded loss, and how many units in the last place it is missed by."
+    caption = "Each point is one token: its recorded loss, and its error in units in the last place."
     title = f"{path}: error against token loss"
     return [Scatter(title, caption, "token loss (recorded)", f"error ({unit})", series)] if series else []
 
 
 def _histogram(path: str, found: Mapping[tuple[str, str], Array], unit: str) -> Figure:
-    caption = "Entries that are met exactly are counted at the left end."
+    caption = "Exact entries are counted at the left end."
     series = {f"{backend} {name}": np.abs(distances).ravel() for (backend, name), distances in found.items()}
-    return Histogram(f"{path}: how often which error occurs", caption, f"error ({unit})", series)
+    return Histogram(f"{path}: how often each error occurs", caption, f"error ({unit})", series)
 
 
 def _maps(path: str, found: Mapping[tuple[str, str], Array], unit: str) -> list[Figure]:

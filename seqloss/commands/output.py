@@ -29,7 +29,7 @@ FORMATS = {
     "markdown": Format("Markdown, for a pull request or a job summary", (".md", ".markdown")),
     "junit": Format("JUnit XML, for a build server", (".xml",)),
     "html": Format(
-        "one HTML page, complete in itself; of parity and golden check with plots",
+        "one self-contained HTML page; with plots for parity and golden check",
         (".html", ".htm"),
         ("jinja2", "matplotlib"),
     ),
@@ -39,7 +39,8 @@ FORMATS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``--json``, ``--markdown``, ``--junit`` and ``--html``, each with a file or without."""
     group = parser.add_argument_group(
-        "output", "Without a FILE, or with -, to stdout in place of the table. Put FILEs after all other arguments."
+        "output",
+        "Without FILE, or with -, it goes to stdout in place of the table. Put FILEs after all other arguments.",
     )
     for name, form in FORMATS.items():
         needs = f" (needs {' and '.join(form.packages)})" if form.packages else ""
@@ -66,8 +67,8 @@ def _check(name: str, target: str) -> None:
     # "golden check --json a.npz" must not write into a.npz.
     if not target.lower().endswith(form.endings):
         raise OptionError(
-            f"--{name} {target!r} is no name of a file that ends in {' or '.join(form.endings)}; "
-            f"for stdout write --{name}=-, or put it after the other arguments"
+            f"--{name} {target!r} is not a file name that ends in {' or '.join(form.endings)}; for stdout write "
+            f"--{name}=-, or put it after the other arguments"
         )
     path = Path(target)
     try:

@@ -8,27 +8,27 @@ from seqloss.commands.report import Column, Report, Row, Status
 from seqloss.core import extras
 from seqloss.core.errors import OptionError
 
-HELP = "check a loss of anybody against everything that right sequence losses have in common"
+HELP = "check any loss against everything that correct sequence losses have in common"
 
 DESCRIPTION = """\
-Asks a loss for what every right sequence loss has: padding that adds nothing, masks over NaN, empty batches, bad
-labels, batches that are split or reordered, shifted logits, confident tokens, counts in half precision, gradients from
-above, compiled code, second derivatives. A batch that violates one is made as small and plain as it can be, and shown.
+Checks a loss for what every correct sequence loss has: padding that adds nothing, masks over NaN, empty batches, bad
+labels, batches that are split or reordered, shifted logits, confident tokens, counts in half precision, upstream
+gradients, compiled code, second derivatives. If a check fails, the smallest and plainest batch that fails is shown.
 
-Without --against the loss is seqloss.sequence_loss, in every installed backend. Losses that are known need no more than
-their name: torch.nn.functional:cross_entropy and linear_cross_entropy,
+Without --against the loss is seqloss.sequence_loss, in every installed backend. These losses are known, so their name
+is enough: torch.nn.functional:cross_entropy and linear_cross_entropy,
 optax:softmax_cross_entropy_with_integer_labels, tensorflow.nn:sparse_softmax_cross_entropy_with_logits,
-keras.losses:SparseCategoricalCrossentropy. For your own say how it is called and what it returns:
+keras.losses:SparseCategoricalCrossentropy. For your own loss say how it is called and what it returns:
 
   seqloss selftest --against mine.losses:masked --backends torch --arguments logits,labels=targets,keep=mask
   seqloss selftest --against mine.losses:nll --backends jax --arguments logits,targets --returns tokens
 
-A violation is a fact about the loss, not always a mistake in it. The module of the loss is imported, and its code runs.
+A violation is a fact about the loss, not always a mistake in it. The module of the loss is imported, so its code runs.
 
 exit status  0: everything that applies holds
              1: something is violated, or crashed or timed out
-             2: the request cannot be fulfilled: bad options, nothing that applies, or a loss that does not exist, or is
-                not called or does not return as was said
+             2: the request cannot be carried out: bad options, no check that applies, or a loss that does not exist or
+                is not called, or does not return, as the options say
 """
 
 _COLUMNS = (
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--layout", metavar="NAME", help="batch [B, T, V] (default), packed [B * T, V] or time [T, B, V]")
     add("--returns", metavar="NAME", help="mean (default), sum, sum_and_count, or tokens: the losses, not reduced")
-    add("--ignore-label", type=_label, metavar="N", help="the label that leaves a token out")
+    add("--ignore-label", type=_label, metavar="N", help="the label to ignore")
     add(
         "--gradient", metavar="NAME", help="autodiff, or returned: (loss, gradient) (default: returned for NumPy alone)"
     )
@@ -71,10 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="weight_gradient",
         action="store_const",
         const=False,
-        help="it is meant to have no gradient with respect to its weights",
+        help="by design it has no gradient with respect to its weights",
     )
     add("--label-smoothing", type=float, metavar="EPS", help="its labels are smoothed with EPS over all classes")
-    add("--class-weights", type=_numbers, metavar="A,B,C", help="of each class; all batches have as many classes")
+    add(
+        "--class-weights",
+        type=_numbers,
+        metavar="A,B,C",
+        help="the weight of each class; all batches have that many classes",
+    )
     add("--z-loss", type=float, metavar="X", help="it adds X times the square of the log-sum-exp of each token")
     add("--softcap", type=float, metavar="CAP", help="its logits become CAP * tanh(logits / CAP)")
     add(
@@ -83,14 +88,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="its mean is over weights (default, with class weights if there are any), weights_alone, tokens, "
         "positions (padding too) or batch",
     )
-    add("--invariants", type=_names, metavar="A,B", help="only these (default: all)")
+    add("--invariants", type=_names, metavar="A,B", help="only these invariants (default: all)")
     add(
         "--modes",
         type=_names,
         metavar="A,B",
         help="compiled forms to compare: inductor, function, xla, jit (default: all)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="of all random arrays (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="the seed of all random arrays (default: 0)")
     backends.add_arguments(parser, timeout=300.0, each="invariant")
     output.add_arguments(parser)
 
@@ -110,7 +115,7 @@ def _numbers(value: str) -> tuple[float, ...]:
     try:
         return tuple(map(float, value.split(",")))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{value!r} is no list of numbers, as in 0.5,1,2") from error
+        raise argparse.ArgumentTypeError(f"{value!r} is not a list of numbers, as in 0.5,1,2") from error
 
 
 def _names(value: str) -> list[str]:
@@ -167,7 +172,7 @@ def _report(loss: str, outcomes: list[Any], missing: list[str]) -> Report:
     ran = ", ".join(f"{outcome.framework} {outcome.facts.get('version', outcome.failure)}" for outcome in outcomes)
     return Report(
         "selftest",
-        f"What {loss} has in common with right losses",
+        f"{loss}, checked against what correct losses have in common",
         [("loss", loss), ("backends", ran)],
         _COLUMNS,
         rows,

@@ -84,7 +84,7 @@ def framework_called(name: str) -> str:
 def load(framework: str) -> Backend:
     """The backend of a framework, which is imported if need be."""
     if framework not in _adapters:
-        raise BackendError(f"there is no backend {framework!r}; known are {', '.join(frameworks())}")
+        raise BackendError(f"unknown backend {framework!r}; choose from {', '.join(frameworks())}")
     return cast(Backend, _import(framework))
 
 

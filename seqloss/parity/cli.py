@@ -11,34 +11,34 @@ from seqloss.parity import functions
 HELP = "compare loss and gradient of every installed backend with a reference"
 
 DESCRIPTION = """\
-Computes the loss of a batch of real text in every installed backend, each in a process of its own, and compares each
-token loss and each gradient entry with a reference in float64.
+Computes the loss of a batch of real text in every installed backend, each in its own process. Each token loss and each
+gradient entry is compared with a reference in float64.
 
 The sentences of the text are the rows of the batch, their bytes the labels, and a byte-bigram model fitted on the
 text gives the logits (float32). The first byte of a sentence is predicted from a newline. The padding holds NaN
 logits and label -100. A last row has 41 confident tokens, margins 20 to 60, where the common formula for cross
-entropy returns exactly 0; it is not part of the loss, the bits per byte and the perplexity that are reported.
-White space is collapsed, sentences continue in a new row after 256 bytes, and of a long text the first sentences are
-used, as many as fit 16,384 positions.
+entropy returns exactly 0; this row is left out of the loss, bits per byte and perplexity that are reported.
+White space is collapsed. Sentences continue in a new row after 256 bytes. Of a long text only the first sentences are
+used, as many as fit in 16,384 positions.
 
 With --function another function is compared on the same text: the value and, where a framework differentiates, the
-gradient by each argument. Functions with weights are given padded rows, with NaN logits and label -100 in the padding,
-the others the tokens packed; at most 4,096 positions, the confident ones among them. Lists have the first 16 bytes of
-each sentence. Sampled losses have hidden states of size 16, a random projection of the logits of 512 tokens, and 32
-candidates.
+gradient with respect to each argument. Functions with weights get padded rows, with NaN logits and label -100 in the
+padding. The others get the tokens packed. Both get at most 4,096 positions, including the confident ones. Functions of
+lists get the first 16 bytes of each sentence. Sampled losses get hidden states of size 16, a random projection of the
+logits of 512 tokens, and 32 candidates.
 
-With --exact the sequence loss is computed with exact=True. Each result must then be the value of the reference,
-rounded to float32 once, in every backend: a difference of one bit is a disagreement.
+With --exact the sequence loss is computed with exact=True. In every backend each result must then be the value of the
+reference, rounded to float32 once: a difference of one bit is a disagreement.
 
 loss         mean over the bytes of the text, in nats
-token ULP    worst difference of a token loss from the reference, in units of the last place, of what is allowed there
+token ULP    worst difference of a token loss from the reference, in units of the last place, and what is allowed there
 grad ULP     the same for gradient entries, of sequence_loss_and_grad and of the framework's own differentiation
-time         of one sequence_loss_and_grad call, with reading the results; after one call to warm up, and without the
-             start of the process and the import of the framework
+time         time of one sequence_loss_and_grad call and of reading its results, after one call to warm up; the start of
+             the process and the import of the framework do not count
 
 exit status  0: all backends that ran agree with the reference
              1: one disagrees, crashed or timed out
-             2: the request cannot be fulfilled: bad options, a text that cannot be used, an unknown backend, or one
+             2: the request cannot be carried out: bad options, a text that cannot be used, an unknown backend, or one
                 that was asked for and is not installed
 """
 
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compute, compare, give out; the exit status."""
     if options.function not in functions.NAMES:
-        raise OptionError(f"unknown function {options.function!r}; known are {', '.join(functions.NAMES)}")
+        raise OptionError(f"unknown function {options.function!r}; choose from {', '.join(functions.NAMES)}")
     if options.exact and options.function != functions.DEFAULT:
         raise OptionError(
             f"--exact is a mode of {functions.DEFAULT}; {options.function} has none, leave one of them out"

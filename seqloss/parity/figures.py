@@ -65,19 +65,19 @@ def _distance(actual: Array, expected: Expected, name: str) -> Array:
 
 
 def draw(of_backends: Mapping[str, Distances], expected: Expected) -> list[Figure]:
-    """Error against loss, how often which error occurs, and where in the batch."""
+    """Error against loss, how often each error occurs, and where in the batch."""
     if not of_backends:
         return []
     name = _main(expected)
     values, limit = expected.values[name], float(np.max(expected.bounds[name]))
     usable = {backend: d for backend, d in of_backends.items() if d.losses.shape == values.shape}
     of_value = {backend: (np.abs(values).ravel(), d.losses.ravel()) for backend, d in usable.items()}
-    told = "Each point is one entry: the loss by the reference, and how many units in the last place it is missed by."
-    counted = "Entries that are met exactly are counted at the left end."
+    told = "Each point is one entry: its loss by the reference, and its error in units in the last place."
+    counted = "Exact entries are counted at the left end."
     return [
         Scatter(f"Error against {name}", told, f"{name} (reference)", "error (ULP)", of_value, limit),
         Histogram(
-            "How often which error occurs", counted, "error (ULP)", {b: e for b, (_, e) in of_value.items()}, limit
+            "How often each error occurs", counted, "error (ULP)", {b: e for b, (_, e) in of_value.items()}, limit
         ),
         *_maps(of_backends),
     ]

@@ -122,16 +122,16 @@ def _as_dict(verdict: Verdict) -> dict[str, Any]:
 def _what_ulp_is(told: Told) -> str:
     if told.function != DEFAULT:
         return (
-            "ULP: the worst difference, of what is allowed, in units of the last place of what was added up; "
-            "what weight 0 removes must be exactly 0."
+            "ULP: the worst difference and what is allowed, in units of the last place of what was added up; what has "
+            "weight 0 must be exactly 0."
         )
     if told.exact:
         return (
-            "ULP: the worst difference; half a unit is one rounding, so that backends which agree have the same bits. "
+            "ULP: the worst difference; half a unit is one rounding, so backends that agree have the same bits. "
             "Padding must be exactly 0."
         )
     return (
-        f"ULP: the worst difference, of what is allowed there: {tolerances.TIGHT_ULPS:g} where the logits of a token "
+        f"ULP: the worst difference and what is allowed there: {tolerances.TIGHT_ULPS:g} where the logits of a token "
         f"span at most {tolerances.TIGHT_RANGE:g}, else {tolerances.WIDE_ULPS:g}; padding must be exactly 0."
     )
 

@@ -39,7 +39,7 @@ def test_a_recording_that_is_missing_is_a_failure_that_says_how_to_record(pytest
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "E*golden/it.npz is not there: look at the results, record them with",
+            "E*golden/it.npz does not exist: look at the results, record them with",
             'E*  python -m pytest --seqloss-golden-update "test_it.py::test_it[[]numpy[]]"',
             "E*  and commit both files",
         ]

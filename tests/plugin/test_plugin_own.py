@@ -93,7 +93,7 @@ def test_what_is_not_under_test_is_refused(pytester, write, run, only, value, co
 DIRECT = OWN.replace(", indirect=True", "")
 WITHOUT = "seqloss_backend is parametrised without indirect, so *: add indirect=True, or indirect=*"
 MODES = 'seqloss_mode cannot be parametrised: write @pytest.mark.seqloss_modes("eager", "compiled"), or one of them'
-TAKEN = "seqloss_* needs the {} of the plugin, and a fixture of this project has its name: give that another one, *"
+TAKEN = "seqloss_* needs the {} of the plugin, but a fixture of this project has the same name: rename that *"
 REFUSED = {
     "direct": (f"{DIRECT}\ndef test(seqloss_backend): pass", WITHOUT),
     "direct on a class": (f"{DIRECT}\nclass Test:\n    def test(self, seqloss_backend): pass", WITHOUT),

@@ -369,7 +369,7 @@ BACKENDS = [
         {},
         "unknown_backend",
         BackendError,
-        "there is no backend 'mxnet'; known are numpy, torch, tensorflow, jax",
+        "unknown backend 'mxnet'; choose from numpy, torch, tensorflow, jax",
         ONCE,
         framework="mxnet",
     ),

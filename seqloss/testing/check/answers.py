@@ -46,7 +46,7 @@ class PlainCall:
         if self.conventions.returns == "sum_and_count":
             if not (isinstance(said, (tuple, list)) and len(said) == 2):
                 raise OptionError(
-                    f"{self.name} must return (sum, count) by its conventions, "
+                    f"{self.name} must return (sum, count) according to its conventions, "
                     f"{self._option('returns', 'sum_and_count')}, got {_kind(said)}"
                 )
             said = said[0]
@@ -56,8 +56,8 @@ class PlainCall:
             return
         if not (isinstance(said, (tuple, list)) and len(said) == 2):
             raise OptionError(
-                f"{self.name} must return (loss, gradient) by its conventions, {self._option('gradient', 'returned')}, "
-                f"got {_kind(said)}; {self._mend(said)}"
+                f"{self.name} must return (loss, gradient) according to its conventions, "
+                f"{self._option('gradient', 'returned')}, got {_kind(said)}; {self._mend(said)}"
             )
         value, gradient = said
         if not isinstance(value, float):  # a Python number is enough where nothing has to be differentiated
@@ -114,7 +114,7 @@ class PlainCall:
         if x is None:
             return "does it end without a return?"
         if isinstance(x, (bool, int, float)):
-            return f"leave out what makes a Python number of it, as .item() or {type(x).__name__}()"
+            return f"leave out what turns it into a Python number, such as .item() or {type(x).__name__}()"
         if isinstance(x, (tuple, list, dict)):
             other = (
                 f", or pass {self._option('gradient', 'returned')} if the two are (loss, gradient), or "
@@ -128,13 +128,13 @@ class PlainCall:
 
     def _of_a_class(self) -> str:
         made = whole(self.loss).__name__
-        mend = f"pass an object of it, as in check_loss({made}(), ...), with the conventions by which it is called"
+        mend = f"pass an instance of it, as in check_loss({made}(), ...), with the conventions by which it is called"
         if self.shell:
             mend = (
                 f"in a module of your own write loss = {made}(), and pass --against MODULE:loss, with --arguments, "
                 "--layout and --returns as the object is called"
             )
-        return f"{self.name} is a class, and a call of it makes an object, no loss; {mend}"
+        return f"{self.name} is a class, and a call of it makes an object, not a loss; {mend}"
 
     def _signature(self) -> str:
         """What the function takes, if that is not what it is given."""

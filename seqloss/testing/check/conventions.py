@@ -137,7 +137,7 @@ class Conventions:
         objectives.together(given, self.class_weights is not None)
         sizes = {len(_numbers(name, x)) for name, x in self._by_class(given) if x is not None}
         if len(sizes) > 1:
-            raise OptionError("class_weights and Smoothing.prior must be of equally many classes")
+            raise OptionError("class_weights and Smoothing.prior must have the same number of classes")
         objectives.excluded(given.exclude, min(sizes, default=FEW))
 
     def _by_class(self, given: Smoothing) -> tuple[tuple[str, Any], ...]:

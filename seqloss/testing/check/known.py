@@ -61,7 +61,7 @@ KNOWN = {
         "torch",
         _IGNORING,
         _with_identity,
-        ("impossible_classes", "its logits are products, of which none is -inf without NaN beside it"),
+        ("impossible_classes", "its logits are products, which are never -inf without a NaN next to it"),
     ),
     "optax.softmax_cross_entropy_with_integer_labels": Known("jax", _TOKENS),
     "tensorflow.nn.sparse_softmax_cross_entropy_with_logits": Known(

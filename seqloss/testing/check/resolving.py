@@ -60,6 +60,8 @@ def resolve(name: str) -> Callable[..., Any]:
             raise OptionError(f"{name!r} does not exist: {getattr(found, '__name__', found)!r} has no {part!r}")
         found = getattr(found, part)
     if not callable(found):
-        raise OptionError(f"{name!r} is no callable but {type(found).__name__}; name a function or a class of losses")
+        raise OptionError(
+            f"{name!r} is not callable, it is a {type(found).__name__}; name a function or a class of losses"
+        )
     callable_: Callable[..., Any] = found
     return callable_

@@ -32,7 +32,7 @@ def rules(actual: Read, expected: Read, bound: Any, scale: Any, compute: Any) ->
     digits = 1 / tolerances.PRECISION[compute].epsilon
     if bound.max(initial=0) >= digits:
         raise OptionError(
-            f"bound must be below {digits:g} ULP of {compute}, got {bound.max():g}: not one digit would have to agree"
+            f"bound must be below {digits:g} ULP of {compute}, got {bound.max():g}: no digit at all would have to agree"
         )
     return Rules(dtype, compute, bound, None if scale is None else _numbers("scale", scale, shape))
 
@@ -70,7 +70,7 @@ def _numbers(name: str, value: Any, shape: tuple[int, ...] | None) -> Array:
     except ValueError:
         raise ShapeError(
             f"{name} must broadcast to the shape of the results, {shapes.text(shape)}, got "
-            f"{shapes.text(numbers.shape)}; numbers of tokens beside a gradient need an axis of size 1 at the end"
+            f"{shapes.text(numbers.shape)}; for a gradient, numbers per token need an axis of size 1 at the end"
         ) from None
 
 

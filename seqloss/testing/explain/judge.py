@@ -68,7 +68,7 @@ def _explained(facts: Explanation, found: list[Candidate], ratio: float, known: 
     causes, *others = (candidate.causes for candidate in found)
     certainty = _ambiguous(others) or ("certain" if first.chance <= CERTAIN else "likely")
     if first.bare:
-        certainty += f"; a bare factor of {ratio:.7g} may come of many things"
+        certainty += f"; a bare factor of {ratio:.7g} can have many reasons"
     return replace(
         facts,
         verdict="explained",
@@ -89,10 +89,10 @@ def _ambiguous(others: list[Causes]) -> str:
 def _shared(first: Candidate, known: bool) -> tuple[str, ...]:
     """What both sides do; or, where the ratio alone has been explained, why."""
     if first.mine == first.theirs:
-        neither = "the inputs give neither number; only their ratio is explained"
-        return ("it is their ratio that shows it" if known else neither,)
+        neither = "no convention gives either number; only their ratio is explained"
+        return ("only the ratio of the two numbers shows it" if known else neither,)
     shared = tuple(i if i == j else 0 for i, j in zip(first.mine, first.theirs, strict=True))
-    return (f"both sides are {described(shared)} but for that",) if any(shared) else ()
+    return (f"apart from that, both sides are {described(shared)}",) if any(shared) else ()
 
 
 def _beyond(mine: Number, theirs: Number, values: Values) -> list[Causes]:
@@ -140,7 +140,7 @@ def _reproduced(mine: list[Reading], theirs: list[Reading]) -> list[str]:
             simplest = min(sure, key=lambda r: r.cost)
             notes.append(f"{side} is {described(simplest.convention)} of these inputs")
     if not (mine or theirs):
-        notes.append("the inputs give neither number under any convention; check that both losses saw these inputs")
+        notes.append("no convention gives either number; check that both losses saw these inputs")
     return notes
 
 
@@ -151,6 +151,6 @@ def _silent(facts: Explanation, mine: list[Reading], theirs: list[Reading]) -> l
         if not np.isfinite(value) or value == 0:
             known = "; ".join(described(reading.convention) for reading in found[:SHOWN])
             nothing = f"no convention gives it, and nothing on the way is too large for {NARROWEST}"
-            seen = f"it is also what comes of {known}" if known else nothing
+            seen = f"the inputs also give it as {known}" if known else nothing
             notes.append(f"{side} is {value}, which has no digits to compare; {seen}")
     return notes

@@ -69,7 +69,7 @@ def explain_mismatch(
     -------
     Explanation
         The causes, how sure they are, and ``report()``, which says what to change. If causes fit that unrelated numbers
-        of so few digits would fit as well, it is "undecided"; if none fits, it is "none of these".
+        with so few digits would fit as well, it is "undecided"; if none fits, it is "none of these".
 
     Raises
     ------

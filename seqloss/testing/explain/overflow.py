@@ -74,7 +74,7 @@ WAYS = (
     Way(
         "overflow of exp(logits)",
         "takes exp of logits as large as {size:.4g}",
-        "take off the largest logit of each token before exp, as log-sum-exp does",
+        "subtract the largest logit of each token before exp, as log-sum-exp does",
         "logit",
         "exponent",
         ("inf", "-inf", "nan"),

@@ -112,7 +112,7 @@ class Explanation:
         lines = [f"mine    {self.mine!r:>{width}}", f"theirs  {self.theirs!r:>{width}}", ""]
         lines += [*_lines(self.causes, mend=True), ""] if self.causes else []
         lines.append(conclusion(self))
-        maybe = "It may as well be this:" if self.causes else "It may be this:"
+        maybe = "It could also be this:" if self.causes else "It could be this:"
         for other in self.alternatives:
             lines += ["", maybe, *_lines(other, mend=False)]
         if self.causes and self.alternatives and self.verdict == "explained":
@@ -145,12 +145,12 @@ NO_DIGITS = "a zero, a NaN or an infinity has no digits to compare"
 
 def _explained(found: Explanation) -> str:
     often = f"{1 / max(found.chance, 1e-12):.0e}"
-    return f". Of {found.tried} conventions unrelated numbers would fit one this closely once in {often} cases."
+    return f". Unrelated numbers would fit one of {found.tried} conventions this closely once in {often} cases."
 
 
 def _undecided(found: Explanation) -> str:
     often = f"in one of {1 / found.chance:.0f} cases" if found.chance < 0.5 else "nearly always"
-    why = f"unrelated numbers of so few digits would fit as well {often}"
+    why = f"unrelated numbers with so few digits would fit as well {often}"
     if not all(math.isfinite(number) and number for number in (found.mine, found.theirs)):
         why = NO_DIGITS
     return f": {why}. Compare losses in float64, with all their digits."
@@ -161,7 +161,7 @@ _SAID: dict[str, Callable[[Explanation], str]] = {
     "explained": _explained,
     "overflow": lambda _: f": {NO_DIGITS}, but these inputs can lead to it.",
     "undecided": _undecided,
-    "none": lambda found: f": no known cause, nor a pair of them, reconciles the two ({found.tried} tried).",
+    "none": lambda found: f": no known cause and no pair of causes explains the difference ({found.tried} tried).",
 }
 
 

@@ -38,7 +38,7 @@ def arrays_of(path: Path, content: bytes, declared: Mapping[str, Entry]) -> dict
         zlib.error,
         zipfile.BadZipFile,
     ) as error:
-        raise GoldenError(f"{path} is no archive of a golden file: {error!s:.300}; {AGAIN}") from None
+        raise GoldenError(f"{path} is not an archive of a golden file: {error!s:.300}; {AGAIN}") from None
 
 
 def _arrays(content: bytes, declared: Mapping[str, Entry]) -> dict[str, Array]:

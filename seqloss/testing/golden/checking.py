@@ -143,7 +143,7 @@ def _check_known(golden: Golden, shell: bool) -> None:
         if names:
             option = "--compute MODULE:FUNCTION" if shell else "compute= to seqloss.testing.golden.check"
             raise GoldenError(
-                f"it is not known how to compute this recording ({what}: {', '.join(names)}); pass {option}, a "
+                f"seqloss does not know how to compute this recording ({what}: {', '.join(names)}); pass {option}, a "
                 f"function that takes {', '.join(golden.inputs)} and returns results by name"
             )
 

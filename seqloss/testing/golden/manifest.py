@@ -61,7 +61,7 @@ def parse(path: Path, text: bytes) -> Manifest:
     facts = _loaded(path, text)
     # A later version may have other fields, so it is asked about first.
     if facts.get("format") != FORMAT:
-        raise GoldenError(f"{path} is no manifest of a golden file: its format is {facts.get('format')!r:.80}")
+        raise GoldenError(f"{path} is not a manifest of a golden file: its format is {facts.get('format')!r:.80}")
     version = facts.get("version")
     if type(version) is not int or version != VERSION:
         raise GoldenError(
@@ -85,18 +85,20 @@ def _loaded(path: Path, text: bytes) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            raise ValueError("a name stands twice in one object")
+            raise ValueError("a name occurs twice in one object")
         return found
 
     def refused(constant: str) -> None:
-        raise ValueError(f"{constant} is no number in JSON")
+        raise ValueError(f"{constant} is not a number in JSON")
 
     try:
         facts = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=refused)
     except (ValueError, RecursionError) as error:
         raise GoldenError(f"{path} is not JSON ({error!s:.200}); {AGAIN}") from None
     if not isinstance(facts, dict):
-        raise GoldenError(f"{path} is no manifest of a golden file: it holds a {type(facts).__name__}, not an object")
+        raise GoldenError(
+            f"{path} is not a manifest of a golden file: it holds a {type(facts).__name__}, not an object"
+        )
     return facts
 
 

@@ -124,7 +124,7 @@ def _content(path: Path, largest: int) -> bytes:
     """The bytes of a file, if they are not too many. A pipe or a device would never end, so it is not opened."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise GoldenError(f"{path} is no regular file; copy its content to one")
+        raise GoldenError(f"{path} is not a regular file; copy its content to one")
     if status.st_size > largest:
         raise GoldenError(f"{path} has more than the {largest} bytes that it may have; it is damaged or something else")
     with open(path, "rb") as file:

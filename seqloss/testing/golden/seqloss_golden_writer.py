@@ -116,8 +116,8 @@ def write(
     text, largest = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode("ascii"), room(len(archive))
     if len(text) > largest:
         raise GoldenWriteError(
-            f"the manifest takes {len(text)} bytes, more than the {largest} that may stand beside an archive of "
-            f"{len(archive)}; shorten the note and the flags, or keep long ones in a file of their own"
+            f"the manifest takes {len(text)} bytes, more than the {largest} allowed with an archive of {len(archive)}; "
+            "shorten the note and the flags, or keep long ones in a file of their own"
         )
     check_free(pair, overwrite)
     with _alone(pair[0]):
@@ -149,7 +149,7 @@ def check_free(pair: Any, overwrite: bool, how: str = "overwrite=True") -> None:
         if existing.is_dir():
             raise GoldenWriteError(f"{existing} is a folder; choose another name")
         if existing.exists() and not overwrite:
-            raise GoldenWriteError(f"{existing} exists; pass {how} to record anew")
+            raise GoldenWriteError(f"{existing} exists; pass {how} to record it again")
 
 
 def room(size: int) -> int:
@@ -207,7 +207,9 @@ def _arrays(inputs: Any, results: Any) -> dict[str, Any]:
             raise GoldenWriteError(f"{role}s must map names to arrays, got a {type(given).__name__}")
         for name in given:
             if not isinstance(name, str) or not NAME.match(name):
-                raise GoldenWriteError(f"{name!r} is no name for an array: take a letter, then letters, digits and _")
+                raise GoldenWriteError(
+                    f"{name!r} is not a name for an array: take a letter, then letters, digits and _"
+                )
             if name in arrays:
                 raise GoldenWriteError(f"{name} is both an input and a result; give the result another name")
             arrays[name] = (role, *_stored(name, given[name]))

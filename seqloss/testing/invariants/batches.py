@@ -5,8 +5,8 @@ import numpy as np
 from seqloss.testing.invariants.subject import Array, Batch
 
 LACKING = {
-    "binary": "no weights but 0 and 1",
-    "prefix": "no weights but 1 up to an end and 0 behind it",
+    "binary": "only weights of 0 and 1",
+    "prefix": "only weights that are 1 up to an end and 0 after it",
     "ones": "neither weights nor a label that leaves a token out",
 }
 """What a loss cannot be asked, by the weights that it takes."""

@@ -94,8 +94,8 @@ def _problem(metafunc: pytest.Metafunc, sources: Mapping[str, str]) -> str | Non
     for name, user in ((BACKEND, MODE), (BACKEND, RUN), (MODE, RUN)):
         if user in metafunc.fixturenames and (sources.get(name) == "project" or not _serves_all(metafunc, name)):
             return (
-                f"{user} needs the {name} of the plugin, and a fixture of this project has its name: give that another "
-                f'one, or let it ask for {name} itself, with scope="session"'
+                f"{user} needs the {name} of the plugin, but a fixture of this project has the same name: rename that "
+                f'fixture, or let it ask for {name} itself, with scope="session"'
             )
     if sources == {BACKEND: "test", MODE: "plugin"} and choice.PYTEST < (8, 4) and _is_narrow(metafunc):
         return (

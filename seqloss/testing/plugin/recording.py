@@ -62,7 +62,9 @@ class Recording:
         __tracebackhide__ = True
         again = f'python -m pytest --seqloss-golden-update "{self._node.nodeid}"'
         if not path.exists():
-            pytest.fail(f"{path} is not there: look at the results, record them with\n  {again}\nand commit both files")
+            pytest.fail(
+                f"{path} does not exist: look at the results, record them with\n  {again}\nand commit both files"
+            )
         differences = _differences(path, results, inputs, bound, scale)
         if differences:
             _raise(

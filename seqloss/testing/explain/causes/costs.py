@@ -115,8 +115,8 @@ SOFTMAX = Axis(
         documented(once),
         Choice(
             TWICE,
-            "takes softmax of softmax(logits), as PyTorch's CrossEntropyLoss after a softmax layer does, or Keras with "
-            "from_logits=True",
+            "takes the softmax of softmax(logits), as PyTorch's CrossEntropyLoss after a softmax layer does, or Keras "
+            "with from_logits=True",
             "pass the logits themselves, or tell the loss that they are probabilities",
             twice,
             weight=SELDOM,
@@ -126,7 +126,7 @@ SOFTMAX = Axis(
             "logits taken as probabilities",
             "takes -log(logits[y]) without a softmax, as Keras with from_logits=False does; they are probabilities, "
             "so the other side has a double softmax",
-            "leave it so, and pass log(probabilities) as logits on the other side",
+            "keep it, and pass log(probabilities) as logits on the other side",
             never,
             probabilities,
             same=call("logits=log(logits)"),
@@ -204,7 +204,7 @@ SMOOTHING = Axis(
         ),
         Choice(
             "label smoothing minus the entropy",
-            f"{K_MINUS_1} and takes the entropy of the smoothed label off the loss",
+            f"{K_MINUS_1} and subtracts the entropy of the smoothed label from the loss",
             "add the constant -(1-eps)*log(1-eps) - eps*log(eps/(K-1)) to it",
             soft(1, entropy=True),
             smoothing(1),
@@ -213,13 +213,13 @@ SMOOTHING = Axis(
         ),
         Choice(
             "label smoothing minus the entropy",
-            "spreads eps over all K classes and takes the entropy of the smoothed label off the loss",
+            "spreads eps over all K classes and subtracts the entropy of the smoothed label from the loss",
             "add the entropy of the smoothed label to it",
             soft(0, entropy=True),
             smoothing(0),
             named=smooths,
             usual=False,
-            same=f"{call('label_smoothing={label_smoothing}')}, and take that entropy off",
+            same=f"{call('label_smoothing={label_smoothing}')}, and subtract that entropy",
         ),
         Choice(
             "label smoothing eps/(K-2)",

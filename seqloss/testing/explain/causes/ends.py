@@ -95,7 +95,7 @@ SIGN = Axis(
         documented(as_it_is),
         Choice(
             "sign",
-            "is the log-likelihood, -loss, as log_prob of distributions is: the larger, the better",
+            "is the log-likelihood, -loss, as log_prob of distributions is: larger is better",
             "multiply by -1",
             factor(lambda _: -1.0),
             scales=True,
@@ -110,15 +110,15 @@ POWER = Axis(
         documented(as_it_is),
         Choice(
             "perplexity",
-            "is exp(loss), as torcheval and KerasHub define it; of a loss in bits that is 2 ** loss, as in fairseq",
-            "take its logarithm, or compare the losses it is made of",
+            "is exp(loss), as torcheval and KerasHub define it; for a loss in bits that is 2 ** loss, as in fairseq",
+            "take its logarithm, or compare the losses themselves",
             power(math.e),
             not_with=(in_decimal_digits,),
             same="take exp of the loss",
         ),
         Choice(
             "perplexity",
-            "is 2 ** loss of a loss in nats, where it belongs to bits",
+            "is 2 ** loss of a loss in nats, but that formula is for bits",
             "take exp(loss) of nats, or 2 ** loss of bits",
             power(2.0),
             usual=False,

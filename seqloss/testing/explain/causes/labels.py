@@ -63,7 +63,7 @@ MASK = Axis(
         documented(as_given),
         Choice(
             "ignored pad id",
-            "leaves out every token whose label is the pad id, also where its weight is not 0",
+            "leaves out every token whose label is the pad id, even where its weight is not 0",
             "leave tokens out by their weights, not by their label; or set those weights to 0 on the other side too",
             without_pad,
             counted_pad_labels,
@@ -105,7 +105,7 @@ LABELS = Axis(
         documented(as_given),
         Choice(
             FROM_1,
-            "takes label y for class y - 1, as Lua Torch counts; a label of 0 is the last class then, as index -1 is",
+            "reads label y as class y - 1, as Lua Torch counts; a label of 0 is the last class then, as index -1 is",
             "count the labels from 0 on both sides",
             one_less,
             weight=SELDOM,
@@ -113,7 +113,7 @@ LABELS = Axis(
         ),
         Choice(
             FROM_1,
-            "takes label y for class y + 1, as where class 0 is kept for padding or blanks",
+            "reads label y as class y + 1, as where class 0 is kept for padding or blanks",
             "count the labels from 0 on both sides, or keep class 0 on both",
             one_more,
             room_for_one_more,

@@ -74,8 +74,8 @@ def pieces(scored: Scored, sizes: tuple[int, ...]) -> Fraction:
 
 
 TOTALS = (
-    "add up losses and weights over all pieces, and divide once; in seqloss pass reduction='sum', and as normalizer "
-    "the sum of all weights"
+    "add up losses and weights over all pieces, and divide once; in seqloss pass reduction='sum' and the sum of all "
+    "weights as normalizer"
 )
 
 

@@ -21,7 +21,7 @@ Z_LOSS = Axis(
         Choice(
             "z-loss",
             "adds {z_factor} * logsumexp(logits)**2 to the loss of each token, as t5x does",
-            "leave the z-loss out, log it beside the loss, or add it on the other side too",
+            "leave the z-loss out, log it separately, or add it on the other side too",
             with_z_loss,
             weight=OCCASIONAL,
             not_with=(twice, never),

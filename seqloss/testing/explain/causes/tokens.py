@@ -90,7 +90,7 @@ def _sliced(logits: str, targets: str, weights: str = "") -> str:
 
 
 TIME_MAJOR = "time-major confusion"
-READ_SO = "hand the arrays over in the axis order of the logits"
+READ_SO = "pass the arrays in the axis order of the logits"
 LAYOUT = Axis(
     "layout",
     (
@@ -111,7 +111,7 @@ LAYOUT = Axis(
         ),
         Choice(
             TIME_MAJOR,
-            "takes axis 0 for time and axis 1 for the batch",
+            "takes axis 0 as time and axis 1 as the batch",
             "swap the first two axes, or tell the loss which axis is time",
             time_major,
         ),
@@ -147,7 +147,7 @@ SHIFT = Axis(
         Choice(
             BACKWARD,
             "scores the logits of position t against the label of t - 1",
-            "turn the shift round: logits[:, :-1] belong to labels[:, 1:]",
+            "reverse the shift: logits[:, :-1] belong to labels[:, 1:]",
             shifted(-1),
             longer_than(1),
             same=_sliced("[:, 1:]", "[:, :-1]"),
@@ -171,8 +171,7 @@ SHIFT = Axis(
         ),
         Choice(
             LAST,
-            "leaves out the last position: logits[:, :-1] against labels[:, :-1], as where a cut for the shift is made "
-            "in both",
+            "leaves out the last position: logits[:, :-1] against labels[:, :-1], as when both are cut for the shift",
             "score the last position too, or give it weight 0 on the other side",
             dropped(slice(None, -1)),
             longer_than(1),
@@ -189,7 +188,7 @@ SHIFT = Axis(
             )
             for name, end, where in (
                 (FIRST, "first", ", wherever its padding is"),
-                (LAST, "last", ", as where the end of a sequence is not scored"),
+                (LAST, "last", ", as when the end of a sequence is not scored"),
             )
         ),
         Choice(
@@ -204,7 +203,7 @@ SHIFT = Axis(
         Choice(
             BACKWARD,
             "scores the logits of position t against the label of t - 1, with the weight of t",
-            "turn the shift round, and shift the weights with the labels",
+            "reverse the shift, and shift the weights with the labels",
             shifted(-1, 0),
             longer_than(1),
             usual=False,
@@ -222,7 +221,7 @@ SHIFT = Axis(
         Choice(
             BACKWARD,
             "scores the logits of position t against the label of t - 1, and the first ones against the last label",
-            "turn the shift round, and drop a position instead of rolling the labels",
+            "reverse the shift, and drop a position instead of rolling the labels",
             rolled(-1),
             longer_than(1),
             usual=False,
