@@ -1,4 +1,4 @@
-"""What a loss can be tested with: comparisons that say what differs and why, an oracle, tolerances, cases, drivers.
+"""Tools to test any loss: comparisons that say what differs and why, an oracle, tolerances, cases, drivers.
 
 Importing this package imports neither NumPy nor a framework; each name brings its module when it is first used.
 """

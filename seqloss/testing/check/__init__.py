@@ -1,4 +1,4 @@
-"""Whether a loss of somebody else is right: the invariants of the suite, asked of any callable."""
+"""Whether any loss is right: the invariants of the suite, checked for any callable."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,18 +33,19 @@ def check_loss(
     invariants: Iterable[str] | None = None,
     seed: int = 0,
 ) -> LossCheck:
-    """Check a loss against everything that right sequence losses have in common.
+    """Check any loss against everything that correct sequence losses have in common.
 
-    Whatever it returns, it is turned into the weighted mean of the losses of the tokens, in nats, with its gradient ::
+    Whatever it returns is turned into the weighted mean of the token losses, in nats, with its gradient ::
 
         mean = sum(weights * loss) / sum(weights)
 
-    where each is the cross entropy, or what the conventions say of smoothing, class weights, z-loss and softcap. It is
-    asked for each of the invariants in :mod:`seqloss.testing.invariants`: tokens that do not count, labels that are
-    no class, batches that are split, reordered or shifted, sizes, dtypes and memory layouts, extreme logits, counts in
-    half precision, gradients from above, to the weights and of the gradient, compiled code, ``vmap``, and what a call
-    or a setting leaves behind. Each judges one thing and is lenient about the rest; a batch that violates one is made
-    as small and plain as it can be, and still fails in the same way.
+    where each loss is the cross entropy, changed by the smoothing, class weights, z-loss and softcap of the
+    conventions. It is checked against each of the invariants in :mod:`seqloss.testing.invariants`: tokens that do not
+    count, labels that are not classes, batches that are split, reordered or shifted, sizes, dtypes and memory layouts,
+    extreme logits, counts in half precision, upstream gradients, gradients with respect to the weights, second
+    derivatives, compiled code, ``vmap``, and what a call or a setting leaves behind. Each judges one thing and is
+    lenient about the rest; a batch that violates one is made as small and plain as possible while it still fails in the
+    same way.
 
     Parameters
     ----------
@@ -54,19 +55,19 @@ def check_loss(
         Its framework, which must be installed. None: that of a known loss, or of the package that has the function
         (optax and flax are for JAX, keras is for TensorFlow).
     conventions : Conventions or mapping of str to object, optional
-        How it is called and what it returns; as a mapping, what is different from the usual. The usual, and that of
-        None, are the conventions of a known loss, else ``Conventions()``, with ``gradient="returned"`` for NumPy. Known
-        are ``torch.nn.functional.cross_entropy`` and
-        ``linear_cross_entropy`` (with the identity as its weight), ``optax.softmax_cross_entropy_with_integer_labels``,
-        ``tf.nn.sparse_softmax_cross_entropy_with_logits``, the class ``keras.losses.SparseCategoricalCrossentropy``
-        (from logits, with its weighted mean), and :func:`seqloss.sequence_loss`; each also as a ``functools.partial``
-        of keywords, of which ``ignore_index``, ``ignore_class``, ``reduction``, ``label_smoothing``, ``weight``,
-        ``class_weights``, ``z_loss`` and ``softcap`` change its conventions.
+        How it is called and what it returns; in a mapping, only what differs from the default. The default, also of
+        None, is the conventions of a known loss, else ``Conventions()``, with ``gradient="returned"`` for NumPy. Known
+        are ``torch.nn.functional.cross_entropy`` and ``linear_cross_entropy`` (with the identity as its weight),
+        ``optax.softmax_cross_entropy_with_integer_labels``, ``tf.nn.sparse_softmax_cross_entropy_with_logits``, the
+        class ``keras.losses.SparseCategoricalCrossentropy`` (from logits, with its weighted mean), and
+        :func:`seqloss.sequence_loss`; each also as a ``functools.partial`` of keywords, of which ``ignore_index``,
+        ``ignore_class``, ``reduction``, ``label_smoothing``, ``weight``, ``class_weights``, ``z_loss`` and ``softcap``
+        change its conventions.
     modes : iterable of str, optional
         The compiled forms to compare with eager code: "inductor" for torch, "function" and "xla" for TensorFlow,
         "jit" for JAX, or another mode of ``seqloss.testing.frameworks``. None: all of the former.
     invariants : iterable of str, optional
-        The names of the invariants to ask for. None: all.
+        The names of the invariants to check. None: all.
     seed : int, default 0
         The seed of all random arrays, at least 0. The same seed gives the same findings.
 
@@ -91,12 +92,12 @@ def check_loss(
 
     Notes
     -----
-    A violation is a fact about the loss, not always a mistake in it: whether a mask must hide NaN is for those to say
-    who use it. Its ``kind`` says whether a result is wrong, a refusal is missing, or digits are lost. Exceptions are
-    right answers to bad labels and to second derivatives. A loss that returns half-precision numbers may round them. An
-    invariant that a loss cannot be asked for, for want of weights, of a label that leaves tokens out, or of a compiler
-    on this machine, is not applicable, and so is one that is no law of its objective: behind a softcap a constant that
-    is added to all logits does not cancel.
+    A violation is a fact about the loss, not always a mistake in it: whether a mask must hide NaN is for its users to
+    decide. Its ``kind`` says whether a result is wrong, a refusal is missing, or digits are lost. An exception is a
+    right answer to a bad label and to a second derivative. A loss that returns half-precision numbers may round them.
+    An invariant is not applicable if it cannot be checked, because the loss has no weights or no label to ignore, or
+    because this machine has no compiler. Nor is it applicable if it does not hold for the objective: behind a softcap a
+    constant that is added to all logits does not cancel.
 
     Warnings of the loss are not shown.
 

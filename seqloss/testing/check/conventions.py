@@ -1,4 +1,4 @@
-"""How a loss of somebody else is called, and what it returns."""
+"""How any loss is called, and what it returns."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -31,9 +31,10 @@ class Conventions:
     Parameters
     ----------
     arguments : tuple of str, default ("logits", "targets", "weights")
-        What it takes, in its order. ``"labels=targets"`` passes the targets by the keyword ``labels``. In the place of
-        "weights" may be "mask", which is True where a token counts, "float_mask", the same in zeros and ones, or
-        "lengths" [batch], the number of tokens that count in each sequence. Without one of these it takes none.
+        The arguments that it takes, in order. ``"labels=targets"`` passes the targets by the keyword ``labels``. In the
+        place of "weights" may be "mask", which is True where a token counts, "float_mask", the same in zeros and ones,
+        or "lengths" [batch], the number of tokens that count in each sequence. Without one of these it takes no
+        weights.
     layout : {"batch", "packed", "time"}, default "batch"
         The shape of the logits: [batch, time, classes], [batch * time, classes], or [time, batch, classes]. Targets,
         weights and the losses of tokens have the same without the last axis.
@@ -44,19 +45,19 @@ class Conventions:
     ignore_label : int, optional
         A label that leaves a token out, which may be a class. It takes the place of the targets where the weight is 0,
         and no other token gets it. A function that takes
-        no weights and returns no tokens is asked with weights of 0 and 1 alone, and without such a label with none.
+        no weights and returns no tokens is checked with weights of 0 and 1 only, and without such a label with none.
     gradient : {"autodiff", "returned"}, default "autodiff"
         Whether the framework differentiates, or the function returns ``(loss, gradient)``: the gradient of the logits,
         in their layout, of the loss or of the sum of the losses of the tokens. NumPy differentiates nothing.
     weight_gradient : bool, default True
         Whether a function that takes weights has a gradient with respect to them.
     label_smoothing : float or Smoothing, default 0.0
-        With what its labels are smoothed, as :func:`seqloss.sequence_loss` defines it. A prior is a tuple of numbers.
+        How its labels are smoothed, as in :func:`seqloss.sequence_loss`. A prior is a tuple of numbers.
     class_weights : tuple of float, optional
         The weight of each class. All batches have as many classes: take a loss with a few, 2 to 64. No token that
         counts has the label of a class of weight 0.
     z_loss : float, default 0.0
-        What the square of the log-sum-exp of a token is multiplied by before it is added to its loss.
+        The factor of the squared log-sum-exp that is added to the loss of each token.
     softcap : float, optional
         The cap of the logits: they become ``softcap * tanh(logits / softcap)``.
     denominator : {"weights", "weights_alone", "tokens", "positions", "batch"}, default "weights"
@@ -75,7 +76,7 @@ class Conventions:
 
     See Also
     --------
-    check_loss : Takes it.
+    check_loss : Uses it.
 
     Examples
     --------
@@ -190,7 +191,7 @@ class Conventions:
 
     @property
     def weights(self) -> str:
-        """Which weights the function can be asked with.
+        """Which weights the function can be checked with.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""From the name of a loss to the loss."""
+"""Import a loss by its name."""
 
 import importlib
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def resolve(name: str) -> Callable[..., Any]:
     Raises
     ------
     OptionError
-        If the text has not this form, if the module cannot be imported, or if it has no such callable.
+        If the text does not have this form, if the module cannot be imported, or if it has no such callable.
     ArgumentTypeError
         If the name is not a string.
 

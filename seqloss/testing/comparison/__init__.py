@@ -44,26 +44,26 @@ def compare(
     actual : array of any shape
         What is to be checked: a NumPy array, a torch or JAX array, a TensorFlow tensor or variable, an array of a
         registered framework, or Python numbers in lists; floats of all four dtypes, integers or bools. It may require
-        gradients, lie on an accelerator, and need not be contiguous.
+        gradients, be on an accelerator, and need not be contiguous.
     expected : array of the same shape
         What it should be: likewise, of the same framework or of another one. Python numbers have no dtype of their
         own and go with every dtype that can hold them. NumPy's ``longdouble`` counts as a float wider than float64.
     bound : float or array, optional
         How many units in the last place (ULP) of ``compute`` a value may be off: at least 0 and finite, a number or an
-        array that broadcasts to the results, as of :func:`seqloss.testing.token_bound`. None means the entries of
-        the table in :mod:`seqloss.testing.tolerances` for logits of a range up to 20: 20 ULP beside an ``expected``
-        of a wider dtype than ``compute``, and 40 ULP between two computed results. 0 asks for equal numbers. Integers
-        and bools must always be equal.
+        array that broadcasts to the results, such as that of :func:`seqloss.testing.token_bound`. None means the
+        entries of the table in :mod:`seqloss.testing.tolerances` for logits of a range up to 20: 20 ULP beside an
+        ``expected`` of a wider dtype than ``compute``, and 40 ULP between two computed results. 0 asks for equal
+        numbers. Integers and bools must always be equal.
     scale : float or array, optional
         The size of the numbers that were added up, at least 0, which broadcasts to the results: where they cancel, the
-        rounding error is theirs and not that of the sum. A sum of summands other than 0 may be 0 on one side alone.
+        rounding error is theirs and not that of the sum. A sum of summands that are not 0 may be 0 on one side only.
     compute : str, optional
         The name of the float dtype that was computed in. None means float32, and for float64 if both are float64.
         A result of another dtype may be off by one more unit of its own, for its rounding, unless the bound is 0.
     labels : array, optional
-        A number for each token, of the leading sizes of the results. The report tells it beside an entry.
+        A number for each token, of the leading sizes of the results. The report shows it next to an entry.
     weights : array, optional
-        The same. The report also tells how many of the entries that differ are at tokens of weight 0.
+        The same. The report also says how many of the differing entries are at tokens of weight 0.
     check_framework : bool, default False
         Whether the frameworks must be the same.
     check_dtype : bool, default True
@@ -87,7 +87,7 @@ def compare(
     OptionError
         If a bound, a scale or a dtype to compute in makes no sense.
     ShapeError
-        If bound, scale, labels or weights do not go with the shape of the results.
+        If bound, scale, labels or weights do not fit the shape of the results.
 
     See Also
     --------
@@ -99,7 +99,7 @@ def compare(
     the smallest normal number of the dtype, zero and everything within one smallest normal number agree, because some
     executors flush such numbers to zero; in float16 none does.
 
-    It does not matter which array is called expected: the verdict is the same if the two change places. Nothing is
+    It does not matter which array is called expected: the verdict is the same if the two are swapped. Nothing is
     differentiated or written, and the values of an array on an accelerator are waited for.
 
     References

@@ -20,9 +20,9 @@ class Side:
     shape : tuple of int
         Its shape.
     dtype : str
-        The name of its dtype, as in "bfloat16"; "bool", "int" or "float" for Python numbers, which have no other.
+        The name of its dtype, as in "bfloat16"; "bool", "int" or "float" for Python numbers, which have no dtype.
     device : str or None
-        Where it lies, as its framework says it; None where that is unknown.
+        Where it is, in the words of its framework; None where that is unknown.
     """
 
     framework: str
@@ -115,7 +115,7 @@ class Comparison:
     Parameters
     ----------
     name : str or None
-        What was compared, if it was said.
+        What was compared, if a name was given.
     actual, expected : Side
         The two arrays.
     problems : tuple of str
@@ -129,7 +129,7 @@ class Comparison:
     bound : float
         The bound; the largest, if it is not the same everywhere.
     nan, zeros, infinities : Places or None
-        Where the special numbers stand; None where the shapes differ.
+        Where the special numbers are; None where the shapes differ.
     ulp : Spread or None
         The raw distances; None where no entry is finite on both sides, and for integers.
     ulp_at_scale : Spread or None
@@ -187,7 +187,7 @@ class Comparison:
         return self.same
 
     def report(self) -> str:
-        """The findings in a few lines of ASCII; what is wrong first stands in the first line.
+        """The findings in a few lines of ASCII; the first problem is in the first line.
 
         Returns
         -------

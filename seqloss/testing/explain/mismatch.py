@@ -1,4 +1,4 @@
-"""The entrance."""
+"""Where two losses come in and their explanation comes out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,21 +28,21 @@ def explain_mismatch(
 ) -> Explanation:
     """Name the conventions by which two losses of the same inputs differ.
 
-    Each number is looked up among the losses of the inputs under some hundreds of conventions: the documented mean
+    Each number is looked up among the losses of the inputs under several hundred conventions: the documented mean
     ``sum(w * nll) / sum(w)``, every known departure from it, and every sensible pair of those. What the two sides do
-    not have in common is the explanation.
+    differently is the explanation.
 
     Parameters
     ----------
     mine, theirs : float or array of one element
-        The two losses, or what was made of them, as bits or perplexity, of any float dtype and any framework. Pass them
-        as they were computed: the dtype and the digits say how closely they are compared.
+        The two losses, or numbers made of them such as bits or perplexity, of any float dtype and any framework. Pass
+        them as they were computed: the dtype and the digits say how closely they are compared.
     inputs : mapping or sequence
         ``logits`` [batch, time, classes], ``targets`` [batch, time] of any integer dtype, and ``weights`` [batch,
         time] of any real dtype, by name or in this order; without weights every token counts 1. Any framework's
-        arrays. ``logits[:, t]`` are taken to be the prediction of ``targets[:, t]``.
+        arrays. ``logits[:, t]`` are read as the prediction of ``targets[:, t]``.
     pad_id : int, optional
-        The label of padding, which a side may leave out by itself.
+        The label of padding, which a side may ignore.
     world_size : int, optional
         The number of data-parallel ranks.
     accumulation_steps : int, optional
@@ -89,20 +89,19 @@ def explain_mismatch(
     Notes
     -----
     A convention of two causes is tried for each side, so that up to four causes can be found, two on each. A cause is
-    tried only if what it is about is there in these inputs, as padding, or a label that is the pad id, and if it
-    changes their loss.
+    tried only if it applies to these inputs (for example, there must be padding, or a label that is the pad id) and if
+    it changes their loss.
 
     A number that fits is no proof: with enough conventions one fits by chance. ``chance`` is an upper estimate of how
-    often numbers of its sign that have nothing to do with the conventions would fit one as closely, and causes are
-    named only if it is at most 1 in 4,000. Half-precision losses have too few digits for that, and float32 losses have
-    too few for many pairs of causes and for causes that change the loss by less than a percent. Then ``alternatives``
-    are what fits.
+    often unrelated numbers of its sign would fit one as closely, and causes are named only if it is at most 1 in 4,000.
+    Half-precision losses have too few digits for that, and float32 losses have too few for many pairs of causes and for
+    causes that change the loss by less than a percent. Then ``alternatives`` are what fits.
 
-    A difference that is a bare factor is never certain: several factors, as ``world_size`` by ``accumulation_steps``,
-    one of them alone, a whole number up to 16, or a power of two.
+    A difference that is a bare factor is never certain. Bare factors are several factors, such as ``world_size`` by
+    ``accumulation_steps``, one of them alone, a whole number up to 16, or a power of two.
 
     A number that is infinite, NaN or zero has no digits. If these inputs make something on the way to a loss too large
-    for float16, float32 or float64, as exp of a large logit, the verdict is "overflow" and the causes are of what.
+    for float16, float32 or float64, such as exp of a large logit, the verdict is "overflow" and the causes name it.
 
     All values are read, so nothing here can be traced.
 

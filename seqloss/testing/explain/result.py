@@ -1,4 +1,4 @@
-"""What came out, as data and as text."""
+"""The explanation, as data and as text."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ Side = Literal["mine", "theirs"]
 
 @dataclass(frozen=True)
 class Cause:
-    """What one side does and the other one does not.
+    """Something that one side does and the other side does not.
 
     Parameters
     ----------
@@ -70,23 +70,22 @@ class Explanation:
         Other causes that do so just as well, because these inputs or these digits cannot tell them apart; what fits if
         the verdict is "undecided".
     confidence : float
-        How likely the causes are the reason, from 0 to 1: shared evenly with the alternatives, and less the chance
-        that numbers which have nothing to do with these causes agree with them this closely. At most one half if all
-        that speaks for them is a bare factor, as twice, or an overflow. It is 1 for numbers that agree, and 0 where no
-        cause is named.
+        How likely the causes are the reason, from 0 to 1: shared evenly with the alternatives, minus the chance that
+        unrelated numbers agree with these causes this closely. At most one half if the only sign of them is a bare
+        factor, such as 2, or an overflow. It is 1 for numbers that agree, and 0 where no cause is named.
     certainty : str
-        The same in words: "certain", "likely", "ambiguous with ...", each with a remark if all there is is a bare
+        The same in words: "certain", "likely", "ambiguous with ...", each with a remark if the only sign is a bare
         factor; "undecided", "none of these" or "the same".
     chance : float
         How often unrelated numbers would fit one of the tried conventions this closely: an upper estimate.
     tried : int
-        The number of conventions on each side whose causes are there in these inputs and change the loss.
+        The number of conventions on each side whose causes apply to these inputs and change the loss.
     notes : tuple of str
-        What is known beside: which side the inputs reproduce, and what both sides have in common.
+        What else is known: which side the inputs reproduce, and what both sides have in common.
 
     See Also
     --------
-    explain_mismatch : Makes it.
+    explain_mismatch : Returns it.
     """
 
     mine: float

@@ -1,4 +1,4 @@
-"""Somebody's own function, called with what was recorded."""
+"""A function of the user, called with what was recorded."""
 
 import inspect
 import numbers

@@ -42,8 +42,8 @@ def check(
     compute : callable, optional
         A function of your own. It is called with the inputs by their names, as arrays of the backend, and with those
         of the recorded flags that it has parameters for. It returns a mapping from names of results to arrays of any
-        framework, or the loss alone. Of that the framework takes the gradients that were recorded, "d" before the name
-        of an input, for which the function is called once more; NumPy takes none. Results that are left out are not
+        framework, or the loss alone. From the loss alone the framework computes the recorded gradients, named "d" and
+        the name of the input, in one more call of the function; NumPy computes none. Results that are left out are not
         compared. By default seqloss computes every recorded result of the function "sequence_loss" with the recorded
         flags: "loss", its gradients "dlogits" and "dweights", and "token_losses", the weighted losses of the tokens
         before any reduction.
@@ -60,7 +60,7 @@ def check(
     Raises
     ------
     GoldenError
-        If it is not known how to compute what was recorded, seqloss refuses its inputs or flags, ``compute`` cannot be
+        If seqloss does not know how to compute what was recorded or refuses its inputs or flags, ``compute`` cannot be
         called with them or returns no results, or there is nothing to compare. What ``compute`` raises is not caught.
     ImportError
         If the framework is not installed.

@@ -27,7 +27,7 @@ def padding(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
 
 @invariant(half=True)
 def unsafe_masks(probe: Probe, batch: Batch, rng: np.random.Generator) -> None:
-    """A token of weight 0 may hold anything: NaN, infinities, labels that are no class. Nothing of it is seen."""
+    """A token of weight 0 may hold anything: NaN, infinities, labels that are not classes. Nothing of it is seen."""
     probe.needs_mask()
     masked = batch.weights == 0
     clean = probe.ask(batch)
