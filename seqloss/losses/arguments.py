@@ -27,9 +27,9 @@ class SequenceArguments(NamedTuple):
     constant_weights: bool
     """Whether nobody asks for the gradient of the weights."""
     weights_dtype: str
-    """The dtype of a gradient to weights: that of the caller's array, the compute dtype for host values."""
+    """The dtype of the weights' gradient: that of the caller's array, or the compute dtype for host values."""
     kept: Array | None = None
-    """False where a token is out, whatever its weight."""
+    """False where a token is ignored, whatever its weight."""
     class_weights: Array | None = None
     prior: Array | None = None
     normalizer: Array | None = None
@@ -38,11 +38,11 @@ class SequenceArguments(NamedTuple):
     """Whether the targets are a number for each class."""
     constant_targets: bool = True
     targets_dtype: str = ""
-    """The dtype of a gradient to soft targets, as for weights."""
+    """The dtype of the gradient with respect to soft targets, as for weights."""
     offsets: Array | None = None
-    """Where each sequence of packed input begins, which is a batch of one sequence else."""
+    """Where each sequence of packed input begins; else packed input would be a batch of one sequence."""
     ragged: Any = None
-    """What makes a ragged array of values, if the logits are one."""
+    """The function that turns values into a ragged array, if the logits are ragged."""
 
     @property
     def backend(self) -> Backend:
@@ -78,7 +78,8 @@ def sequence(
 ) -> SequenceArguments:
     """Check and place the arrays of a sequence loss, whose logits are the main argument of the call.
 
-    Packed input becomes a batch of one sequence, [1, tokens, classes]; the loss and its gradients have that axis more.
+    Packed input becomes a batch of one sequence, [1, tokens, classes]; the loss and its gradients have this additional
+    axis.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def sequence(
     placed = [z.value if z.shape is not None else call.place(z, rank=rank + 1)]
     placed.append(call.place(y, dtype, rank=rank + 1) if is_soft else call.place(y, rank=rank))
     if w is not None:
-        # Host values are cast on the host, where float64 has not become float32 yet.
+        # Cast host values on the host, where float64 has not become float32 yet.
         placed.append(call.place(w, dtype if w.is_host else None, rank=rank))
     others = beside.NOTHING_PLACED
     if checked is not beside.NOTHING_CHECKED:
@@ -165,7 +166,7 @@ def sequence(
 def _check(
     z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None, is_soft: bool, is_packed: bool
 ) -> bool:
-    """The checks that need no values. Whether sizes are left to be compared when the graph runs."""
+    """The checks that need no values. Returns whether sizes are left to be compared at run time."""
     if not is_packed and _are_usual(z, y, w, wrt):
         return False
     see_order(z, y)
@@ -187,7 +188,7 @@ def _check(
 
 
 def _are_usual(z: Argument, y: Argument, w: Argument | None, wrt: tuple[str, ...] | None) -> bool:
-    """Whether all is as it is in most calls, which no check has anything to say about."""
+    """Whether the call is of the most common kind, for which no check can fail."""
     if z.shape is None or len(z.shape) != 3 or None in z.shape or z.shape[2] == 0 or z.dtype not in dtypes.FLOATS:
         return False
     if y.shape != z.shape[:2] or y.dtype not in dtypes.INTEGERS or not (wrt is None or wrt == ("logits",)):

@@ -1,8 +1,8 @@
-"""What stands beside logits, targets and weights: which tokens are out, class weights, a prior, a normalizer.
+"""The other arguments of the loss: which tokens are ignored, class weights, a prior, a normalizer.
 
-Each is checked on facts, then on values where those cost no waiting, and placed. What has no values yet cannot raise,
-so it makes NaN if it is wrong: a negative class weight or prior of each token that it reaches, a negative normalizer of
-the loss, an impossible length of the tokens of its sequence.
+Each is checked on facts, then on values where reading them needs no waiting, and then placed. An argument without
+values yet cannot raise an error, so it makes NaN if it is wrong: a negative class weight or prior in each token that it
+reaches, a negative normalizer in the loss, an impossible length in the tokens of its sequence.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from seqloss.core.protocol import Array, Backend
 
 
 class Beside(NamedTuple):
-    """What a caller gave, and the static options that say how to read it."""
+    """The arguments of a caller, and the static options that say how to read them."""
 
     class_weights: Any = None
     prior: Any = None
@@ -25,7 +25,7 @@ class Beside(NamedTuple):
     normalizer: Any = None
 
     def counting(self, ignore_index: tuple[int, ...], lengths: Any, normalizer: Any) -> "Beside":
-        """The same with what says which tokens count, and for how much."""
+        """The same, with the arguments that say which tokens count, and how much."""
         if not ignore_index and lengths is None and normalizer is None:
             return self
         return Beside(self.class_weights, self.prior, self.exclude, ignore_index, lengths, normalizer)
@@ -34,7 +34,7 @@ class Beside(NamedTuple):
     def is_empty(self) -> bool:
         class_weights, prior, exclude, ignore_index, lengths, normalizer = self
         is_empty = class_weights is None and prior is None and lengths is None and normalizer is None
-        # Not the truth of a tuple, which torch.compile (torch 2.13) cannot trace where its numbers are symbolic.
+        # Not the truth value of a tuple, which torch.compile (torch 2.13) cannot trace if its numbers are symbolic.
         return is_empty and len(exclude) == 0 and len(ignore_index) == 0
 
 
@@ -42,7 +42,7 @@ NOTHING_BESIDE = Beside()
 
 
 class Checked(NamedTuple):
-    """Arguments whose facts, and values where they are at hand, are right."""
+    """Arguments whose facts are right, and whose values are right where they can be read."""
 
     class_weights: Argument | None = None
     prior: Argument | None = None
@@ -69,7 +69,7 @@ NOTHING_PLACED = Placed()
 
 
 def check(call: Call, beside: Beside) -> Checked:
-    """The checks of all, whose order is that of the options."""
+    """All checks, in the order of the options."""
     if beside.is_empty:
         return NOTHING_CHECKED
     shape = call.main.shape
@@ -144,7 +144,7 @@ def place(call: Call, checked: Checked, logits: Array, targets: Argument, rank: 
     within = below(backend, counts, backend.sizes(logits)[1], logits)
     in_time = None
     if call.main.shape is None or call.main.shape[1] is None or not labels.is_readable(lengths):
-        # As many positions are below a length as it says, unless it is negative or too large.
+        # The number of positions below a length is the length itself, unless it is negative or too large.
         found = backend.astype(backend.count_nonzero(within, axis=(1,)), backend.dtype(counts))
         in_time = backend.expand_dims(backend.equal(found, counts), axis=-1)
     kept = within if kept is None else within & kept
@@ -152,7 +152,7 @@ def place(call: Call, checked: Checked, logits: Array, targets: Argument, rank: 
 
 
 def of_classes(call: Call, checked: Checked, logits: Array) -> tuple[Array | None, Array | None]:
-    """Class weights and prior, compared with the logits when the graph runs where their sizes are unknown."""
+    """Class weights and prior; unknown sizes are compared with the logits at run time."""
     backend, placed = call.backend, []
     for argument in (checked.class_weights, checked.prior):
         x = None if argument is None else call.place(argument, rank=1)
@@ -164,7 +164,7 @@ def of_classes(call: Call, checked: Checked, logits: Array) -> tuple[Array | Non
 
 
 def _number(backend: Backend, value: float, like: Array) -> Array:
-    """A number as an array, because a new one must not compile anew.
+    """A number as an array, because a new number must not cause a new compilation.
 
     A small whole number is taken as it is, another one beside float32 as three of these, which add up to it: not every
     framework has float64, and in exact mode no digit may be lost. Made of an array of the framework: torch.compile
@@ -179,7 +179,7 @@ def _number(backend: Backend, value: float, like: Array) -> Array:
         return backend.reshape(zeros + rest, ())
     parts = []
     for _ in range(3):
-        # Rounded to the digits of float32, as Veltkamp does it.
+        # Rounded to the digits of float32 by Veltkamp's method.
         large = rest * (2**29 + 1)
         part = large - (large - rest)
         parts.append(zeros + part)
@@ -188,7 +188,7 @@ def _number(backend: Backend, value: float, like: Array) -> Array:
 
 
 def _not_ignored(call: Call, targets: Argument, ignored: tuple[int, ...], rank: int) -> Array | None:
-    """Where labels are none of these, of which some may be no number of their dtype."""
+    """Where labels are none of these values. Some of the values may not fit into the dtype of the labels."""
     facts, kept = targets.facts, None
     with facts.scope(None):
         for label in ignored:
@@ -209,7 +209,7 @@ def below(backend: Backend, counts: Array, stop: Any, like: Array) -> Array:
 
 
 def in_one_dtype(backend: Backend, positions: Array, counts: Array) -> tuple[Array, Array]:
-    """Numbers of :meth:`Backend.arange` and integers of any dtype in the wider of both, so that none is wrapped."""
+    """Numbers of :meth:`Backend.arange` and integers of any dtype, in the wider dtype, so that none wraps around."""
     dtype = backend.dtype(counts)
     if backend.dtype(positions) == "int32" and dtype in ("uint32", "int64", "uint64"):
         return backend.astype(positions, dtype), counts

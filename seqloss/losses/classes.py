@@ -15,7 +15,7 @@ def weights_and_prior(
     dtype: str,
     wide: str,
 ) -> tuple[Array | None, Array | None]:
-    """Both in the dtype of a kernel, ``wide``, by way of that of the loss; the prior without excluded classes."""
+    """Both cast to the dtype of the loss and then to that of a kernel, ``wide``; the prior without excluded classes."""
     if class_weights is None and prior is None and len(exclude) == 0:
         return None, None
     class_weights, prior = (None if x is None else _in_dtype(backend, x, dtype, wide) for x in (class_weights, prior))
@@ -25,7 +25,7 @@ def weights_and_prior(
 def times(backend: Backend, labels: Array, class_weights: Array) -> Array:
     """Soft labels [batch, time, classes], or their gradient, each times the weight of its class.
 
-    0 where that is 0, whatever it meets; and where it is no number but nothing asks for the class.
+    0 where the weight is 0, whatever it multiplies; and where the weight is NaN but the class is not asked for.
     """
     row = backend.expand_dims(backend.expand_dims(class_weights, axis=0), axis=0)
     labels = backend.astype(labels, backend.dtype(class_weights))
@@ -34,7 +34,7 @@ def times(backend: Backend, labels: Array, class_weights: Array) -> Array:
 
 
 def of_labels(backend: Backend, x: Array, logits: Array, targets: Array) -> Array:
-    """What each label has of ``x`` [classes]: 1 where it is no class, lest a 0 hide that its loss is NaN."""
+    """The entry of ``x`` [classes] of each label: 1 where it is no class, since a 0 would hide its NaN loss."""
     index, legal = backend.indices(logits, targets)
     return backend.where(legal, backend.take(x, index), 1.0)
 

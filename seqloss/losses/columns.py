@@ -1,11 +1,11 @@
-"""Sums that no order and no grouping can change: fixed-point numbers whose digits are integers.
+"""Sums that are the same in every order and grouping: fixed-point numbers whose digits are integers.
 
 A total is a column of integers: 16 digits of 16 bits, the lowest of which counts 2**-112, then how many NaN, infinities
 and negative infinities there were. Each summand is cut into digits by itself, and integers add up without an error. A
 digit is kept in 32 bits, so that columns can also be added without a carry, 2**14 times: by a collective of all
 workers, or leaf by leaf.
 
-What a summand has below 2**-112 is cut off. One of 2**128 and beyond, which no float32 holds, counts as infinite.
+The part of a summand below 2**-112 is cut off. A summand of 2**128 or more, which no float32 holds, counts as infinite.
 """
 
 from fractions import Fraction
@@ -22,13 +22,13 @@ _ONE = 7
 SIZE = DIGITS + 3
 """Of a column: the digits, and the three counts."""
 _SHIFT = 2.0**-48
-"""What brings the largest totals, of 2**159, into the range of float32."""
+"""The factor that brings the largest totals, of 2**159, into the range of float32."""
 
 
 def carried(backend: Backend, limbs: Array) -> Array:
-    """The same numbers with smaller digits: each gives its upper bits to the one above it, which may give on later.
+    """The same numbers with smaller digits: each carries its upper bits to the digit above it.
 
-    After an addition of columns that have been through this, digits are again below 2**16 + 4, but for the highest.
+    After an addition of columns that were carried, all digits but the highest are again below 2**16 + 4.
     """
     last = DIGITS - 1
     given = limbs[:last, ...] // RADIX
@@ -38,7 +38,7 @@ def carried(backend: Backend, limbs: Array) -> Array:
 
 
 def digits(backend: Backend, limbs: Array) -> list[Array]:
-    """The only digits that a total has, [1, totals] each: in [0, 2**16) but for the highest, which has its sign."""
+    """The unique digits of a total, [1, totals] each: in [0, 2**16), except the highest, which has the sign."""
     found, given = [], limbs[:1, ...] * 0
     for place in range(DIGITS - 1):
         x = limbs[place : place + 1, ...] + given
@@ -48,7 +48,7 @@ def digits(backend: Backend, limbs: Array) -> list[Array]:
 
 
 def settled(backend: Backend, limbs: Array) -> Array:
-    """[totals, 19]: the totals with the only digits that they have."""
+    """[totals, 19]: the totals with their unique digits."""
     return backend.permute_dims(backend.concat([*digits(backend, limbs), limbs[DIGITS:, ...]], axis=0), (1, 0))
 
 
@@ -85,7 +85,7 @@ def scaled_terms(backend: Backend, limbs: Array, dtype: str) -> tuple[Array, Arr
 
 
 def not_finite(backend: Backend, terms: Array, counts: Array) -> Array:
-    """The plain sum of terms with what is not finite: counts [1, 3] of NaN, infinities and negative infinities."""
+    """The plain sum of terms that are not finite: counts [1, 3] of NaN, infinities and negative infinities."""
     total = backend.sum(terms, axis=(0,))
     nan, infinite, negative = (backend.reshape(x, ()) for x in _columns(backend, counts > 0))
     total = backend.where(infinite, float("inf"), total)
@@ -105,10 +105,10 @@ def of_floats(backend: Backend, x: Array) -> Array:
     is_moderate = abs(x) * 0.5 < 2.0**127
     bad = ~backend.equal(x, x), ~is_moderate & (x > 0), ~is_moderate & (x < 0)
     counts = [backend.reshape(_count(backend, where), (1,)) for where in bad]
-    # The selections keep compilers from subtracting from a product that they have not rounded.
+    # The selections keep compilers from subtracting from a product before it is rounded.
     x = backend.expand_dims(backend.where(is_moderate, x, 0.0), axis=0)
     units = [2.0 ** (16 * place + _LOWEST) for place in range(DIGITS - 1)]
-    # A number so large beside a unit has a 0 there, because of the digits that a float has.
+    # A number that is so much larger than a unit has a 0 there, because a float has too few digits.
     limits = _numbers(backend, [u * 2.0**most if u < 2.0 ** (127 - most) else float("inf") for u in units], x)
     scaled = backend.where(abs(x) < limits, x, 0.0) * _numbers(backend, [1 / u for u in units], x)
     above = backend.astype(scaled * (1 / RADIX), integers)  # towards 0

@@ -26,8 +26,8 @@ def token_weights(
 ) -> Weights:
     """Weights of any dtype as :class:`Weights` in the compute dtype. A NaN weight is active: the result must show it.
 
-    ``constant`` says that nobody will ask for the gradient of the weights. Where ``kept`` is False a token is out,
-    whatever its weight, and nothing flows to that.
+    ``constant`` says that nobody will ask for the gradient of the weights. Where ``kept`` is False a token is ignored,
+    whatever its weight, and no gradient flows to its weight.
     """
     if kept is not None and backend.surely_all(kept):
         kept = None
@@ -47,10 +47,10 @@ def token_weights(
 
 
 def without_masked_nan(backend: Backend, nll: Array, active: Array | None) -> Array:
-    """Token losses with 0 for what weight 0 must remove: only what is not finite, so that d/dw stays right there."""
+    """Token losses, 0 where weight 0 must remove one that is not finite. The others stay, so that d/dw is right."""
     return nll if active is None else backend.where(active | backend.isfinite(nll), nll, 0.0)
 
 
 def without_removed(backend: Backend, to_weights: Array, kept: Array | None) -> Array:
-    """The gradient of weights with 0 for tokens that are out whatever their weight."""
+    """The gradient with respect to weights, with 0 for tokens that are ignored whatever their weight."""
     return to_weights if kept is None else backend.where(kept, to_weights, 0.0)

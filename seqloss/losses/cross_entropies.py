@@ -2,15 +2,16 @@
 
 Each takes a :class:`~seqloss.core.call.Call` whose main argument is the logits, and the other arrays as its
 :class:`~seqloss.core.argument.Argument`; it returns the losses in the compute dtype. The caller opens the name scope
-around it, and hands what it returns to the user through :meth:`Call.guard`::
+around it, and passes the result to the user through :meth:`Call.guard`::
 
     call = Call("logits", logits)
     labels = call.beside("labels", labels)
     with call.backend.scope(name):
         return call.guard(cross_entropies.soft(call, labels))
 
-What TensorFlow does differently are keywords here, for ``seqloss.compat``: ``tf_gradient`` (probabilities are not
-multiplied by the sum of the labels), ``stop_labels`` (no gradient to labels), and :func:`in_dtype_of_logits`.
+For ``seqloss.compat`` there are keywords for what TensorFlow does differently: ``tf_gradient`` (probabilities are not
+multiplied by the sum of the labels), ``stop_labels`` (no gradient with respect to labels), and
+:func:`in_dtype_of_logits`.
 """
 
 from typing import Any
@@ -28,7 +29,7 @@ ZERO = "give such positions weight 0, as in weights=(labels != {})"
 
 
 def sparse(call: Call, labels: Argument) -> Array:
-    """The losses [...] of logits [..., classes] against integer labels [...], which are read where that is free."""
+    """The losses [...] of logits [..., classes] against integer labels [...], read where that needs no waiting."""
     return ops.token_losses(call.backend, *_checked(call, labels, None), None)
 
 
@@ -79,8 +80,8 @@ def soft(
     broadcasts : bool
         Whether labels may have a size of 1 where logits have another; else the shapes must be equal.
     tf_gradient : bool
-        Whether the gradient to logits is ``softmax(logits) - labels``, as TensorFlow computes it, whatever the labels
-        add up to. The derivative of the loss has ``sum(labels) * softmax(logits)``.
+        Whether the gradient with respect to logits is ``softmax(logits) - labels``, as in TensorFlow, whatever the
+        labels add up to. The derivative of the loss has ``sum(labels) * softmax(logits)``.
     stop_labels : bool
         Whether labels are constants.
     """

@@ -36,8 +36,8 @@ def of_rows(
 ) -> Array:
     """``function(labels=, logits=)``, one float for each row of logits, as [rows] in the compute dtype.
 
-    ``form`` is that shape in words. A row that does not count is handed over as zeros if it is not finite, so that a
-    mask masks here as well as it does in the built-in loss. Labels are left as they are.
+    ``form`` is that shape in words. A row that does not count is passed as zeros if it is not finite, so that a mask
+    masks as well as in the built-in loss. Labels are passed as they are.
     """
     if active is not None:
         harmless = active | backend.all(backend.isfinite(logits), axis=-1)
@@ -51,7 +51,7 @@ def of_rows(
     is_open = shapes.custom_loss(backend.shape(losses), backend.shape(logits)[0], form)  # type: ignore[index]  # rank 2
     dtypes.float_dtype("the result of softmax_loss_function", backend.dtype(losses))
     if is_open:
-        # Leading sizes alone are compared, so the rows must have no other.
+        # Only leading sizes are compared, so the rows must have no other sizes.
         rows = backend.all(backend.isfinite(logits), axis=-1)
         sizes_match, (_, losses) = backend.sizes_agree([rows, losses], open_sizes.custom_sizes_differ(form))
         losses = backend.nan_unless(sizes_match, losses)

@@ -89,7 +89,7 @@ class LabelKernel(NamedTuple):
         self, logits: Array, labels: Array, mass: Array, active: Array | None, prior: Array | None
     ) -> tuple[tuple[Array, ...], Statistics]:
         found = self.backend.label_statistics(logits, labels, active, prior, self.spec)
-        # What has no mass has no loss; what is left out has one of 0, whatever its mass.
+        # A token without mass has no loss; a token that is left out has the loss 0, whatever its mass.
         is_known = self.backend.equal(mass, mass)
         nll = self.backend.nan_unless(is_known if active is None else is_known | ~active, found.nll)
         statistics = Statistics(nll, found.lse, found.unl, found.mass, found.saved)
@@ -147,7 +147,7 @@ def _named(spec: Spec, outputs: Arrays) -> Statistics:
 
 
 def _cotangents(spec: Spec, cotangents: Arrays) -> Cotangents:
-    """Those of the outputs by their names; the mass has no derivative."""
+    """The cotangents of the outputs by name; the mass has no derivative."""
     nll, lse, unl, _, _ = _named(spec, cotangents)
     return Cotangents(nll, lse, unl)
 

@@ -1,4 +1,4 @@
-"""The mask and the sample weights of Keras as the weights of tokens."""
+"""Weights of tokens, made of the mask and the sample weights of Keras."""
 
 import sys
 from typing import Any

@@ -46,7 +46,7 @@ PLAIN = Objective()
 
 
 def objective_of(label_smoothing: Any, class_weights: Any, z_loss: Any, softcap: Any) -> tuple[Objective, Beside]:
-    """The options of the loss of a token, checked but for their arrays."""
+    """The options of the loss of a token, checked except for their arrays."""
     are_floats = type(label_smoothing) is type(z_loss) is float
     if are_floats and not label_smoothing and not z_loss and class_weights is None and softcap is None:
         return PLAIN, NOTHING_BESIDE  # as most calls have it
@@ -85,7 +85,7 @@ class Pulled(NamedTuple):
 
 
 class _Coefficients(NamedTuple):
-    """Numbers, arrays [...], or None: for 1 in the first place, for 0 in the others."""
+    """Numbers, arrays [...], or None, which means 1 in the first place and 0 in the others."""
 
     nll: Any = None
     lse: Any = None
@@ -155,10 +155,10 @@ class TokenLoss(NamedTuple):
         return Pulled(to_logits, to_labels, to_units)
 
     def at_once(self, given: Given, to_losses: Array) -> tuple[Array, Array]:
-        """The losses of class ids, and the gradient of the logits, on NumPy: in one pass over them if that can be.
+        """The losses of class ids, and the gradient of the logits, on NumPy: in one pass over them if possible.
 
-        What the label keeps of a smoothing is known when a row has been read, but nearly always it is that of a row of
-        which each class is possible. Where it turns out to be another, the pullback is made anew.
+        How much of a smoothing the label keeps is known only when a row has been read, but nearly always each class of
+        the row is possible. If this turns out to be wrong, the pullback is computed again.
         """
         kernel: Any = self.kernel
         if self._is_nll(given):
@@ -183,7 +183,7 @@ class TokenLoss(NamedTuple):
     def _cotangents(
         self, given: Given, statistics: Statistics, masses: tuple[Array, ...], to_losses: Array
     ) -> tuple[Array, Any, Any]:
-        """What flows to nll, to the square of lse and to unl; None for what the loss has not."""
+        """The cotangents of nll, of the square of lse and of unl; None for those that the loss does not have."""
         nll, lse, unl, _ = self._coefficients(given, statistics, masses)
         to_lse_square, to_unl = (None if x is None else to_losses * x for x in (lse, unl))
         return to_losses if nll is None else to_losses * nll, to_lse_square, to_unl
@@ -209,12 +209,12 @@ class TokenLoss(NamedTuple):
         return given.logits, given.targets, *mass, given.active, prior
 
     def _of_mass(self) -> TokenKernel | LabelKernel:
-        """The kernel for the masses of other priors. A compiler leaves out what else it computes."""
+        """The kernel, used for the masses of other priors. A compiler drops the other results."""
         spec = Spec(self.kernel.spec.dtype, unl=True, softcap=self.objective.softcap)
         return LabelKernel(self.backend, spec, False) if self.is_soft else TokenKernel(self.backend, spec)
 
     def _masses(self, given: Given, mass: Callable[[Array | None], Array]) -> tuple[Array, ...]:
-        """What else is added up over the possible classes, if anything: the prior, or for the entropy its logarithm."""
+        """The other sum over the possible classes, if any: of the prior, or of its logarithm for the entropy."""
         if self.objective.eps > 0 and given.class_weights is not None:
             return (mass(given.prior),)
         if self.objective.centred and given.prior is not None:
@@ -243,16 +243,16 @@ class TokenLoss(NamedTuple):
     def _of_others(
         self, given: Given, statistics: Statistics, masses: tuple[Array, ...]
     ) -> tuple[Array, Array, Array | None]:
-        """a, c and h where the label has no part of what is spread, or the entropy is taken off.
+        """a, c and h where nothing is spread to the label, or the entropy is subtracted.
 
-        Class weights there are none.
+        There are no class weights then.
         """
         backend, eps = self.backend, self.objective.eps
         mass, own = self._constant(given, statistics.mass), None
         ones = self._ones(mass)
         if self.objective.off_target:
             own = ones if given.prior is None else self._of_labels(given.prior, given)
-            # That of a label which is not possible is not in the mass.
+            # The prior of a label that is not possible is not part of the mass.
             own = backend.where(backend.isfinite(backend.stop_gradient(statistics.nll)), own, 0.0)
             mass = mass - own
         is_empty = backend.equal(mass, 0.0)
@@ -296,7 +296,7 @@ class TokenLoss(NamedTuple):
         return self._counted(given, self.backend.stop_gradient(mass))
 
     def _counted(self, given: Given, x: Array) -> Array:
-        """The same with a number at tokens that are left out, where it may be anything."""
+        """The same with a finite number at tokens that are left out, where it could be anything."""
         return x if given.active is None else self.backend.where(given.active, x, 1.0)
 
     def _ones(self, mass: Array) -> Array:

@@ -54,7 +54,7 @@ def with_gradients(
 
 
 def totals(call: SequenceArguments, objective: Objective, exact: bool, counts_right: bool) -> Totals:
-    """The totals of checked arguments, and a 0 that cannot be differentiated."""
+    """The totals of checked arguments, with a 0 that cannot be differentiated."""
     kernel = TokenKernel(call.backend, objective.spec("float64" if exact else call.dtype))
     of_tokens, plan = TokenLoss(kernel, objective), reduction.of_name("none")
     loss = SequenceLossOp(of_tokens, plan, call.exclude, call.dtype, True, Wanted(False, False), exact)

@@ -1,6 +1,6 @@
 """Packed input: a batch whose sequences come one after the other, [tokens, classes], without padding.
 
-It is computed as a batch of one sequence. Only what is averaged along time looks at where sequences begin.
+It is computed as a batch of one sequence. Only averages along time need to know where sequences begin.
 """
 
 from typing import Any
@@ -14,7 +14,10 @@ from seqloss.losses.reduction import Plan
 
 
 def check(call: Call, cu_seqlens: Any, has_lengths: bool, *others: Argument | None) -> Argument:
-    """The offsets, as far as they can be read: of ragged logits their own, which ragged ``others`` must have too."""
+    """The offsets, as far as they can be read.
+
+    For ragged logits they are the logits' own, and ragged ``others`` must have the same.
+    """
     shape = call.main.shape
     if call.main.packed is not None:
         if cu_seqlens is not None:
@@ -34,9 +37,9 @@ def check(call: Call, cu_seqlens: Any, has_lengths: bool, *others: Argument | No
 
 
 def place(call: Call, offsets: Argument, logits: Array, *others: Argument | None) -> tuple[Array, Array | None]:
-    """The offsets as an array, and whether they can be those of all arrays, [1, 1]; None if they are known to.
+    """The offsets as an array, and whether they can be those of all arrays, [1, 1]; None if they are known to be.
 
-    Where they turn out not to be, all that the call returns is NaN.
+    If they turn out not to be, everything that the call returns is NaN.
     """
     backend, shape = call.backend, call.main.shape
     starts, unread = call.place(offsets, rank=1), [x for x in _ragged(others) if not _has_values(call, x)]

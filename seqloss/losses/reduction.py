@@ -1,4 +1,4 @@
-"""What flags and keys mean: numerators, denominators and 0/0, as a forward and an explicit pullback.
+"""The meaning of flags and keys: numerators, denominators and 0/0, as a forward and an explicit pullback.
 
 With weights w and token losses nll, both [batch, time], the flags of the sequence loss mean:
 
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
 
 
 class Denominator(NamedTuple):
-    """What a sum is divided by, which no loss has a part in."""
+    """The number that a sum is divided by; it does not depend on the losses."""
 
     by: Any
     """A wide sum, an array or a number."""
@@ -50,7 +50,7 @@ class Denominator(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """Gradients by what a loss is made of; None for those that are not asked for, or are 0."""
+    """Gradients with respect to the parts of a loss; None for those that are not asked for or are 0."""
 
     losses: Array
     weights: Array | None
@@ -165,9 +165,9 @@ def forward(
     members: Array | None = None,
     known: Denominator | None = None,
 ) -> Reduced:
-    """Reduce token losses, whatever of them weight 0 must remove being 0 already.
+    """Reduce token losses, in which everything that weight 0 must remove is 0 already.
 
-    A ``normalizer`` takes the place of the last denominator. Losses of packed sequences are [1, tokens]; where these
+    A ``normalizer`` replaces the last denominator. Losses of packed sequences are [1, tokens]; where these
     are averaged along time, ``members`` [batch, tokens] says which tokens each of them has. ``known`` is what
     :func:`denominator` returned, if it was asked.
     """
@@ -184,7 +184,7 @@ def forward(
 
 
 def _apart(backend: Backend, losses: Array, weights: Weights, members: Array) -> tuple[Array, Weights]:
-    """Each sequence of packed ones in a row of its own, with a token that is not active where others have theirs."""
+    """Each packed sequence in a row of its own, where the tokens of the other sequences are not active."""
     values, active, units = weights
     losses, values, units = (None if x is None else backend.where(members, x, 0.0) for x in (losses, values, units))
     return losses, Weights(values, members if active is None else members & active, units)

@@ -9,14 +9,14 @@ from seqloss.losses.objective import Given, TokenLoss
 
 
 class Wanted(NamedTuple):
-    """The arguments beside the logits whose gradients the pullback computes."""
+    """The arguments, other than the logits, whose gradients the pullback computes."""
 
     weights: bool
     targets: bool
 
 
 class SequenceResiduals(NamedTuple):
-    """What the pullback of a sequence loss needs beside the arguments: numbers per token."""
+    """What the pullback of a sequence loss needs besides the arguments: numbers per token."""
 
     tokens: Any
     given: Given
@@ -27,7 +27,7 @@ class SequenceResiduals(NamedTuple):
 
 
 class SequenceLossOp(NamedTuple):
-    """The loss of logits, targets and what :class:`SequenceArguments` has beside: a token loss and a reduction."""
+    """The loss of logits, targets and the other arrays of :class:`SequenceArguments`: a token loss and a reduction."""
 
     tokens: TokenLoss
     plan: reduction.Plan
@@ -55,9 +55,9 @@ class SequenceLossOp(NamedTuple):
 
     @property
     def is_foreseen(self) -> bool:
-        """Whether the cotangents of token losses are known before these, and a kernel asks for them then.
+        """Whether the cotangents of token losses are known before the losses, and a kernel can use them.
 
-        That of NumPy does, of class ids; and the loss is to be one number.
+        The NumPy kernel of class ids can, if the loss is a single number.
         """
         can_ask = hasattr(self.backend, "token_statistics_and_pullback")
         return can_ask and self.plan.is_scalar and not self.tokens.is_soft
@@ -73,8 +73,8 @@ class SequenceLossOp(NamedTuple):
         losses = self._without_excused(losses, counted)
         reduced = self._reduced(losses, counted)
         loss = rounded(backend, reduced.loss) if self.exact else reduced.loss
-        # Without what the arrays have: the labels too, unless others were put in their place. Soft ones are as large
-        # as the logits, and made anew.
+        # Without what is in the arrays already. The labels are, unless they were replaced. Soft labels are as large as
+        # the logits, and are computed again.
         labels = None if counted.free is None or self.tokens.is_soft else counted.tokens.targets
         given = Given(None, labels, *counted.tokens[2:])
         return (loss,), SequenceResiduals(tokens, given, losses, counted.weights, reduced)
@@ -106,7 +106,7 @@ class SequenceLossOp(NamedTuple):
         return (loss,), (to_logits, None, to_weights, *(None,) * (len(arrays) - 3))
 
     def weighted(self, *arrays: Array | None) -> tuple[Array, counting.Weights]:
-        """What is added up, in the dtype of the kernel, and the weights that count it."""
+        """The terms of the sum, in the dtype of the kernel, and their weights."""
         counted = self._counted(*arrays)
         losses, _ = self.tokens.forward(counted.tokens)
         losses = self._without_excused(losses, counted)
@@ -150,7 +150,7 @@ class SequenceLossOp(NamedTuple):
         """The gradient of the weights, in their dtype."""
         if pulled is None:
             return None
-        # What the kernel may leave out although the weights have a gradient: all that is out.
+        # The tokens that the kernel may leave out although the weights have a gradient: those that are ignored.
         return self._in_dtype_of(weights, counting.without_removed(self.backend, pulled, active))
 
     def _through_class_weights(
@@ -206,7 +206,7 @@ class SequenceLossOp(NamedTuple):
             values = backend.astype(values, wide)
         if normalizer is not None:
             normalizer = reduction.normalizer(backend, normalizer, wide)
-        # A kernel that leaves out puts 0 where a token does not count. Otherwise that is done behind it.
+        # A kernel that leaves tokens out puts 0 in their place. Otherwise that is done after the kernel.
         free, skipped = None, active
         if not self.constant_weights and active is not None:
             skipped = kept
@@ -243,9 +243,9 @@ class _Counted(NamedTuple):
 
 
 def excused(backend: Backend, logits: Array, targets: Array, active: Array) -> tuple[Array, Array]:
-    """Labels with a class in place of those that need not be one, and where these are.
+    """Labels in which those that need not be a class are replaced by one, and where these are.
 
-    The kernel would make NaN of them, which must be taken out again; and people look for NaN in their programs.
+    The kernel would make NaN of them, which would have to be removed again; and people look for NaN in their programs.
     """
     index, legal = backend.indices(logits, targets)
     return backend.where(legal | ~active, index, -1), ~(legal | active)

@@ -10,7 +10,7 @@ from seqloss.losses.objective import PLAIN, Objective, objective_of
 
 
 class Settings(NamedTuple):
-    """What the options say, checked but for their arrays."""
+    """The options, checked except for their arrays."""
 
     plan: reductions.Plan
     check_labels: bool | None
@@ -23,7 +23,7 @@ class Settings(NamedTuple):
 
 
 _USUAL = Settings(reductions.plan(True, True, False, False), None, False, PLAIN, NOTHING_BESIDE, None)
-"""What all options say as they are by default, which most calls leave them at."""
+"""The settings of the default options, which most calls use."""
 
 
 def settings(

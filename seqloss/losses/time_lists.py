@@ -1,8 +1,8 @@
 """From lists with one array for each timestep to arrays [time, batch].
 
-What is small is stacked: weights and the losses of tokens. The logits are stacked where a step of them is small,
-because one kernel call on all steps is quicker than one for each, eagerly and to compile. A step of many classes and
-sequences is worth a kernel call of its own, and is not copied.
+Small arrays are stacked: weights and token losses. Logits are stacked if a step of them is small, because one kernel
+call on all steps runs and compiles faster than one call for each. A step of many classes and sequences is worth a
+kernel call of its own, and is not copied.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from seqloss.core.protocol import Array
 from seqloss.losses import counting, custom, ops
 
 LARGE = 2**18
-"""So many logits in one step (1 MiB of float32) take longer in the kernel than the call of the kernel does."""
+"""With this many logits in one step (1 MiB of float32) the kernel takes longer than its call."""
 
 _SIZES_DIFFER = (
     "each step must have logits of the same shape [batch, classes], batch labels, and batch weights or a single one, "
@@ -129,7 +129,7 @@ def _placed(call: Call, z: Argument, y: Argument, w: Argument, labels_are_classe
         value = backend.with_rank(call.broadcast(value, flat, _SIZES_DIFFER), 1)
     batch = None if first.shape is None else first.shape[0]
     if batch is None or shapes.is_open(z.shape, backend.shape(flat), backend.shape(value)):
-        # Against the first step, so that all agree with one another.
+        # Compared with the first step, so that all agree with each other.
         _, row, compared, value = call.compare([call.place(first, rank=2), row, flat, value], _SIZES_DIFFER)
         kept = compared if kept is flat else kept
     return row, kept, value

@@ -1,4 +1,4 @@
-"""Totals of a sequence loss: how they are made, placed, added and divided. ``columns`` has what they consist of."""
+"""Totals of a sequence loss: how they are made, placed, added and divided. Their numbers are in ``columns``."""
 
 from typing import Any, NamedTuple
 
@@ -60,9 +60,9 @@ class TotalsOp(NamedTuple):
 
 
 class BarrierOp(NamedTuple):
-    """A 0 that refuses derivatives with respect to other arrays, which nothing is computed from.
+    """A 0 that refuses derivatives with respect to other arrays.
 
-    It is added to whatever is computed from integers: through those frameworks would find no derivative, and say
+    It is added to whatever is computed from integers: through integers a framework would find no derivative, and say
     nothing.
     """
 
@@ -125,7 +125,8 @@ class QuotientOp(NamedTuple):
 def barrier(backend: Backend, dtype: str, logits: Array, *others: Array | None) -> Array:
     """0, which cannot be differentiated with respect to these arrays.
 
-    It depends on the sum of none of their numbers: frameworks keep what such an operation gets as long as its result.
+    It depends on an empty sum of their numbers, because frameworks keep the inputs of such an operation as long as its
+    result.
     """
     zero = backend.reshape(backend.astype(backend.arange(1, like=logits) * 0, dtype), ())
     watched = [x for x in (logits, *others) if x is not None and not backend.is_stopped(x)]

@@ -23,9 +23,9 @@ def argument(call: Call, name: str, value: Any) -> Argument | float:
 
 
 def check(weights: Argument | float, losses: shapes.Shape, of: str, classes: int | None = None) -> Argument | float:
-    """Weights for losses of this shape, which errors call by the name ``of``: that of the labels if they are ids.
+    """Weights for losses of this shape, which errors call ``of``: the name of the labels if they are ids.
 
-    Ids of ``classes`` can choose from weights of classes, which an error says.
+    For ids of ``classes`` an error also says how to choose from class weights.
     """
     if not isinstance(weights, float):
         shapes.scalar_or_equal_rank(weights.name, weights.shape, of, losses, classes)
@@ -34,7 +34,7 @@ def check(weights: Argument | float, losses: shapes.Shape, of: str, classes: int
 
 
 def squeezed(call: Call, labels: Argument, weights: Argument | float) -> tuple[Argument, Argument | float]:
-    """Labels and weights without a last axis of size 1, if they have one axis more than they should."""
+    """Labels and weights, without their last axis if it has size 1 and is one too many."""
     labels = _without_last(labels, call.main.shape)
     if isinstance(weights, float) or labels.shape is None:
         return labels, weights

@@ -147,7 +147,7 @@ def averaged(
     weights : array of shape [batch, time]
         In the dtype of the loss.
     kept : bool array of shape [batch, time]
-        False where a token is out, whatever its weight.
+        False where a token is ignored, whatever its weight.
     reduction : str
         A value of the option, or "sum_both", "sum_time" and "sum_batch" for the flags that sum.
     """

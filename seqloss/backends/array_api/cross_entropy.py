@@ -1,4 +1,4 @@
-"""Array API: the statistics of tokens with one label, and their pullback. The formulas stand in the contract."""
+"""Array API: the statistics of tokens with one label, and their pullback. The formulas are in the contract."""
 
 from typing import Any
 

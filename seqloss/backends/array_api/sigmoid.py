@@ -1,4 +1,4 @@
-"""Array API: cross entropy of independent classes, and its pullback. The formulas stand in the contract."""
+"""Array API: cross entropy of independent classes, and its pullback. The formulas are in the contract."""
 
 from seqloss.backends.array_api import ops
 from seqloss.core.protocol import Array

@@ -1,4 +1,4 @@
-"""Array API: the statistics of tokens with soft labels, and their pullback. The formulas stand in the contract."""
+"""Array API: the statistics of tokens with soft labels, and their pullback. The formulas are in the contract."""
 
 from seqloss.backends.array_api import numbers, ops
 from seqloss.backends.array_api.cross_entropy import of_classes, selected, unl_of, where_used, zeros_like

@@ -1,4 +1,4 @@
-"""JAX: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.contract``.
+"""JAX: the cross-entropy kernel and its pullback. The formulas are in ``seqloss.core.contract``.
 
 ``s`` is the largest logit but that of the label in float32 too. With ``others`` for ``r`` it is saved for the pullback.
 Both passes take the same exponentials: in one program XLA takes them once, in the memory of the gradient.

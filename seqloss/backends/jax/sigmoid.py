@@ -1,4 +1,4 @@
-"""JAX: cross entropy of independent classes, and its pullback. The formulas stand in ``seqloss.core.contract``."""
+"""JAX: cross entropy of independent classes, and its pullback. The formulas are in ``seqloss.core.contract``."""
 
 from functools import partial
 

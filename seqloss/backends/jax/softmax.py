@@ -1,4 +1,4 @@
-"""JAX: cross entropy against soft labels, and its pullback. The formulas stand in ``seqloss.core.contract``.
+"""JAX: cross entropy against soft labels, and its pullback. The formulas are in ``seqloss.core.contract``.
 
 In place of the first class with the largest logit stand all that have it: what is said of that one is true of each of
 them, and comparing is faster than searching. The largest logit is a constant here, because nothing depends on it; it is

@@ -1,4 +1,4 @@
-"""NumPy: the cross-entropy kernel and its pullback. The formulas stand in ``seqloss.core.contract``.
+"""NumPy: the cross-entropy kernel and its pullback. The formulas are in ``seqloss.core.contract``.
 
 Those of soft labels serve here too: left out of the sum of exponentials is not the label but the first class that has
 the largest logit, ``m``. So no statistic cancels, whatever the label is::

@@ -1,4 +1,4 @@
-"""NumPy: cross entropy of independent classes, and its pullback. The formulas stand in ``seqloss.core.contract``.
+"""NumPy: cross entropy of independent classes, and its pullback. The formulas are in ``seqloss.core.contract``.
 
 Both go through the numbers in pieces that stay in a core's cache, and in threads.
 """

@@ -1,4 +1,4 @@
-"""NumPy: cross entropy against soft labels, and its pullback. The formulas stand in ``seqloss.core.contract``.
+"""NumPy: cross entropy against soft labels, and its pullback. The formulas are in ``seqloss.core.contract``.
 
 Both go through the rows in blocks and threads, as the kernels of ``cross_entropy`` do.
 """

@@ -1,4 +1,4 @@
-"""TensorFlow: the statistics of tokens and their pullback. The formulas stand in ``seqloss.core.contract``.
+"""TensorFlow: the statistics of tokens and their pullback. The formulas are in ``seqloss.core.contract``.
 
 Both work on [tokens, classes], so that an unknown rank is no obstacle. Both may be differentiated: a tape outside of
 ``tf.vectorized_map`` drops custom gradients (TensorFlow 2.21), and second derivatives go through the operations written

@@ -1,4 +1,4 @@
-"""PyTorch: the statistics of tokens and their pullback. The formulas stand in ``seqloss.core.contract``.
+"""PyTorch: the statistics of tokens and their pullback. The formulas are in ``seqloss.core.contract``.
 
 Eager arrays on the CPU do not come here but to NumPy's kernel (see ``seqloss.backends.on_numpy``), unless second
 derivatives are wanted. What is here serves other devices; ``blocks`` has the form for compilers and transformations.

@@ -1,4 +1,4 @@
-"""PyTorch: cross entropy of independent classes, and its pullback. The formulas stand in ``seqloss.core.contract``."""
+"""PyTorch: cross entropy of independent classes, and its pullback. The formulas are in ``seqloss.core.contract``."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""PyTorch: the statistics of soft labels and their pullback. The formulas stand in ``seqloss.core.contract``.
+"""PyTorch: the statistics of soft labels and their pullback. The formulas are in ``seqloss.core.contract``.
 
 Both are differentiable by themselves: second derivatives, and exported programs, go through the operations written
 here. So no NaN may enter an operation whose result is thrown away.

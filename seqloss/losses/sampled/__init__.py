@@ -1,1 +1,1 @@
-"""The logits of sampled losses: what they may be given, which rows they take, and what they make of them."""
+"""The logits of sampled losses: their arguments, the rows that they read, and what they compute from them."""

@@ -148,9 +148,9 @@ def _check_labels(y: Argument, inputs: shapes.Shape, columns: int) -> None:
 
 
 def to_draw(received: Received, options: Options) -> Argument:
-    """The labels, which candidates can be drawn for: on the host, so that there is no way around reading them."""
+    """The labels, for which candidates are drawn: on the host, so they must be read."""
     y = received.labels
-    # The others too: where they are traced, candidates would be drawn once and serve every run of the program.
+    # Check the others too: if they are traced, candidates would be drawn once and used in every run of the program.
     for each in (y, received.call.main, *received.weights, *received.biases):
         label_policy.readable_to_draw(each)
     label_policy.check(y, options.num_classes, None, True, mend=IS_CLASS, too_large=IS_CLASS)
@@ -236,7 +236,7 @@ def _placed_ids(call: Call, argument: Argument, classes: int, rank: int) -> Arra
 
 
 def _legal(call: Call, ids: Array, classes: int) -> tuple[Array, Array]:
-    """Ids with 0 for those that are no class, and where they are."""
+    """Ids with 0 in place of those that are not classes, and where these are."""
     is_class = (ids >= 0) & (ids < classes)
     return call.backend.where(is_class, ids, 0), is_class
 

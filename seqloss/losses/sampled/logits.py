@@ -5,8 +5,8 @@ For the inputs x of an example, the rows W and the biases b of the classes, and 
     logit(class) = <x, W[class]> + b[class] - log(q[class])
     label        = 1 / num_true for a true class, 0 for a candidate
 
-A candidate that is a true class of the example has the logit -inf where accidental hits are removed: it has no part in
-the loss, and its gradient is 0, in every dtype and beside any other logit.
+A candidate that is a true class of the example has the logit -inf where accidental hits are removed: it is left out of
+the loss, and its gradient is 0, in every dtype and with any other logits.
 """
 
 from seqloss.core.protocol import Array
@@ -15,8 +15,11 @@ from seqloss.losses.sampled import shards
 from seqloss.losses.sampled.arguments import Problem
 
 LEFT_OUT = -1e30
-"""The logit of a candidate that is left out. Its exponential is 0, as that of minus infinity is, but a tool that looks
-for the first infinity in a program finds none here: there is room for the cotangents that it is multiplied by."""
+"""The logit of a candidate that is left out.
+
+Its exponential is 0, like that of minus infinity, but a tool that looks for the first infinity in a program finds none
+here. It is small enough to be multiplied by a cotangent without overflow.
+"""
 
 
 def logits_and_labels(problem: Problem) -> tuple[Array, Array]:
@@ -95,8 +98,8 @@ def finished(problem: Problem, loss: Array) -> Array:
     call, good = problem.call, problem.good
     backend = call.backend
     if good is not None:
-        # What a bad label gets from the kernel of tokens, with the inputs for logits: the rows of weights that stood
-        # in for the missing ones have nothing to do with it.
+        # The result of the token kernel for a bad label, with the inputs as logits: it does not depend on the rows of
+        # weights that replaced the missing ones.
         label = backend.astype(good, "int32") - 1
         loss = backend.where(good, loss, ops.token_losses(backend, problem.inputs, label, None))
     return call.guard(loss)

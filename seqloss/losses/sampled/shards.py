@@ -70,7 +70,7 @@ def _take_exactly(
     place, row = locate(dispatch.load("numpy"), ids, classes, len(shards), strategy)
     parts = [
         backend.astype(backend.take(shards[i], backend.asarray(row[place == i], like=shards[i])), dtype)
-        for i in range(min(len(shards), classes))  # also those that no id is in: their gradient is empty, not missing
+        for i in range(min(len(shards), classes))  # also shards that no id is in: their gradient is empty, not missing
     ]
     # From the order of the shards back to that of the ids.
     order = np.argsort(np.argsort(place, kind="stable"), kind="stable")
