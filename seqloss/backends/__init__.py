@@ -1,6 +1,6 @@
-"""One package per framework, all with the same rooms; docs/architecture.md says what is where.
+"""One package per framework, all with the same modules; docs/architecture.md says what is where.
 
-``array_api`` has fewer of them, because ``base`` answers for what is the same in every plain framework.
+``array_api`` has fewer, because ``base`` has what is the same in every plain framework.
 
 Nothing is imported here: a backend is loaded by :mod:`seqloss.core.dispatch` when the first array of its
 framework arrives.

@@ -21,7 +21,7 @@ from seqloss.core.shapes import Shape
 
 
 def complete(name: str) -> None:
-    """Give the backend module of this name the functions of the protocol that it lacks, as far as they stand here."""
+    """Give the backend module of this name the functions of the protocol that it lacks, as far as they are here."""
     module = sys.modules[name]
     for own, answer in ANSWERS.items():
         if not hasattr(module, own):
@@ -82,7 +82,7 @@ def stop_gradient(backend: Backend, x: Array) -> Array:
 
 
 class Wide(NamedTuple):
-    """A number in two parts: rounded, and what rounding has cut off."""
+    """A number in two parts: the rounded number, and what rounding has cut off."""
 
     high: Array
     low: Array
@@ -91,7 +91,7 @@ class Wide(NamedTuple):
 def wide_sum(backend: Backend, x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> Wide:
     """In pairs of numbers, by the operators of the arrays alone: there may be no wider dtype."""
     high, cut = (x, x - x) if weights is None else compensated.product(x, weights, backend.dtype(x))
-    # Of what is infinite nothing is cut off, and where a product overflows that is not known.
+    # Nothing is cut off from an infinite number; where a product overflows, the part that is cut off is unknown.
     high, low = (_in_front(backend, part, axis) for part in (high, _finite(backend, cut)))
     count: int = backend.sizes(high)[0]
     if count == 0:
@@ -111,7 +111,7 @@ def wide_sum(backend: Backend, x: Array, weights: Array | None, *, axis: tuple[i
 
 
 def quotient(backend: Backend, numerator: Wide, denominator: Any) -> Array:
-    """The rounded quotient, and one step of refinement by what its product with the denominator leaves over."""
+    """The rounded quotient after one step of refinement: the remainder of the division is divided too."""
     divisor, low = denominator if isinstance(denominator, Wide) else _parts(backend, denominator, numerator.high)
     is_zero = backend.equal(divisor, 0.0)
     divisor = backend.where(is_zero, 1.0, divisor)
@@ -133,7 +133,7 @@ def _parts(backend: Backend, denominator: Any, like: Array) -> tuple[Array, Any]
 
 
 def _in_front(backend: Backend, x: Array, axis: tuple[int, ...]) -> Array:
-    """``x`` with the axes that are summed over as its first one, and all others as its second."""
+    """``x`` with two axes: first all that are summed over, then all others."""
     sizes = backend.sizes(x)
     others = tuple(i for i in range(len(sizes)) if i not in axis)
     if (*axis, *others) != tuple(range(len(sizes))):
@@ -164,7 +164,7 @@ def with_rank(backend: Backend, x: Array, rank: int) -> Array:
 
 
 def sizes_agree(backend: Backend, arrays: Sequence[Array], message: str) -> tuple[Array, list[Array]]:
-    """Sizes are always known, so this is never called; a True of the framework serves those who try it out."""
+    """Sizes are always known, so this is never called; it returns a True of the framework for those who try it out."""
     every = backend.ones_like(arrays[0], dtype="bool")
     count = backend.count_nonzero(every, axis=tuple(range(len(backend.shape(every) or ()))))
     return backend.equal(count, count), list(arrays)
@@ -198,7 +198,8 @@ def explicit(backend: Backend, op: LossOp, arrays: Arrays) -> LossOp:
 
 
 def indices(backend: Backend, logits: Array, targets: Array) -> tuple[Array, Array]:
-    # In 64 bits: a narrow dtype may hold no number of classes. Labels beyond the signed ones become negative.
+    # In 64 bits, because a narrow dtype may not hold the number of classes. Labels too large for the signed dtype
+    # become negative.
     index = backend.astype(targets, "int64")
     classes = (backend.shape(logits) or (0,))[-1]
     legal = (index >= 0) & (index < classes)

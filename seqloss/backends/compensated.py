@@ -1,8 +1,8 @@
-"""Arithmetic without loss: what an operation cuts off, as a second number. For dtypes that have no wider one.
+"""Error-free arithmetic: what an operation cuts off, as a second number. For dtypes that have no wider one.
 
-Only the operators of the arrays are used. The products of halves are exact, so that it makes no difference whether a
-compiler contracts them with the additions behind them. What must not be contracted is ``a * b`` itself, which has other
-uses too; that the compilers of the frameworks leave it alone is what the tests of ``wide_sum`` see.
+Only the operators of the arrays are used. The products of halves are exact, so it makes no difference whether a
+compiler fuses them with the additions after them. ``a * b`` itself, which is used elsewhere too, must not be fused; the
+tests of ``wide_sum`` check that the compilers of the frameworks do not.
 
 References
 ----------

@@ -1,11 +1,11 @@
 """Operations that NumPy runs on the memory of another framework's arrays.
 
-Where all arrays of an operation are eager and lie in the memory of the host, NumPy's kernels compute the loss and its
+Where all arrays of an operation are eager and in the memory of the host, NumPy's kernels compute the loss and its
 gradients for every framework that wants it. They are faster there than the framework's own operations, and what they
 return are the same bits everywhere. Compiled code, transformations and accelerators never come here.
 
-A loss of one number is most often multiplied by 1 on the way back. So where its gradient will be asked for, the forward
-pass makes it, beside the loss and in the same look at the logits, and the first pullback returns it.
+The cotangent of a scalar loss is most often 1. So if its gradient will be asked for, the forward pass computes it
+together with the loss, reading the logits once, and the first pullback returns it.
 
 A backend that uses this gives :class:`Memory`: how its arrays become NumPy's and back.
 """
@@ -21,7 +21,7 @@ from seqloss.backends.numpy import blocks, numbers, threads
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Arrays, LossOp
 
 _MOST = 2.0**24
-"""By how much a gradient may be multiplied: what float32 loses of an entry is then below its smallest normal number."""
+"""A gradient may be multiplied by this: what float32 then loses of an entry is below its smallest normal number."""
 
 
 class Memory(Protocol):
@@ -44,13 +44,13 @@ class Memory(Protocol):
 
 
 class _Residuals:
-    """Residuals of NumPy's, which a framework is to keep as they are and not to look into."""
+    """Residuals of NumPy, which a framework must keep as they are and not look into."""
 
     def __init__(self, of_op: Any, gradients: Sequence[Any] | None = None) -> None:
         self.of_op, self._gradients = of_op, gradients
 
     def taken(self) -> Sequence[Any] | None:
-        """The gradients for the cotangent 1, if they were made and nobody has them: whoever takes them may write."""
+        """The gradients for the cotangent 1, if computed and not yet taken: whoever takes them may write into them."""
         gradients, self._gradients = self._gradients, None
         return gradients
 
@@ -142,7 +142,7 @@ class RunOnNumPy:
 
 
 def _scale(gradients: Sequence[Any], by: float, is_exact: bool) -> bool:
-    """Multiply gradients in place, unless that is not what a pullback makes of this cotangent: then say False.
+    """Multiply gradients in place; return False if a pullback would give something else for this cotangent.
 
     0 takes out what is not finite, and what is not finite leaves out what does not count. What was rounded once, in
     exact mode or to half precision, must not be so again; a power of two rounds no number, except on the way to 0.

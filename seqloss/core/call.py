@@ -1,4 +1,4 @@
-"""One call of a public function: its framework, its arrays, and what can only be compared when the graph runs.
+"""One call of a public function: its framework, its arrays, and what can only be compared at run time.
 
 Every function goes through the same steps: :meth:`Call.beside` for each argument, the checks of ``shapes`` and
 ``dtypes`` on the facts, :meth:`Call.place`, then arithmetic, and :meth:`Call.guard` on what is returned.
@@ -71,7 +71,7 @@ class Call:
         return self.backend.reshape(array, sizes[: len(argument.shape)])
 
     def compare(self, arrays: list[Array], message: str) -> list[Array]:
-        """The arrays, compared when the graph runs: each must have the leading sizes of the first."""
+        """The arrays, compared at run time: each must have the leading sizes of the first."""
         sizes_match, arrays = self.backend.sizes_agree(arrays, message)
         self.require(sizes_match)
         return arrays
@@ -99,7 +99,7 @@ class Call:
 
 
 def see_order(logits: Argument, labels: Argument, more: int = 1) -> None:
-    """See that the two are not swapped: other libraries, or old versions of one, have them in the other order.
+    """Check that the two are not swapped: other libraries, or old versions of one, have them in the other order.
 
     ``more`` is how many axes more logits have than labels.
     """

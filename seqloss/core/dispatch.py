@@ -131,7 +131,7 @@ def backend_of(x: Any) -> tuple[str, Backend] | None:
 
 
 def beside(main: Argument, name: str, value: Any, opens: bool = False) -> Argument:
-    """An argument that stands beside ``main``: an array of the same framework and device, or a host value."""
+    """An argument given together with ``main``: an array of the same framework and device, or a host value."""
     other = _owned(name, value, main.facts, opens) if main.facts.owns(value) else argument(name, value)
     if other.facts is not main.facts:
         if not is_host(value):
@@ -178,20 +178,20 @@ def argument(name: str, value: Any, opens: bool = False) -> Argument:
 
 
 def _not_imported() -> str:
-    """What to say about names that were registered and that no module has: perhaps they were misspelt."""
+    """A remark on registered names without an imported module: perhaps they were misspelt."""
     absent = [name for name in _adapters if name not in BUILTIN and name not in sys.modules]
     return f" ({', '.join(absent)}: registered, but no module of that name is imported)" if absent else ""
 
 
 def refuse_packed(name: str, value: Any) -> None:
-    """The packed sequences of PyTorch are tuples, but no lists of numbers. Told by the name of their class."""
+    """The packed sequences of PyTorch are tuples, but not lists of numbers. The name of the class tells."""
     kind = type(value)
     if kind.__name__ == "PackedSequence" and kind.__module__.startswith("torch."):
         _not_dense(name, value, "torch.nn.utils.rnn.pad_packed_sequence({0}, batch_first=True)[0]")
 
 
 def _refuse_replicas(name: str, value: Any) -> None:
-    """What a strategy of TensorFlow has for all replicas is no array of one. Told by the module of its class."""
+    """What a strategy of TensorFlow has for all replicas is not an array of one. The module of the class tells."""
     if type(value).__module__ == "tensorflow.python.distribute.values":
         raise ArgumentTypeError(
             f"{name} is a {type(value).__qualname__}, which holds a value for each replica; call the function inside "
@@ -207,7 +207,7 @@ def _not_dense(name: str, value: Any, mend: str) -> None:
 
 
 def _owned(name: str, value: Any, backend: Backend, opens: bool = False) -> Argument:
-    """An array of this backend as an argument, if it is a dense one or opens to one."""
+    """An array of this backend as an argument, if it is dense or can be opened to a dense one."""
     mend, packed = backend.dense_form(value), None
     if mend is not None:
         form = backend.packed_form(value) if opens else None

@@ -44,7 +44,7 @@ def normalizer_dtype(dtype: str) -> None:
 
 
 SOFT = "cast class ids to an integer dtype, or pass class probabilities in the shape of logits"
-"""What helps against float targets of a sequence loss that are not soft ones."""
+"""How to fix float targets of a sequence loss that are not soft targets."""
 
 
 def targets_dtype(dtype: str, name: str = "targets", mend: str | None = None) -> None:
@@ -73,7 +73,7 @@ def cotangent_dtype(dtype: str) -> None:
 
 
 def differentiable_weights(dtype: str | None) -> None:
-    """The gradient to weights exists only where weights were given, as floats."""
+    """The gradient with respect to weights exists only if weights were given, as floats."""
     if dtype is None:
         raise ArgumentTypeError(
             "wrt asks for the gradient with respect to weights, but weights is None; pass an array of floats"

@@ -1,4 +1,4 @@
-"""The errors of seqloss. They show as ``seqloss.LabelError``, by which name users have them.
+"""The errors of seqloss. They are shown as ``seqloss.LabelError``, the name that users know.
 
 Each is also a ``ValueError`` or a ``TypeError``, so that callers need not know this module. All share
 ``Exception.__init__``: the AutoGraph of TensorFlow 2.21 re-raises an error with its own class only when the class has
@@ -27,7 +27,7 @@ class DTypeError(SeqlossError, TypeError):
 
 
 class ArgumentTypeError(SeqlossError, TypeError):
-    """An argument is not of the type it must be: a flag that is no bool, an array that is not a dense array."""
+    """An argument has the wrong type: a flag that is not a bool, an array that is not a dense array."""
 
     __module__ = "seqloss"
 
@@ -45,7 +45,7 @@ class LabelError(SeqlossError, ValueError):
 
 
 class UnreadableError(SeqlossError, ValueError):
-    """A value is needed in Python, but the array is being traced or lies on a device that cannot be read."""
+    """A value is needed in Python, but the array is being traced or is on a device that cannot be read."""
 
     __module__ = "seqloss"
 
@@ -72,48 +72,48 @@ FORWARD_MODE = (
     "the loss cannot be differentiated in forward mode (jvp, jacfwd, or hessian, which uses it), only in reverse "
     "mode; use grad, vjp or jacrev, and jacrev of jacrev for a Hessian"
 )
-"""Text of a BackendError: what only a backend can notice."""
+"""Text of a BackendError that only a backend can raise."""
 
 EXACT_ONCE = (
     "exact=True has only first derivatives, in reverse mode; leave it out where a gradient is differentiated again, "
     "or in forward mode"
 )
-"""Text of a BackendError: what only a backend can notice."""
+"""Text of a BackendError that only a backend can raise."""
 
 NO_DERIVATIVE = (
     "a LossSum cannot be differentiated, because it is for evaluation and logs; differentiate seqloss.sequence_loss, "
     "with reduction='sum' and normalizer=n for one part of a batch, and pass seqloss.loss_sum logits and weights that "
     "have no gradient (.detach(), stop_gradient)"
 )
-"""Text of a BackendError: what only a backend can notice."""
+"""Text of a BackendError that only a backend can raise."""
 
 LAYOUT_NEEDS_GRAPH = (
     "an argument is a DTensor, which TensorFlow computes with in graphs only; call the function inside a tf.function, "
     "as in tf.function(seqloss.sequence_loss)(logits, targets, weights), and take gradients there too"
 )
-"""Text of a BackendError: what only a backend can notice."""
+"""Text of a BackendError that only a backend can raise."""
 
 NO_ARRAY_API = (
     "this backend is for frameworks of the Array API standard that have no other backend, but none is imported; "
     "import yours first"
 )
-"""Text of a BackendError: what only a backend can notice."""
+"""Text of a BackendError that only a backend can raise."""
 
 ROWS_IN_PARTS = (
     "logits have the placements {}, but each row must be whole on one device, not split by class and not partial; "
     "pass logits.redistribute(placements={})"
 )
-"""Text of a BackendError: what only a backend can notice."""
+"""Text of a BackendError that only a backend can raise."""
 
 OF_ONE_PROCESS = (
     "{} is a DTensor, but a Perplexity counts the rows of its own process only; pass those, as in logits.to_local(), "
     "and add up the processes with all_reduce(); or add up the results of seqloss.loss_sum, which count the rows of "
     "all processes"
 )
-"""Text of a BackendError: what only a backend can notice."""
+"""Text of a BackendError that only a backend can raise."""
 
 OTHER_MESH = (
     "a DTensor is passed with a plain tensor, or with one of another mesh; distribute the logits as well "
     "(torch.distributed.tensor.distribute_tensor), or pass x.full_tensor() in place of the other"
 )
-"""Text of a BackendError: what only a backend can notice."""
+"""Text of a BackendError that only a backend can raise."""

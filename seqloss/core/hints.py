@@ -1,4 +1,4 @@
-"""Parts of messages: how to mend an array of the wrong shape, for what people mean by such an array; and values.
+"""Parts of messages: how to fix an array of the wrong shape, by what people probably meant; and values.
 
 Pure Python on sizes and names of dtypes, as in :mod:`seqloss.core.shapes`, which asks when a check has failed. A size
 that is unknown while tracing is ``None`` and could be any.
@@ -39,7 +39,7 @@ def _may_be(size: Any, other: Any) -> bool:
 
 
 def sequence_logits(got: Sizes) -> str:
-    """Logits that have not three axes."""
+    """Logits that do not have three axes."""
     if len(got) == 1:
         return "for a single token use seqloss.token_loss"
     if len(got) == 2:
@@ -53,7 +53,7 @@ def sequence_logits(got: Sizes) -> str:
 
 
 def sequence_targets(got: Sizes, logits: Sizes, dtype: str) -> str:
-    """Targets that have not two axes, beside logits [batch, time, classes]."""
+    """Targets that do not have two axes, with logits [batch, time, classes]."""
     batch, time, classes = logits
     if len(got) == 3:
         if got[-1] != 1 and _may_be(got[-1], classes):
@@ -69,9 +69,9 @@ def sequence_targets(got: Sizes, logits: Sizes, dtype: str) -> str:
 
 
 def with_classes(name: str, got: Sizes, classes: Any, dtype: str | None, soft: str) -> str | None:
-    """Labels that have one axis more than they should; None if that can be no axis of classes.
+    """Labels that have one axis more than they should; None if that cannot be an axis of classes.
 
-    What is no label has no dtype here.
+    For an array that is not labels, dtype is None.
     """
     if got[-1] == 1:
         return f"remove the last axis, as in {name}[..., 0]"
@@ -81,7 +81,7 @@ def with_classes(name: str, got: Sizes, classes: Any, dtype: str | None, soft: s
 
 
 def sequence_weights(got: Sizes, logits: Sizes, dtype: str) -> str:
-    """Weights that have not two axes, beside logits [batch, time, classes]."""
+    """Weights that do not have two axes, with logits [batch, time, classes]."""
     if len(got) == 0:
         return "for one weight for all tokens, multiply the loss by it"
     if len(got) == 3 and got[-1] == 1:
@@ -123,7 +123,7 @@ def are_classes_second(got: Sizes, logits: Sizes) -> bool:
 
 
 def broadcast(name: str, got: Sizes, main: str, expected: Sizes, classes: Any) -> str:
-    """Weights that cannot be broadcast to losses. Where ``main`` are ids, there are so many ``classes`` of them."""
+    """Weights that cannot be broadcast to losses. If ``main`` are ids, ``classes`` is how many classes there are."""
     if len(got) == 1 and classes is not None and got[0] == classes:
         return BY_CLASS.format(name, main)
     if len(got) == len(expected):

@@ -1,4 +1,4 @@
-"""The label policy: when labels are read, and what a label outside [0, classes) gets.
+"""The label policy: when labels are read, and what happens to a label outside [0, classes).
 
 Where the values can be read without waiting for a device, a bad label of a token that counts is an error with its
 coordinates. Elsewhere the kernel makes the loss and the gradient row of that token NaN. Labels of tokens of weight 0
@@ -17,11 +17,11 @@ TOO_LARGE = "labels count from 0; is the vocabulary larger than the last axis of
 
 
 IGNORE = "to leave such positions out pass ignore_index={} to seqloss.sequence_loss, or give them weight 0"
-"""What helps against padding among the labels of a sequence loss."""
+"""How to fix padding among the labels of a sequence loss."""
 
 
 class Out(NamedTuple):
-    """What takes tokens out, so that their labels are free: labels themselves, and the lengths of sequences."""
+    """What makes tokens ignored, so that their labels are free: labels themselves, and the lengths of sequences."""
 
     ignored: tuple[int, ...] = ()
     lengths: Argument | None = None
@@ -54,7 +54,9 @@ def check(
     values = None
     if classes is not None and check_labels is None and is_readable(targets):
         values = _values(targets)
-        if _are_classes(values, classes):  # first: it costs least, and good labels need no look at the weights
+        if _are_classes(
+            values, classes
+        ):  # first: this costs least, and if labels are good the weights need not be read
             return
     beside = [argument for argument in (targets, weights, out.lengths) if argument is not None]
     if classes is None or not all(is_readable(argument, sync=bool(check_labels)) for argument in beside):
@@ -142,7 +144,7 @@ def _counts(weights: Any, dtype: str | None) -> Any:
 
 
 def _kept(labels: Any, out: Out) -> Any:
-    """Which tokens are not out, from their labels as a NumPy array."""
+    """Which tokens are not ignored, from their labels as a NumPy array."""
     import numpy as np
 
     kept = ~np.isin(labels, out.ignored)
@@ -208,7 +210,7 @@ def are_ids(argument: Argument) -> None:
 
 
 def readable_to_draw(argument: Argument) -> None:
-    """Candidates are drawn on the host, so that there is no way around waiting for a device."""
+    """Candidates are drawn on the host, so waiting for a device cannot be avoided."""
     if not is_readable(argument, sync=True):
         raise UnreadableError(
             f"{argument.name} have no values yet (traced, batched, or without storage), but candidates are drawn on "

@@ -87,7 +87,7 @@ def softcap(value: Any) -> float | None:
 
 
 def together(smoothing: Smoothing, has_class_weights: bool) -> None:
-    """Refuse class weights beside a smoothing for which libraries have no agreed formula."""
+    """Refuse class weights with a smoothing for which libraries have no agreed formula."""
     if not (has_class_weights and smoothing.eps > 0):
         return
     for name in ("off_target", "centred"):
@@ -99,7 +99,7 @@ def together(smoothing: Smoothing, has_class_weights: bool) -> None:
 
 
 def beside_function(given: dict[str, bool]) -> None:
-    """Refuse options of the loss of a token beside a softmax_loss_function; ``given`` says which are there."""
+    """Refuse options of the token loss with a softmax_loss_function; ``given`` says which are there."""
     names = [name for name, is_given in given.items() if is_given]
     if names:
         raise OptionError(
@@ -109,7 +109,7 @@ def beside_function(given: dict[str, bool]) -> None:
 
 
 def needing_ids(has_function: bool, off_target: bool, centred: bool, ignored: tuple[int, ...]) -> str | None:
-    """The first option of a call, if any, that goes with integer targets alone."""
+    """The first option of a call, if any, that goes with integer targets only."""
     if has_function:
         return "softmax_loss_function"
     if off_target or centred:
@@ -118,7 +118,7 @@ def needing_ids(has_function: bool, off_target: bool, centred: bool, ignored: tu
 
 
 def beside_soft_targets(option: str) -> None:
-    """Refuse an option that goes with integer targets alone."""
+    """Refuse an option that goes with integer targets only."""
     mend = "give such tokens weight 0" if option == "ignore_index" else "leave it out, or pass class ids"
     if option == "seqloss.loss_sum":
         mend = "pass class ids, or call seqloss.sequence_loss"

@@ -1,4 +1,4 @@
-"""Checks of what is no array: flags, options, names and numbers of a call."""
+"""Checks of arguments that are not arrays: flags, options, names and numbers of a call."""
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Number, Real
@@ -15,7 +15,7 @@ def is_array(value: Any) -> bool:
 
 
 def no_array(convert: str) -> str:
-    """What to do about an array where a Python value has to be, which people meet when they compile."""
+    """What to do about an array in place of a Python value, a common mistake in compiled code."""
     return (
         "it decides what is compiled, so it cannot be traced: make it static, as with functools.partial or "
         f"jax.jit(..., static_argnames=...), or convert it with {convert}(...)"
@@ -23,7 +23,7 @@ def no_array(convert: str) -> str:
 
 
 def known(owner: str, given: Iterable[str], legal: Iterable[str], elsewhere: str) -> None:
-    """The names of the options of an object; ``elsewhere`` is a sentence about what is no option."""
+    """The names of the options of an object; ``elsewhere`` is a sentence about arguments that are not options."""
     legal = tuple(legal)
     for name in given:
         if name not in legal:
@@ -95,7 +95,7 @@ def variable(name: str, value: str, choices: Sequence[str], where: str = "") -> 
 
 
 def loss_options(softmax_loss_function: Any, name: Any, check_labels: Any) -> bool | None:
-    """The options of a sequence loss that are no flags of the reduction. Returns check_labels as Python has it."""
+    """The options of a sequence loss that are not flags of the reduction. Returns check_labels as Python has it."""
     if softmax_loss_function is not None and not callable(softmax_loss_function):
         raise ArgumentTypeError(
             "softmax_loss_function must be callable with the keywords labels= and logits=, or None, "

@@ -1,6 +1,6 @@
 """Checks of packed input: the sequences of a batch one after the other, and the offsets at which each begins.
 
-As in :mod:`seqloss.core.shapes`, what is said of a size that is unknown while tracing is left open.
+As in :mod:`seqloss.core.shapes`, a check of a size that is unknown while tracing is left open.
 """
 
 from typing import Any

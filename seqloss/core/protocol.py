@@ -2,7 +2,7 @@
 
 A backend is a module (usually a package) with the functions below. It holds only what its framework must do itself;
 it raises no message of its own, checks no argument, and knows no option of the public functions. What its kernels
-compute stands in :mod:`seqloss.core.contract`. ``seqloss.backends.base`` has natural answers for many of the functions.
+compute is in :mod:`seqloss.core.contract`. ``seqloss.backends.base`` has natural answers for many of the functions.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,8 +35,7 @@ class LossOp(Protocol):
 
     @property
     def opaque(self) -> bool:
-        """Whether its inside is nobody's business: it computes in float64 whatever the framework is set to, and refuses
-        second derivatives."""
+        """Whether it is a black box, which computes in float64 under any setting and refuses second derivatives."""
 
     def on(self, backend: Any, /) -> "LossOp":
         """The same on arrays of another backend."""
@@ -69,7 +68,7 @@ class Backend(Protocol):
         """Of a ragged or nested array whose sequences lie one after the other in memory: its values [tokens, ...], the
         offsets at which each sequence begins, and a function that makes an array of that form of other values.
 
-        None if it is none. Asked only of what has a ``dense_form``.
+        None for other arrays. Called only for arrays that have a ``dense_form``.
         """
 
     def shape(self, x: Array, /) -> Shape:
@@ -79,7 +78,7 @@ class Backend(Protocol):
         """The name of the dtype, as in "float32"."""
 
     def device(self, x: Array, /) -> Any:
-        """Where ``x`` lies, if the framework refuses to compute across devices; else None."""
+        """The device of ``x``, if the framework refuses to compute across devices; else None."""
 
     def location(self, x: Array, /) -> Location:
         """Where the values of ``x`` are."""
@@ -93,12 +92,12 @@ class Backend(Protocol):
     # --- into and out of the framework ---------------------------------------------------------------------------
 
     def asarray(self, x: Any, /, *, like: Array | None = None) -> Array:
-        """``x`` as an array of this framework: a variable is read, and what is not beside ``like`` is placed there."""
+        """``x`` as an array of this framework: a variable is read, and other arrays go to the device of ``like``."""
 
     def to_numpy(self, x: Array, /) -> Any:
         """The values of a readable array as a NumPy array, which the caller does not write into.
 
-        Those of a dtype that NumPy has not may be in a wider one.
+        Values of a dtype that NumPy lacks may be in a wider one.
         """
 
     # --- primitives ----------------------------------------------------------------------------------------------
@@ -123,7 +122,7 @@ class Backend(Protocol):
         """
 
     def equal(self, x1: Array, x2: Array | float, /) -> Array:
-        """Where both are equal. In TensorFlow 1, and where it is told to be so, ``==`` asks whether they are one."""
+        """Where both are equal. In TensorFlow 1, and in TensorFlow 2 with that setting, ``==`` compares identity."""
 
     def isfinite(self, x: Array, /) -> Array: ...
     def sum(self, x: Array, /, *, axis: tuple[int, ...], dtype: str | None = None) -> Array: ...
@@ -170,7 +169,7 @@ class Backend(Protocol):
         """``x``, whose rank is unknown, as an array of this rank; the graph fails if it has another."""
 
     def sizes_agree(self, arrays: Sequence[Array], message: str, /) -> tuple[Array, list[Array]]:
-        """A bool scalar, whether all arrays have the leading sizes of the first when the graph runs; and the arrays.
+        """A bool scalar, whether all arrays have the leading sizes of the first at run time; and the arrays.
 
         Where assertions run, one with ``message`` fails before anything is computed from the arrays that are
         returned. Called only if a static size is None.
@@ -179,7 +178,7 @@ class Backend(Protocol):
     def broadcast_like(self, x: Array, like: Array, message: str, /) -> tuple[Array | None, Array]:
         """``x``, a scalar or an array whose sizes are 1 or those of ``like``, in the shape of ``like``.
 
-        Where sizes are unknown, first a bool scalar, whether that is true when the graph runs, with an assertion as in
+        Where sizes are unknown, first a bool scalar, whether that is true at run time, with an assertion as in
         ``sizes_agree``; else None.
         """
 

@@ -2,8 +2,8 @@
 
 Pure Python on a tuple of sizes. Nothing here touches an array, so the same check with the same text runs eagerly and
 under every kind of tracing. A size that is unknown while tracing is ``None``, an unknown rank is a shape of ``None``;
-a check that needs it is left open, and the function says so by returning True, whereupon the caller has the backend
-compare the sizes when the graph runs.
+a check that needs it is left open, and the function says so by returning True, and the caller then has the backend
+compare the sizes at run time.
 """
 
 from typing import Any
@@ -50,7 +50,7 @@ def without(axis: int, shape: Shape) -> Shape:
 
 
 def swapped(first: str, logits: Shape, second: str, targets: Shape, more: int) -> None:
-    """Integer logits and float labels: if labels have so many axes more as logits should have, each is the other."""
+    """Integer logits and float labels: if labels have as many axes more as logits should have, they are swapped."""
     if logits is not None and targets is not None and len(targets) == len(logits) + more:
         raise ShapeError(
             f"{first} and {second} seem to be swapped, got integer {first} {text(logits)} and float {second} "

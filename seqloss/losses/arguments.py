@@ -89,7 +89,7 @@ def sequence(
         The arguments whose gradients are computed by explicit pullbacks, which detaches everything; None leaves
         differentiation to the framework.
     needs_ids : str or None
-        An option of the call that goes with integer targets alone.
+        An option of the call that goes with integer targets only.
     """
     backend, z = call.backend, call.main
     is_packed = cu_seqlens is not None or z.packed is not None

@@ -19,7 +19,7 @@ class Settings(NamedTuple):
     more: Beside
     """Without what belongs to a batch: lengths and normalizer."""
     needs_ids: str | None
-    """An option that goes with integer targets alone."""
+    """An option that goes with integer targets only."""
 
 
 _USUAL = Settings(reductions.plan(True, True, False, False), None, False, PLAIN, NOTHING_BESIDE, None)

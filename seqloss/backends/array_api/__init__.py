@@ -1,7 +1,8 @@
 """A backend for every framework whose arrays follow the Array API standard (2023.12) and that has no backend here.
 
-It computes with the functions of the standard alone, on whole arrays: a framework that is worth blocks, or that
-differentiates, has a backend of its own. What is natural for a plain framework comes from :mod:`seqloss.backends.base`.
+It computes with the functions of the standard only, on whole arrays. A framework for which blocks pay off, or that
+differentiates, needs a backend of its own. What is natural for a plain framework comes from
+:mod:`seqloss.backends.base`.
 """
 
 from seqloss.backends import base

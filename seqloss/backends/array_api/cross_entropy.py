@@ -24,7 +24,7 @@ def token_statistics(
     t = numbers.along_classes(ops.where(label, z, 0.0))
     others = ops.where(label, -INF, z)
     s = numbers.highest(others)
-    # Where no other class is possible its exponentials are 0 below any number.
+    # Where no other class is possible, all exponentials are 0 whatever is subtracted.
     below = ops.where(s == -INF, 0.0, s)
     gap, pivot = t - s, xp.maximum(s, t)
     rest, gone = numbers.total(xp.exp(others - below)), xp.exp(-xp.abs(gap))
@@ -77,7 +77,7 @@ def unl_of(z: Array, pivot: Array, over: Array, prior: Array | None) -> tuple[Ar
 
 
 def of_classes(cotangents: Cotangents, z: Array, prior: Array | None) -> tuple[list[Any], Any]:
-    """The cotangents [..., 1], that of unl without tokens that have no mass; and the shares of the prior, if any."""
+    """The cotangents [..., 1], with 0 for unl at tokens without mass; and the shares of the prior, if any."""
     a, b, c = (None if g is None else ops.expand_dims(g, axis=-1) for g in cotangents)
     if c is None:
         return [a, b, None], None
@@ -118,6 +118,6 @@ def zeros_like(x: Array) -> Array:
 
 
 def _label(z: Array, targets: Array) -> tuple[Array, Array]:
-    """Where the label is, [..., classes], at the first class if it is none; and whether it is one."""
+    """Where the label is, [..., classes], at the first class if the label is not a class; and whether it is one."""
     index, legal = indices(z, targets)
     return ops.arange(z.shape[-1], like=z) == ops.expand_dims(index, axis=-1), legal

@@ -1,4 +1,4 @@
-"""Array API: logits in the dtype that is computed in, behind their cap, and gradients in that of the logits."""
+"""Array API: logits in the compute dtype, after their cap, and gradients in the dtype of the logits."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def capped(logits: Array, spec: Spec) -> Array:
-    """The logits that all is computed from; see "Capped logits" in the contract."""
+    """The logits that everything is computed from; see "Capped logits" in the contract."""
     x = ops.astype(logits, spec.dtype)
     if spec.softcap is None:
         return x

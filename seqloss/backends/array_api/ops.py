@@ -62,7 +62,7 @@ def asarray(x: Any, *, like: Array | None = None) -> Array:
 
 
 def to_numpy(x: Array) -> Any:
-    # NumPy 2.1 is the first that asks other devices for their memory.
+    # NumPy 2.1 is the first version that can read the memory of other devices.
     return np.from_dlpack(x) if location(x) == "host" else np.from_dlpack(x, device="cpu")
 
 
@@ -152,7 +152,7 @@ def scope(name: str | None) -> AbstractContextManager[Any]:
 
 
 def _imported() -> Any:
-    """The namespace for a host value that stands beside no array: of the first such framework in this process."""
+    """The namespace for a host value without an array: that of the first such framework in this process."""
     named = ((name, getattr(module, "__dict__", {})) for name, module in list(sys.modules.items()) if "." not in name)
     found = next((n for n, has in named if "__array_namespace_info__" in has and n not in _OTHERS), None)
     if found is None:

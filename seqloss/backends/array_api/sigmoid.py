@@ -31,7 +31,7 @@ def sigmoid_pullback(
     if pos_weight is None:
         return to_logits, ops.where(unused, 0.0, -g * x), None
     tail, slope = xp.log1p(e), ops.where(positive, 1.0, pos_weight)
-    # The cotangent first, which may bring back what overflows without it.
+    # Multiply by the cotangent first, so that a small one prevents an overflow.
     to_labels = g * (pos_weight - 1.0) * tail - ops.where((slope == 0.0) & xp.isinf(x), 0.0, g * slope * x)
     asked = ops.where((labels == 0.0) & xp.isinf(x), 0.0, labels * (_above(-x) + tail))
     return to_logits, ops.where(unused, 0.0, to_labels), ops.where(unused, 0.0, g * asked)

@@ -12,7 +12,7 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
     m = numbers.highest(z)
     rest = numbers.total(ops.where(_first(z), 0.0, xp.exp(z - m)))
     over = xp.log1p(rest)
-    # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
+    # A class with logit -infinity and label 0 costs nothing: 0 times infinity is 0 here.
     nll = numbers.along_classes(ops.where(labels == 0.0, 0.0, labels * ((m - z) + over)))
     lse = m + over if spec.lse else None
     unl, mass = unl_of(z, m, over, prior) if spec.unl else (None, None)

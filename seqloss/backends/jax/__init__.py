@@ -1,6 +1,6 @@
 """The JAX backend."""
 
-# The rooms together are the backend: seqloss.core.protocol.Backend lists the names, and mypy compares them.
+# Together these modules are the backend: seqloss.core.protocol.Backend lists the names, and mypy compares them.
 from seqloss.backends.jax.cross_entropy import *  # noqa: F403
 from seqloss.backends.jax.execution import *  # noqa: F403
 from seqloss.backends.jax.ops import *  # noqa: F403

@@ -1,8 +1,8 @@
-"""JAX: sums over the classes whose rounding errors do not grow, and what is left of a row without one class.
+"""JAX: sums over the classes whose rounding errors do not grow, also without one class of each row.
 
-XLA (jax 0.10.2) makes no vectors of a reduction with a mask in it. So a logit is left out of the maximum of its block
-alone, which is taken a second time, and so is the sum of it. Where it divides the classes, blocks are of neighbours;
-elsewhere, if possible, of entries that lie apart.
+XLA (jax 0.10.2) does not vectorise a reduction with a mask in it. So to leave a logit out, only the maximum and the sum
+of its block are computed a second time, without it. Blocks consist of neighbours if their size divides the classes;
+otherwise, if possible, of entries that lie apart.
 """
 
 import math
@@ -15,27 +15,33 @@ import numpy as np
 from seqloss.core.protocol import Array
 
 _FEW = 64
-"""So few classes are compared and added up without blocks."""
+"""Up to this many classes are compared and added up without blocks."""
 
 _LONG = 2**12
-"""Of so many classes the sums are of blocks before the powers are taken, which XLA (jax 0.10.2) makes vectors of. So
-they are taken again for the gradient. That takes no longer than to keep them, and a loss without a gradient a third."""
+"""From this many classes on, blocks are made before the exponentials, so that XLA (jax 0.10.2) vectorises them.
+
+The exponentials are then taken again for the gradient. That takes no longer than to keep them, and a loss without a
+gradient takes a third of the time.
+"""
 
 LOWEST = -87.0
-"""The exponent of the smallest power that is told from 0."""
+"""The exponent of the smallest power that is distinguished from 0."""
 
 _SMALL = 2.0**-30
-"""Sums of blocks are multiplied with this, so that no sum of them is infinite."""
+"""Sums of blocks are multiplied by this, so that no sum of them is infinite."""
 
 _PARTS = 16
-"""Devices that classes are often sharded over divide this. Of two sums at a time along a sharded axis XLA (jax 0.10.2)
-gathers what each device has, so the axis becomes so many parts, which are added up at the end."""
+"""A multiple of the usual numbers of devices that classes are sharded over.
+
+For two sums at a time along a sharded axis XLA (jax 0.10.2) gathers what each device has. So the axis is split into
+this many parts, which are added up at the end.
+"""
 
 _in_a_step_of_its_own: Callable[[Array], Array] = jax.lax.optimization_barrier
 
 
 def total(x: Array) -> Array:
-    """The sum over the last axis by blocks of blocks: XLA (jax 0.10.2) may add up one number after the other."""
+    """The sum over the last axis by blocks of blocks: XLA (jax 0.10.2) may add up the numbers one after the other."""
     while x.shape[-1] > 32:
         # XLA (jax 0.10.2) would make one long sum of the last two.
         x = _in_a_step_of_its_own(_blocks(x, jnp.sum, jax.lax.add, 0))
@@ -43,7 +49,7 @@ def total(x: Array) -> Array:
 
 
 def highest_without(z: Array, index: Array) -> Array:
-    """The largest entry of the last axis but that at the index; -inf if there is no other."""
+    """The largest entry of the last axis, without the one at the index; -inf if there is no other."""
     if z.shape[-1] < _FEW:
         return jnp.max(jnp.where(at(index, z), -jnp.inf, z), axis=-1)
     window, masked = _window(z, index)
@@ -53,12 +59,12 @@ def highest_without(z: Array, index: Array) -> Array:
 
 
 def powers(z: Array, highest: Array, marked: bool = False) -> tuple[Array, Array, Array]:
-    """``exp(z - highest)``, or 1 above it, in three factors: the second and the third are numbers of a row.
+    """``exp(z - highest)``, or 1 above it, in three factors; the second and the third are one number per row.
 
-    Written alike wherever it is wanted, so that XLA takes the exponentials of a program once: the first pass over the
-    classes adds them up, and the second makes the gradient of them. The third factor divides; it is at least 1 and
-    below 2. The second is a power of 2, which rounds nothing. Marked, in float32 no power is 0 but that of an
-    impossible class, which those who need it find without the logits.
+    It is written the same way wherever it is needed, so that XLA takes the exponentials of a program once: the first
+    pass over the classes adds them up, and the second makes the gradient of them. The third factor is a divisor in [1,
+    2). The second is a power of 2, so it rounds nothing. With the mark, in float32 only an impossible class has the
+    power 0, so such classes can be found without the logits.
     """
     pivot, axes = _pivot(highest), (*range(highest.ndim, z.ndim),)
     top, near = (jnp.expand_dims(x, axes) for x in (highest, pivot))
@@ -68,7 +74,7 @@ def powers(z: Array, highest: Array, marked: bool = False) -> tuple[Array, Array
     e = jnp.exp(d)
     if z.dtype == jnp.float64:
         return e, jnp.ones_like(highest), jnp.ones_like(highest)
-    # The power of the highest as it was computed, so that its errors cancel.
+    # The power of the highest logit as it was computed, so that its errors cancel.
     own = jnp.exp(highest - pivot)
     bits = jax.lax.bitcast_convert_type(own, jnp.int32)
     near = 1 / jax.lax.bitcast_convert_type(bits & 0x7F800000, jnp.float32)
@@ -76,10 +82,10 @@ def powers(z: Array, highest: Array, marked: bool = False) -> tuple[Array, Array
 
 
 def powers_without(z: Array, index: Array, own: Array, highest: Array, marked: bool) -> Array:
-    """The sum of ``exp(z_j - highest)`` over the last axis but for the entry at the index, ``own``.
+    """The sum of ``exp(z_j - highest)`` over the last axis, without the entry at the index, ``own``.
 
-    It may be above all others. Its block is added up a second time without it: of the sum of all, what it counts would
-    be taken away with its rounding errors. In float64 there are none, and no order changes a bit of the sum.
+    This entry may be above all others. Its block is added up a second time without it: to subtract it from the sum of
+    all would leave its rounding errors. In float64 there are none, and the sum is the same bits in every order.
     """
     if z.dtype == jnp.float64:
         own = jnp.exp(jnp.minimum(own, highest) - highest)
@@ -99,11 +105,11 @@ def powers_without(z: Array, index: Array, own: Array, highest: Array, marked: b
 
 
 def _pivot(highest: Array) -> Array:
-    """What is taken away from logits before the exponential.
+    """The number that is subtracted from logits before the exponential.
 
-    In float32 an integer, which is 0 where the highest is between 0 and 85: differences from it are exact but for
-    logits 84 below the highest, of which next to nothing is left. No 32 numbers of ``exp(85)`` add up to infinity. The
-    highest itself where it is so large that it less 84 would be rounded.
+    In float32 it is an integer, and 0 where the highest is between 0 and 85. Differences from it are exact except for
+    logits 84 below the highest, which hardly count. 32 numbers of ``exp(85)`` do not add up to infinity. It is the
+    highest itself where that is so large that subtracting 84 would round.
     """
     if highest.dtype == jnp.float64:
         return highest
@@ -112,10 +118,11 @@ def _pivot(highest: Array) -> Array:
 
 
 def total_in_any_order(e: Array, without: Array | float = 0.0) -> Array:
-    """The sum over the last axis of float64 numbers from 0 to 1, but for one of them; one of the others is 1.
+    """The sum over the last axis of float64 numbers from 0 to 1, without one of them; one of the others is 1.
 
-    ``rint`` in place of adding and taking away a large number, which XLA (jax 0.10.2) folds if that is a constant: the
-    multiples of a power of 2 are the same, and their sum is an integer, so small that no order of addition rounds it.
+    It uses ``rint`` instead of adding and subtracting a large number, which XLA (jax 0.10.2) folds if the number is
+    constant. The multiples of a power of 2 are the same, and their sum is an integer so small that no order of addition
+    rounds it.
     """
     scale = 2.0 ** (52 - max(18, (e.shape[-1] - 1).bit_length()))
     (coarse, fine), (own, own_fine) = totals(_parts, e * scale), _parts(without * scale)
@@ -145,9 +152,9 @@ def put(z: Array, index: Array, values: Array) -> Array:
 
 
 def _columns(count: int) -> int | None:
-    """The number of entries in a block of those that lie apart; None if none divides, or there are better blocks.
+    """The number of entries in a block of those that lie apart; None if none divides, or others are better.
 
-    Up to 16, because XLA (jax 0.10.2) writes no more of them out.
+    Up to 16, because XLA (jax 0.10.2) unrolls no more.
     """
     if count < _LONG and _neighbours(count, 32):
         return None
@@ -155,9 +162,9 @@ def _columns(count: int) -> int | None:
 
 
 def _neighbours(count: int, most: int) -> int | None:
-    """The number of entries in a block of neighbours of which as many lie on each of the devices; None if none is so.
+    """The size of blocks of neighbours of which each device has equally many; None if there is none.
 
-    Multiples of 16, because of others XLA (jax 0.10.2) makes fewer vectors.
+    Multiples of 16, because XLA (jax 0.10.2) vectorises others less.
     """
     return next((size for size in range(most, 15, -16) if count % (size * _PARTS) == 0), None)
 
@@ -168,12 +175,12 @@ def _width(count: int) -> int:
 
 
 def _apart(x: Array, size: int) -> Array:
-    """The last axis as two: blocks of so many entries along the first of them, none of which are neighbours."""
+    """The last axis as two axes: blocks of this many entries along the first of them, which are not neighbours."""
     return x.reshape(*x.shape[:-1], size, x.shape[-1] // size)
 
 
 def _blocks(x: Array, reduce: Callable[..., Array], combine: Callable[..., Array], start: float) -> Array:
-    """Each block reduced to one number. Of neighbours the last block may be shorter."""
+    """Each block reduced to one number. With neighbours the last block may be shorter."""
     count = x.shape[-1]
     size = _columns(count)
     if size is not None:
@@ -243,7 +250,7 @@ def _window(z: Array, index: Array) -> tuple[Array, Array]:
         places = block + steps * (count // size)
         masked = places == index[..., None]
     else:
-        # Where the last block is shorter, the end of the one before it shows, and is left out too.
+        # Where the last block is shorter, it also shows the end of the block before it, which is left out too.
         size = _width(count)
         first = block * size
         places = jnp.minimum(first, count - size) + steps

@@ -1,7 +1,8 @@
 """JAX: the cross-entropy kernel and its pullback. The formulas are in ``seqloss.core.contract``.
 
-``s`` is the largest logit but that of the label in float32 too. With ``others`` for ``r`` it is saved for the pullback.
-Both passes take the same exponentials: in one program XLA takes them once, in the memory of the gradient.
+``s`` is the largest logit without that of the label, in float32 too. It is saved for the pullback, together with
+``others``, which is ``r``. Both passes use the same exponentials: in one program XLA takes them once, in the memory of
+the gradient.
 
 All functions are jitted, so that an eager call is one dispatch, and all may be differentiated: JAX takes second
 derivatives through the operations written here, in which ``s`` is a constant, because nothing depends on it.
@@ -50,7 +51,7 @@ def token_statistics(
     t = capped(_pick(x, index), spec.softcap)
     highest = capped(highest_without(jax.lax.stop_gradient(x), index), spec.softcap)
     good = legal & jnp.isfinite(jnp.maximum(t, highest))
-    # A row without statistics is NaN in the end; numbers meanwhile keep NaN out of the derivatives of what follows.
+    # A row without statistics becomes NaN at the end; until then it holds numbers, to keep NaN out of the derivatives.
     t = jnp.where(good, t, 0)
     some = good & (highest > -jnp.inf)
     shift = jnp.where(some, highest, jax.lax.stop_gradient(t))
@@ -167,13 +168,13 @@ class _Odds(NamedTuple):
 
 
 def _odds(t: Array, shift: Array, others: Array) -> _Odds:
-    # Of minus infinity the error would be NaN, which would be thrown away, and yet be found by those who look for one.
+    # For minus infinity the error would be NaN. It would be thrown away, but people who look for NaN would find it.
     gap, error = difference(jnp.maximum(t, jnp.finfo(t.dtype).min), shift)
     below = gap < 0
-    # Comparisons instead of abs and maximum, whose derivatives at 0 are between those of both sides.
+    # Comparisons instead of abs and maximum, whose derivatives at 0 are between those of the two sides.
     size = jnp.where(below, gap, -gap)
     error = jnp.where(size > -1000, jnp.where(below, error, -error), 0)
-    # Two factors, because others may be 128,000 and make a normal number of a product that is none without them.
+    # Two factors: the others may be 128,000, which makes a normal number of a product that is subnormal without them.
     edge = -700 if gap.dtype == jnp.float64 else -85
     head = jnp.where(size > edge, size, edge)
     near, far = jnp.exp(head), jnp.exp(size - head)

@@ -17,7 +17,7 @@ from seqloss.core.protocol import Array
 def mean_below(z: Array, highest: Array, prior: Array | None, good: Array) -> tuple[Array, Array]:
     """The sum of q_j (highest - z_j), where q is the prior made to add up to 1, and the mass, which has no derivative.
 
-    Where the row is not good, both are any number, with a derivative of 0.
+    Where the row is not good, both can be any number, with a derivative of 0.
     """
     # Halves, whose difference does not overflow before 0 has taken away what is impossible. Divided one by one: logits
     # may be so low that their sum is infinite. By a mass that is not known yet, what is divided by all of the prior.
@@ -31,7 +31,7 @@ def mean_below(z: Array, highest: Array, prior: Array | None, good: Array) -> tu
         half = highest / 2 - jnp.maximum(z, least) / 2
         if prior is None:
             return twice, half * twice / whole
-        # What the prior leaves out is taken away before an infinite distance could meet its 0.
+        # Classes that the prior leaves out are removed before an infinite distance could be multiplied by their 0.
         return twice * prior, half * (twice * some) * (prior / whole)
 
     some = None if prior is None else jnp.where(prior > 0, 1, prior)
@@ -51,7 +51,7 @@ def _mean_below_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def coefficient(cotangent: Array, mass: Array) -> tuple[Array, Array]:
-    """The cotangent of ``unl``, which is 0 where nothing is possible, and what the prior is multiplied with."""
+    """The cotangent of ``unl``, 0 where no class is possible, and the factor of the prior."""
     cotangent = jnp.where(mass == 0, 0, cotangent)
     return cotangent, cotangent / jnp.where(mass == 0, 1, mass)
 
@@ -72,7 +72,7 @@ def part_at(t: Array, index: Array, prior: Array | None, coefficient: Array) -> 
 def _twice_possible(z: Array) -> Array:
     """2 where z is finite, 0 where it is -infinity.
 
-    By arithmetic: with a comparison XLA (jax 0.10.2) makes no vectors of the sum of these.
+    By arithmetic: with a comparison XLA (jax 0.10.2) does not vectorise the sum of these.
     """
     # Scaled, each finite number is above -2**28. Not scaled by more: subnormal numbers are slow.
     scale = 2.0 ** (28 - jnp.finfo(z.dtype).maxexp)

@@ -1,4 +1,4 @@
-"""JAX: operations of the losses, and float64 inside of them whatever JAX is set to."""
+"""JAX: operations of the losses, with float64 inside them whatever JAX is set to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -59,8 +59,8 @@ class _Jitted:
 
 # --- an operation whose derivative is its pullback --------------------------------------------------------------------
 #
-# JAX takes second derivatives through both functions, as they are when it looks inside of jit. That the residuals
-# depend on the arrays it sees by itself.
+# JAX takes second derivatives through both functions, as they are when it looks inside of jit. It sees by itself that
+# the residuals depend on the arrays.
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

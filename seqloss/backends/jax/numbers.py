@@ -1,4 +1,4 @@
-"""JAX: numbers of the kernels in and out of their dtypes, and functions that lose no digits.
+"""JAX: casts of the kernels' numbers to and from their dtypes, and functions that lose no digits.
 
 The others are made of operations that JAX differentiates; where these would be wrong or lose digits, the derivative
 is written down.
@@ -23,7 +23,7 @@ def narrowed(x: Array, dtype: Any) -> Array:
         return x.astype(dtype)
     x = jnp.where(abs(x) < SMALLEST_ACTIVE, 0, x)
     if dtype != jnp.float32:
-        # To odd: a last bit that says whether anything was cut off makes the second rounding right.
+        # Round to odd: the last bit then says whether anything was cut off, which makes the second rounding right.
         bits = jax.lax.bitcast_convert_type(x, jnp.uint64)
         cut = bits & jnp.uint64(2**29 - 1)
         bits = jnp.where(cut == 0, bits, (bits ^ cut) | jnp.uint64(2**29))
@@ -34,7 +34,7 @@ def narrowed(x: Array, dtype: Any) -> Array:
 @jax.custom_jvp
 def exp_of_difference(z: Array, pivot: Array) -> Array:
     """``exp(z - pivot)``, where the rounding error of the difference is not lost."""
-    # Of minus infinity the error would be NaN, which would be thrown away, and yet be found by those who look for one.
+    # For minus infinity the error would be NaN. It would be thrown away, but people who look for NaN would find it.
     d, error = difference(jnp.maximum(z, jnp.finfo(z.dtype).min), pivot)
     e = jnp.exp(d)
     return e + e * jnp.where(d > -1000, error, 0)
@@ -101,6 +101,6 @@ def slope_of_cap(x: Array, softcap: float) -> Array:
     """The derivative of :func:`capped`."""
     # 0 at NaN, which takes no derivative away that is NaN, and makes none of what is 0.
     x = jnp.where(jnp.isnan(x), jnp.inf, x)
-    # A comparison instead of abs, whose derivative at 0 is between those of both sides.
+    # A comparison instead of abs, whose derivative at 0 is between those of the two sides.
     e = jnp.exp(-2 * (jnp.where(x < 0, -x, x) / softcap))
     return 4 * e / (1 + e) ** 2

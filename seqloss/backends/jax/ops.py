@@ -40,7 +40,7 @@ def device(x: Array) -> None:
 
 
 def location(x: Array) -> Location:
-    # Of several processes each has its own copy of what is replicated.
+    # With several processes, each has its own copy of a replicated array.
     if isinstance(x, jax.core.Tracer) or not (x.is_fully_addressable or x.is_fully_replicated):
         return "traced"
     return "host" if next(iter(x.devices())).platform == "cpu" else "device"
@@ -91,7 +91,7 @@ def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
 
 
 def nan_unless(condition: Array, x: Array) -> Array:
-    # A constant would be a NaN that jax_debug_nans finds: this is sqrt(-1), where it is wanted.
+    # A constant NaN would be found by jax_debug_nans; this is sqrt(-1), only where NaN is wanted.
     return jnp.where(condition, x, jnp.sqrt(condition.astype(x.dtype) - 1))
 
 

@@ -12,11 +12,12 @@ from seqloss.core.protocol import Array
 @jax.jit
 def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
     x = _prepare(logits)
-    # An entry without a loss is NaN in the end; 0 meanwhile keeps NaN out of the derivatives of what follows.
+    # An entry without a loss becomes NaN at the end; until then it is 0, to keep NaN out of the derivatives of what
+    # follows.
     bad = jnp.isnan(x)
     x = jnp.where(bad, 0, x)
     against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
-    # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
+    # Infinite logits whose label has the factor 0 are replaced before the product: 0 times infinity is 0 here.
     one = against * _softplus(jnp.where((against == 0) & jnp.isinf(x), 0, x))
     other = along * _softplus(jnp.where((along == 0) & jnp.isinf(x), 0, -x))
     return nan_unless(~bad, one + other)
@@ -27,7 +28,7 @@ def sigmoid_pullback(
     cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool
 ) -> tuple[Array, Array | None, Array | None]:
     x, g = _prepare(logits), cotangent
-    # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
+    # Only where it is not finite: elsewhere d/dcotangent is needed at cotangent 0 too.
     x, labels = (jnp.where((g == 0) & ~jnp.isfinite(a), 0, a) for a in (x, labels))
     if pos_weight is not None:
         pos_weight = jnp.where((g == 0) & ~jnp.isfinite(pos_weight), 0, pos_weight)

@@ -1,8 +1,8 @@
 """JAX: cross entropy against soft labels, and its pullback. The formulas are in ``seqloss.core.contract``.
 
-In place of the first class with the largest logit stand all that have it: what is said of that one is true of each of
-them, and comparing is faster than searching. The largest logit is a constant here, because nothing depends on it; it is
-saved as it was before the cap, so that it is found again.
+All classes with the largest logit are used in place of the first one: the formulas hold for each of them, and comparing
+is faster than searching. The largest logit is a constant here, because nothing depends on it. It is saved as it was
+before the cap, so that it can be found again.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
         x, labels = (jnp.where(active[..., None], a, 0) for a in (x, labels))
     highest = _highest(x)
     good = jnp.isfinite(highest)
-    # A row without statistics is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
+    # A row without statistics becomes NaN at the end; until then it holds zeros, to keep NaN out of the derivatives.
     x, highest = jnp.where(good[..., None], x, 0), jnp.where(good, highest, 0)
     z, shift = capped(x, spec.softcap), capped(highest, spec.softcap)
     rest = _rest(z, shift, x == highest[..., None])
@@ -69,7 +69,8 @@ def label_pullback(
     slope, to_labels = None, jnp.zeros_like(labels) if wrt_labels else None
     if to_nll is not None:
         g = to_nll[..., None]
-        # What is not finite must not meet a cotangent of 0; what is finite counts in d/dcotangent.
+        # A number that is not finite must not be multiplied by a cotangent of 0; finite ones are needed for
+        # d/dcotangent.
         y, mass = (jnp.where((c == 0) & ~jnp.isfinite(a), 0, a) for c, a in ((g, y), (to_nll, mass)))
         slope = g * _difference(e, y, mass[..., None], rest[..., None], highest_here)
         if wrt_labels:
@@ -106,7 +107,7 @@ def _as_shift(z: Array, shift: Array, highest_here: Array) -> Array:
 
 
 def _difference(e: Array, labels: Array, mass: Array, rest: Array, highest_here: Array) -> Array:
-    """``mass * e / (1 + rest) - labels``; counted from 1 at the highest class with a large label, lest it cancels."""
+    """``mass * e / (1 + rest) - labels``; from 1 - p at the highest class if its label is large, lest it cancels."""
     whole = 1 + rest
     against = rest - (e - 1)
     around_1 = highest_here & (2 * jnp.abs(labels) > jnp.abs(mass))
@@ -116,7 +117,7 @@ def _difference(e: Array, labels: Array, mass: Array, rest: Array, highest_here:
 @jax.custom_jvp
 def _rest(z: Array, shift: Array, highest_here: Array) -> Array:
     """The sum of ``exp(z_j - shift)`` but for one class that is the highest. Others that are so count 1."""
-    # Around the largest of the others, so that what counts most is least rounded.
+    # Around the largest of the others, so that the largest terms are rounded least.
     second = jnp.max(jnp.where(highest_here, -jnp.inf, z), axis=-1)
     second = jnp.where(second > -jnp.inf, second, shift)
     e = jnp.where(highest_here, 0, jnp.exp(jnp.minimum(z - second[..., None], 0)))

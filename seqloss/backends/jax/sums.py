@@ -63,7 +63,7 @@ def _products(x: Array, weights: Array | None) -> tuple[Array, Array]:
     if weights is None:
         return x, jnp.zeros_like(x)
     known = _is_moderate(x) & _is_moderate(weights) & _is_moderate(x * weights)
-    # XLA (jax 0.10.2) must not compute the product twice, once with fewer roundings than the other time.
+    # XLA (jax 0.10.2) must not compute the product twice, with a different number of roundings.
     known, product = jax.lax.optimization_barrier((known, x * weights))
     one, other = (jnp.where(known, factor, 0) for factor in (x, weights))
     return jax.lax.optimization_barrier((product, compensated.product(one, other, str(x.dtype))[1]))

@@ -1,6 +1,6 @@
 """The NumPy backend, which is also the reference: it has no automatic differentiation and needs none."""
 
-# The rooms together are the backend: seqloss.core.protocol.Backend lists the names, and mypy compares them.
+# Together these modules are the backend: seqloss.core.protocol.Backend lists the names, and mypy compares them.
 from seqloss.backends.numpy.cross_entropy import *  # noqa: F403
 from seqloss.backends.numpy.execution import *  # noqa: F403
 from seqloss.backends.numpy.ops import *  # noqa: F403

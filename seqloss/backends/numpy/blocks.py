@@ -1,4 +1,4 @@
-"""NumPy: going through the rows of logits, block by block and in several threads."""
+"""NumPy: the loop over the rows of logits, block by block and in several threads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,20 +10,23 @@ from seqloss.backends.numpy.numbers import FEW, capped, less, widened
 from seqloss.core.protocol import Array
 
 _TINY = 1 << 16
-"""Bytes of numbers up to which all rows are one block, used or not: there a call of NumPy costs more than its work."""
+"""Up to this many bytes all rows are one block, used or not: there a call of NumPy costs more than its work."""
 
 _BLOCK = 1 << 17
-"""Numbers in a room of a thread that is alone: half a megabyte in float32."""
+"""Numbers in a room (the buffer of a thread) if there is one thread: half a megabyte in float32."""
 
 _SHARED_BLOCK = 1 << 21
-"""The most bytes of a room where threads share the work. Between two operations of NumPy a thread
-waits for the lock of the interpreter; so the operations are longer there, though they leave the innermost caches."""
+"""The largest room, in bytes, if threads share the work.
+
+Between two operations of NumPy a thread waits for the lock of the interpreter, so the operations are longer there,
+although they do not fit into the innermost caches.
+"""
 
 _WORTH_A_THREAD = 1 << 18
 """Logits for which another thread pays."""
 
 _WORTH_A_RUN = 1 << 17
-"""Logits of used rows next to each other for which blocks of their own pay; others are picked out."""
+"""From this many logits in adjacent used rows on, a block without a copy pays off; other used rows are picked out."""
 
 Rows = Any
 """A slice of rows, or an array of their numbers."""
@@ -34,9 +37,9 @@ class Block(NamedTuple):
 
     rows: Rows
     logits: Array
-    """[rows, classes], without gaps in memory, in a dtype that NumPy computes in."""
+    """[rows, classes], contiguous, in a dtype that NumPy computes in."""
     rooms: Sequence[Array]
-    """Of the same shape, in the dtype of the computation. In memory they may be turned, without gaps too."""
+    """Of the same shape, in the dtype of the computation. Contiguous too, but the two axes may be swapped in memory."""
     first: Array
     """The place of class 0 of each row in the memory of a room."""
     step: int
@@ -72,7 +75,7 @@ class Block(NamedTuple):
             places = (own.ravel("K") == 0).nonzero()[0]
             if len(places) == np.count_nonzero(np.isfinite(highest)) == len(highest):
                 return highest, places
-        # A cap puts numbers in no other order. It may make two of them equal; then either will do.
+        # A cap keeps the order of the numbers. It may make two of them equal; then either will do.
         places = self.places(self.logits.argmax(axis=1))
         if not self.is_turned:
             highest = x.ravel("K")[places].astype(own.dtype, copy=False)
@@ -88,7 +91,7 @@ class Block(NamedTuple):
         return classes
 
     def turned(self, x: Array) -> Array:
-        """Numbers [rows, classes] in the order in memory that a room has."""
+        """Numbers [rows, classes] in the memory order of a room."""
         return np.asfortranarray(x) if self.is_turned else x
 
 
@@ -149,7 +152,7 @@ def for_slices(work: Callable[[slice], None], count: int) -> None:
 def _in_threads(
     work: Callable[[Iterator[Rows]], None], pieces: Sequence[Rows], workers: int, buffer: int | None
 ) -> None:
-    """Call ``work`` with an iterator of pieces, in so many threads, with a buffer of NumPy of so many numbers."""
+    """Call ``work`` with an iterator of pieces, in this many threads, with this size of NumPy's buffer."""
 
     def with_buffer(mine: Iterator[Rows]) -> None:
         if buffer is None:
@@ -169,10 +172,10 @@ def _in_threads(
 
 
 def _buffer(classes: int) -> int | None:
-    """The size with which a column beside [rows, classes] costs nothing; None for that which NumPy has.
+    """The buffer size with which operations of a column and [rows, classes] are fast; None for NumPy's default.
 
-    NumPy 2.4 goes through such a pair in pieces of its buffer, and if two rows fit in, it first writes the column out
-    as often as there are classes, which takes longer than the operation itself.
+    NumPy 2.4 goes through such a pair in pieces of its buffer. If two rows fit into the buffer, it first repeats the
+    column for each class, which takes longer than the operation itself.
     """
     if not 256 < classes <= 4096:
         return None
@@ -190,7 +193,7 @@ def _whole(z: Array, dtype: Any, rooms: int) -> Block:
 
 
 def _shares(logits: int, itemsize: int) -> tuple[int, int]:
-    """How many threads there are for so many logits, and the logits of a block.
+    """How many threads there are for this many logits, and the logits of a block.
 
     Two blocks for each thread, if they are neither too short nor too long.
     """

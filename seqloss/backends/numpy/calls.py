@@ -1,4 +1,4 @@
-"""Calls of the C kernels: all that C reads and writes is checked or made here, dtypes, lengths, alignment, strides."""
+"""Calls of the C kernels. All that C reads and writes is checked or made here: dtypes, lengths, alignment, strides."""
 
 import ctypes
 import struct
@@ -22,10 +22,10 @@ _WORTH_A_THREAD = 1 << 18
 """Logits for which another thread pays."""
 
 _COPIED = 1 << 17
-"""Logits that are copied at a time where the classes of a row are not next to each other."""
+"""The number of logits that are copied at a time if the classes of a row are not adjacent."""
 
 _MANY = 1 << 18
-"""Logits from which on memory for a gradient comes from the system, which has zeros in it."""
+"""From this many logits on, memory for a gradient comes from the system, and holds zeros."""
 
 _pack = struct.Struct("=8qd23q").pack
 """The record ``Call`` of ``call.h``."""
@@ -63,7 +63,7 @@ class Found(NamedTuple):
 
 
 class Back(NamedTuple):
-    """What a pullback reads and writes, as addresses in the order of ``call.h``; and the arrays, so that they live."""
+    """What a pullback reads and writes, as addresses in the order of ``call.h``; and the arrays, to keep them alive."""
 
     addresses: tuple[int, ...] = (0,) * 6
     arrays: tuple[Array | None, ...] = ()
@@ -126,7 +126,10 @@ class Rows:
         to_labels: Array | None = None,
         room: int = 0,
     ) -> None:
-        """Call a function of the library with the rows, in pieces and threads. What it gets stands in ``call.h``."""
+        """Call a function of the library with the rows, in pieces and threads.
+
+        Its arguments are described in ``call.h``.
+        """
         z, y, count, classes = self._z, self._labels, self.count, self.classes
         if not z.size:
             return
@@ -156,7 +159,7 @@ class Rows:
                 call(rows.start, rows.stop, *_place(logits, first), *_place(labels, first), _address(own))
 
         workers = min(threads.allowed(), max(1, z.size // _WORTH_A_THREAD))
-        # Some for each thread, so that one that is held up holds up nobody.
+        # Several for each thread, so that a thread that is delayed does not delay the others.
         size = -(-count // (4 * workers)) if can_stay else max(1, _COPIED // classes)
         threads.share(pieces, [slice(i, min(i + size, count)) for i in range(0, count, size)], workers)
 

@@ -30,7 +30,7 @@ def in_c_where_built(on_numpy: _Kernel) -> _Kernel:
 
     @functools.wraps(on_numpy)
     def pullback(*arguments: Any) -> Any:
-        # Told by what the forward kept: C one array, NumPy several.
+        # The forward tells: C keeps one array, NumPy several.
         return (in_c if len(arguments[place].saved) == 1 else on_numpy)(*arguments)
 
     return cast(_Kernel, pullback)

@@ -1,13 +1,13 @@
 """NumPy: the cross-entropy kernel and its pullback. The formulas are in ``seqloss.core.contract``.
 
-Those of soft labels serve here too: left out of the sum of exponentials is not the label but the first class that has
-the largest logit, ``m``. So no statistic cancels, whatever the label is::
+Those of soft labels are used here too: the sum of exponentials leaves out not the label, but the first class with the
+largest logit, ``m``. So no statistic cancels, whatever the label is::
 
     nll = log1p(rest) + (m - t)        lse = m + log1p(rest)        p_j = exp(z_j - m) / (1 + rest)
 
 Both kernels go through the rows in blocks that stay in a core's cache, so that memory is read once and nothing but the
-result is allocated, and big arrays are shared out to threads. Between two operations of NumPy a thread holds the lock
-of the interpreter, so all that is small is done once for all rows. Of tiny inputs the exponentials are kept for the
+result is allocated, and big arrays are shared among threads. Between two operations of NumPy a thread holds the lock of
+the interpreter, so all small work is done once for all rows. For tiny inputs the exponentials are kept for the
 pullback: there a call of NumPy costs more than its work.
 
 Eager arrays of other frameworks come here too (``seqloss.backends.on_numpy``): logits in uint16 are the bits of

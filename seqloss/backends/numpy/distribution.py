@@ -1,6 +1,7 @@
 """NumPy: the prior, a distribution over the classes of which only the possible ones count.
 
-Logits of -infinity are rare. So all is computed as if there were none, and computed again if that shows in the result.
+Logits of -infinity are rare. So everything is computed as if there were none, and computed again if the result shows
+that there were.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """The library of C kernels, if there is one: ``native/`` has its sources, ``hatch_build.py`` builds it.
 
-It has no Python in it and is called by ctypes, which lets other threads run meanwhile.
+It has no Python in it, and is called with ctypes, which lets other threads run meanwhile.
 """
 
 import functools

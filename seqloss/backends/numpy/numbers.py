@@ -14,21 +14,23 @@ BITS = np.dtype("uint16")
 _FLOAT16 = np.dtype("float16")
 
 FEW = 64
-"""With fewer classes the numbers of a block are turned in memory, so that rows and not classes are next to each other:
-NumPy 2.4 pays for each of the short reductions otherwise."""
+"""With fewer classes the numbers of a block are transposed in memory, so that rows and not classes are adjacent.
+
+Otherwise NumPy 2.4 has a cost for each of the short reductions.
+"""
 
 _MANY = 1024
 """Classes from which on sums of float32 are made in two steps."""
 
 _SMALL = 2.0**-16
-"""So small a number does not have enough digits on the usual grid."""
+"""A number below this does not have enough digits on the usual grid."""
 
 _ALIGNMENT = 64
-"""Of the memory of big gradients, in bytes: TensorFlow 2.21 takes no other over without a copy."""
+"""The alignment of big gradients, in bytes: TensorFlow 2.21 takes over no other memory without a copy."""
 
 
 def rows_of(logits: Array) -> Array:
-    """Logits as [tokens, classes]; those in bfloat16, which is a stranger to NumPy, as bits in uint16."""
+    """Logits as [tokens, classes]; those in bfloat16, which NumPy lacks, as bits in uint16."""
     z = logits.reshape(-1, logits.shape[-1])
     return z.view(np.uint16) if z.dtype.kind == "V" else z
 
@@ -39,7 +41,7 @@ def like(x: Array, logits: Array) -> Array:
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Zeros for a gradient, from the system where they are many: rows that nobody writes to are never made."""
+    """Zeros for a gradient. Many come from the system, so that rows that nobody writes to cost no memory."""
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < 1 << 20:
         return np.zeros(shape, dtype)
@@ -155,11 +157,11 @@ def sum_of_others(powers: Array, places: Array, spare: Array) -> Array:
 def total(x: Array) -> Array:
     """The sums over the classes of what is in a room, in an order that depends on the number of classes alone.
 
-    So blocks change no bit.
+    So the result is the same bits for every size of block.
     """
     classes = x.shape[1]
     if classes < FEW:
-        # A single row would be added up in another order than several (NumPy 2.4).
+        # NumPy 2.4 would add up a single row in another order than several.
         return np.add.accumulate(x, axis=1)[:, -1] if len(x) == 1 else np.add.reduce(x, axis=1)
     if classes < _MANY or x.dtype == FLOAT64:
         return np.add.reduce(x, axis=1)
@@ -170,10 +172,10 @@ def total(x: Array) -> Array:
 
 
 def _total_in_any_order(x: Array, spare: Array) -> Array:
-    """Sums of numbers from 0 to 1, of which all bits but the smallest add up without an error.
+    """Sums of numbers from 0 to 1, in which all bits but the smallest add up without an error.
 
     ``x + grid`` is rounded to a multiple of a power of 2, which can be read from its bits and added to others as an
-    integer. What is left is so small that the rounding of its sum is below notice.
+    integer. The rest is so small that the rounding of its sum does not matter.
     """
     classes = x.shape[1]
     digits = min(51, 63 - classes.bit_length())

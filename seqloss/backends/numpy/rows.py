@@ -1,4 +1,4 @@
-"""NumPy: rows of logits, forward and back. What the kernels of labels and of soft labels have in common."""
+"""NumPy: rows of logits, forward and back: the common part of the kernels of labels and of soft labels."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -75,7 +75,7 @@ class Sums(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """What flows back to each token: cotangents [tokens], or None for 0."""
+    """The cotangents of each token, [tokens]; None means 0."""
 
     to_nll: Any
     to_powers: Any

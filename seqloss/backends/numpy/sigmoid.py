@@ -76,7 +76,7 @@ def _slopes(g: Array, x: Array, y: Array, q: Array | None, wrt_labels: bool) -> 
     if q is None:
         return to_logits, _zero_where(idle, -g * x), None
     tail, slope, infinite = np.log1p(e), np.where(positive, x.dtype.type(1), q), np.isinf(x)
-    # The cotangent first, which may bring back what overflows without it.
+    # Multiply by the cotangent first, so that a small one prevents an overflow.
     to_labels = g * (q - 1) * tail - _zero_where((slope == 0) & infinite, g * slope * x)
     asked = _zero_where((y == 0) & infinite, y * (np.maximum(-x, 0) + tail))
     return to_logits, _zero_where(idle, to_labels), _zero_where(idle, g * asked)

@@ -30,7 +30,7 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
         own *= given
         costs = total(own)
         if np.count_nonzero(np.isfinite(costs)) < len(costs):
-            # A class that cannot happen and is not asked for costs nothing.
+            # A class with logit -infinity and label 0 costs nothing.
             own[given == 0] = 0
             costs = total(own)
         nll[rows] = 0 - costs

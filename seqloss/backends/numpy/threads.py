@@ -1,4 +1,4 @@
-"""Sharing the rows of a big array out to threads: NumPy computes on one core, but lets others run meanwhile."""
+"""Share the rows of a big array among threads: NumPy computes on one core, but lets others run meanwhile."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ _limit = _Limit()
 
 
 class at_most:  # called like a function
-    """A region in which the calling thread's work uses no more than ``count`` threads; None changes nothing."""
+    """A region in which work of the calling thread uses at most ``count`` threads; None changes nothing."""
 
     def __init__(self, count: int | None) -> None:
         self._count = count
@@ -32,7 +32,7 @@ class at_most:  # called like a function
 
 
 def allowed() -> int:
-    """How many threads may run: as a framework was told, else the cores, or OMP_NUM_THREADS if that is less."""
+    """How many threads may run: as set in a framework, else the cores, or OMP_NUM_THREADS if that is less."""
     if _limit.threads is not None:
         return _limit.threads
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -41,9 +41,9 @@ def allowed() -> int:
 
 
 def share(work: Callable[[Iterator[_Piece]], None], pieces: Sequence[_Piece], threads: int) -> None:
-    """Call ``work`` in each of so many threads, of which this one is the first; each piece goes to the next that asks.
+    """Call ``work`` in each of this many threads, of which the caller is the first; each takes the next piece.
 
-    So a core that is busy elsewhere holds nobody up. Calls that come from several threads share the helpers; a call
+    So a core that is busy elsewhere delays no other. Calls that come from several threads share the helpers; a call
     that gets none does its work alone.
     """
     threads = min(threads, len(pieces))
@@ -72,8 +72,10 @@ def _taken_from(waiting: list[_Piece]) -> Iterator[_Piece]:
 
 
 _helpers: list[ThreadPoolExecutor] = []
-"""The threads beside that of the caller, once there are any: to start them for each call would cost half a
-millisecond, in which a core goes through a third of a million logits."""
+"""The helper threads, once there are any.
+
+Starting them for each call would cost half a millisecond, in which a core computes a third of a million logits.
+"""
 
 
 def _started(work: Callable[..., None], pieces: Iterator[_Piece]) -> Future[None] | None:

@@ -1,6 +1,6 @@
 """The TensorFlow backend."""
 
-# The rooms together are the backend: seqloss.core.protocol.Backend lists the names, and mypy compares them.
+# Together these modules are the backend: seqloss.core.protocol.Backend lists the names, and mypy compares them.
 from seqloss.backends.tensorflow.cross_entropy import *  # noqa: F403
 from seqloss.backends.tensorflow.execution import *  # noqa: F403
 from seqloss.backends.tensorflow.ops import *  # noqa: F403

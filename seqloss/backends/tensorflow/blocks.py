@@ -1,8 +1,8 @@
 """TensorFlow: rows of logits, and sums along the classes.
 
-What is fast depends on who runs the graph. The executor of TensorFlow 2.21 runs one operation after the other, so that
-few of them may be as large as the logits, and it puts a number for each row into an array in no time. Its XLA fuses
-what surrounds a reduction into it, but a loop along the reduced axis, above all one with a mask, is slow.
+What is fast depends on who runs the graph. The executor of TensorFlow 2.21 runs one operation after the other, so few
+of them should be as large as the logits, and it is fast at putting one number per row into an array. Its XLA fuses the
+operations around a reduction into it, but a loop along the reduced axis, above all one with a mask, is slow.
 """
 
 import functools
@@ -24,7 +24,7 @@ _MOST = 256
 """Numbers that are added up one after the other."""
 
 _EXACTLY = 2.0**18
-"""As many numbers of float64 add up without an error, once they are cut to a grid."""
+"""This many float64 numbers add up without an error, once they are cut to a grid."""
 
 
 def is_compiled() -> bool:
@@ -82,7 +82,7 @@ def without(z: Array, index: Array, compiled: bool) -> tuple[Array, Array]:
 
     That is the smallest finite number where no other is possible.
     """
-    least = tf.constant(z.dtype.min, z.dtype)  # minus infinity would be found by those who look for the first one
+    least = tf.constant(z.dtype.min, z.dtype)  # people who look for the first infinity would find this one
     if not compiled:
         z = put(z, index, tf.fill(tf.shape(index), least))
         return z, tf.stop_gradient(tf.maximum(tf.reduce_max(z, -1), least))
@@ -146,7 +146,8 @@ def _rest_of_strips(z: Array, index: Array, shift: Array, grid: Array | None) ->
     size = width * _STRIPS
     sums = _sums_without(z[:, _PARTS * size :], tf.range(_PARTS * size, classes), index, shift, grid)
     for part in range(_PARTS):
-        # Adds nothing, but lets XLA (TensorFlow 2.21) begin no part before the one before it has given its memory back.
+        # It adds nothing, but makes XLA (TensorFlow 2.21) start each part only after the previous one has freed its
+        # memory.
         after = shift + tf.stop_gradient(sums[0] * 0)[:, None]
         more = _sums_of_strips(z, part * size, width, index, after, grid)
         sums = [one + other for one, other in zip(sums, more, strict=True)]

@@ -32,7 +32,7 @@ _FARTHEST = 700.0
 
 
 def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
-    # Wide before comparing: a constant outside the range of int8 is wrapped into it.
+    # Cast to a wide dtype before comparing: a constant outside the range of int8 would wrap around.
     y = tf.cast(targets, tf.int64)
     legal = (y >= 0) & (y < tf.cast(tf.shape(logits)[-1], tf.int64))
     return tf.cast(tf.where(legal, y, tf.zeros_like(y)), tf.int32), legal
@@ -40,7 +40,7 @@ def indices(logits: Array, targets: Array) -> tuple[Array, Array]:
 
 def is_highest(logits: Array, targets: Array) -> Array:
     index, legal = indices(logits, targets)
-    # What argmax makes of NaN is not said (TensorFlow 2.21); the highest is NaN then.
+    # The result of argmax for NaN is not documented (TensorFlow 2.21); the highest is NaN then.
     has_number = ~tf.math.is_nan(tf.reduce_max(logits, -1))
     return legal & has_number & tf.equal(tf.argmax(logits, -1, tf.int32), index)
 
@@ -82,7 +82,7 @@ def token_pullback(
     compiled = is_compiled()
     x, index, _ = _prepare(logits, targets, spec)
     idle, skipped = idle_rows(cotangents, active)
-    # Only rows that are not finite: for the others the derivative of the gradient counts at cotangent 0 too.
+    # Only rows that are not finite: for the others the derivative of the gradient is needed at cotangent 0 too.
     replaced = idle & ~tf.math.is_finite(tf.reshape(statistics.nll + statistics.saved[1], [-1]))
     replaced = replaced if skipped is None else replaced | skipped
     x = kept(x, ~replaced, compiled)
@@ -113,7 +113,7 @@ def _prepare(logits: Array, targets: Array, spec: Spec) -> tuple[Array, Array, A
 def _weighed(z: Array, index: Array, t: Array, legal: Array, compiled: bool) -> tuple[Array, ...]:
     """Which rows are good, their pivots, how far each label is above that (at most 0), and the sum of the others.
 
-    A row that is not good is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
+    A row that is not good becomes NaN at the end; until then it holds zeros, to keep NaN out of the derivatives.
     """
     highest = tf.stop_gradient(tf.reduce_max(z, -1))
     good = legal & tf.math.is_finite(highest)

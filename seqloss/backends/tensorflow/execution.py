@@ -17,7 +17,7 @@ except ImportError:  # no public module
     record = None
 
 _ALIGNMENT = 64
-"""Of the memory of tensors, in bytes: TensorFlow 2.21 ends the process where it is given memory of a smaller one."""
+"""The alignment of tensors, in bytes: TensorFlow 2.21 ends the process if it is given memory with a smaller one."""
 
 
 def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:

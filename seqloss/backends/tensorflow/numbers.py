@@ -19,7 +19,7 @@ _EXPONENT = np.int64(0x7FF << 52)
 
 
 def exp_of_difference(z: Array, shift: Array, compiled: bool) -> Array:
-    """``exp(z - shift)``. The rounding error of the difference is heeded where that costs no pass over memory."""
+    """``exp(z - shift)``. The rounding error of the difference is corrected where that costs no pass over memory."""
     difference = z - shift
     if not compiled:
         return _in_packets(tf.exp, difference, compiled)

@@ -125,7 +125,7 @@ def where(condition: Array, x1: Array | float, x2: Array | float) -> Array:
 
 
 def nan_unless(condition: Array, x: Array) -> Array:
-    # A constant would be a NaN that tf.debugging.enable_check_numerics finds: this is sqrt(-1), where it is wanted.
+    # A constant NaN would be found by tf.debugging.enable_check_numerics; this is sqrt(-1), only where NaN is wanted.
     return tf.where(condition, x, tf.sqrt(tf.cast(condition, x.dtype) - 1))
 
 

@@ -9,11 +9,12 @@ from seqloss.core.protocol import Array
 def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
     x = _prepare(logits)
     zero = tf.zeros_like(x)
-    # An entry without a loss is NaN in the end; 0 meanwhile keeps NaN out of the derivatives of what follows.
+    # An entry without a loss becomes NaN at the end; until then it is 0, to keep NaN out of the derivatives of what
+    # follows.
     bad = tf.math.is_nan(x)
     x = tf.where(bad, zero, x)
     against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
-    # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
+    # Infinite logits whose label has the factor 0 are replaced before the product: 0 times infinity is 0 here.
     one = against * _softplus(tf.where(tf.equal(against, 0) & tf.math.is_inf(x), zero, x))
     other = along * _softplus(tf.where(tf.equal(along, 0) & tf.math.is_inf(x), zero, -x))
     return nan_unless(~bad, one + other)
@@ -24,7 +25,7 @@ def sigmoid_pullback(
 ) -> tuple[Array, Array | None, Array | None]:
     x, g = _prepare(logits), cotangent
     zero = tf.zeros_like(x)
-    # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
+    # Only where it is not finite: elsewhere d/dcotangent is needed at cotangent 0 too.
     x, labels = (tf.where(tf.equal(g, 0) & ~tf.math.is_finite(a), zero, a) for a in (x, labels))
     if pos_weight is not None:
         pos_weight = tf.where(tf.equal(g, 0) & ~tf.math.is_finite(pos_weight), zero, pos_weight)

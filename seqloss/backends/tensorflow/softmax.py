@@ -19,7 +19,7 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
     compiled = is_compiled()
     y, z = (tf.cast(as_rows(x), spec.dtype) for x in (labels, logits))
     z = capped(z, spec.softcap, compiled)
-    # A row without statistics is NaN in the end; zeros meanwhile keep NaN out of the derivatives of what follows.
+    # A row without statistics becomes NaN at the end; until then it holds zeros, to keep NaN out of the derivatives.
     good = tf.math.is_finite(tf.reduce_max(z, -1))
     counts = None if active is None else tf.reshape(active, [-1])
     z, y = kept(z, good, compiled), y if counts is None else kept(y, counts, compiled)
@@ -27,7 +27,7 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
     pivot = tf.gather(z, index, batch_dims=1)
     others = rest(z, index, pivot, good, compiled)
     spread = tf.math.log1p(others)
-    # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
+    # A class with logit -infinity and label 0 costs nothing: 0 times infinity is 0 here.
     possible = tf.where(tf.equal(y, 0) & tf.math.is_inf(z), pivot[:, None], z)
     nll = total(y * ((pivot[:, None] - possible) + spread[:, None]), compiled)
     unl = mass = None
@@ -60,7 +60,7 @@ def label_pullback(
     compiled = is_compiled()
     index, pivot, others = (tf.reshape(x, [-1]) for x in statistics.saved)
     idle, skipped = idle_rows(cotangents, active)
-    # Only rows that are not finite: for the others the derivative of the gradient counts at cotangent 0 too.
+    # Only rows that are not finite: for the others the derivative of the gradient is needed at cotangent 0 too.
     replaced = idle & ~tf.math.is_finite(others)
     replaced = replaced if skipped is None else replaced | skipped
     x = kept(tf.cast(as_rows(logits), spec.dtype), ~replaced, compiled)
@@ -98,7 +98,7 @@ def _to_labels(a: Array | None, z: Array, pivot: Array, others: Array, labels: A
     if a is None:
         return tf.zeros_like(labels)
     a, pivot = a[:, None], pivot[:, None]
-    # A class that cannot happen has an infinite cost, which a cotangent of 0 must remove as well.
+    # A class with logit -infinity has an infinite cost, which a cotangent of 0 must remove as well.
     possible = tf.where(tf.equal(a, 0) & tf.math.is_inf(z), pivot, z)
     return like(rounded(a * ((pivot - possible) + tf.math.log1p(others)[:, None]), labels.dtype), labels)
 

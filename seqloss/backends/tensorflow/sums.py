@@ -36,7 +36,7 @@ def _exact_sum(terms: Array, cut: Array | None, axis: tuple[int, ...]) -> tuple[
     """The sum of terms and of what was cut off from them, as a number and what that leaves."""
     sums = []
     for _ in range(2):
-        # The leading bits of all terms lie on one grid, on which up to four million of them add up without an error.
+        # The leading bits of all terms are on one grid, on which up to four million of them add up without an error.
         grid = power_of_two(tf.reduce_max(tf.abs(terms), axis, keepdims=True)) * (1.5 * 2.0**22)
         leading = (terms + grid) - grid
         sums.append(tf.reduce_sum(leading, axis))

@@ -1,6 +1,6 @@
 """The PyTorch backend."""
 
-# The rooms together are the backend: seqloss.core.protocol.Backend lists the names, and mypy compares them.
+# Together these modules are the backend: seqloss.core.protocol.Backend lists the names, and mypy compares them.
 from seqloss.backends.torch.cross_entropy import *  # noqa: F403
 from seqloss.backends.torch.execution import *  # noqa: F403
 from seqloss.backends.torch.ops import *  # noqa: F403

@@ -92,7 +92,7 @@ def token_pullback(
     """The gradient of the logits, in the compute dtype still."""
     cotangents, is_zero = counted(cotangents, active)
     highest, divisor = statistics.saved
-    # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
+    # Only rows that are not finite: for the others d/dcotangent is needed at cotangent 0 too.
     replaced = is_zero & torch.isnan(divisor)
     nll, highest = (a.masked_fill(replaced, 0.0) for a in (statistics.nll, highest))
     divisor = divisor.masked_fill(replaced, 1.0)
@@ -145,6 +145,6 @@ def rows(
 
 
 def is_target(z: Array, index: Array) -> Array:
-    # Narrow integers fill the vectors of a processor as float32 does. A scatter would take an array of its own.
+    # Integers as narrow as float32 are vectorised as well as it is. A scatter would take an array of its own.
     classes = mesh.beside(z, torch.arange(z.shape[-1], dtype=torch.int32, device=z.device))
     return classes == index.to(torch.int32).unsqueeze(-1)

@@ -12,7 +12,7 @@ from seqloss.core.errors import OTHER_MESH, ROWS_IN_PARTS, BackendError
 from seqloss.core.protocol import Array
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)
-"""Subclasses stand for something else than their storage: fake tensors while tracing, distributed tensors."""
+"""Subclasses mean something other than their storage: fake tensors while tracing, distributed tensors."""
 
 
 def is_distributed(x: Array) -> bool:
@@ -55,7 +55,7 @@ def see_whole_rows(logits: Array) -> None:
     if not is_distributed(logits):
         return
     tensor, last = sys.modules["torch.distributed.tensor"], logits.ndim - 1
-    # Sharding has forms of its own beside Shard, which have a dim too.
+    # Besides Shard there are other kinds of sharding, which have a dim too.
     is_whole = [not x.is_partial() and getattr(x, "dim", None) != last for x in logits.placements]
     if not all(is_whole):
         other = tensor.Shard(0) if last > 0 else tensor.Replicate()

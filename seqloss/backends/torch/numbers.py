@@ -1,4 +1,4 @@
-"""PyTorch: numbers of the kernels in and out of their dtypes, and functions that lose no digits.
+"""PyTorch: casts of the kernels' numbers to and from their dtypes, and functions that lose no digits.
 
 What is differentiated by itself must be right too: no NaN may enter an operation whose result is thrown away.
 """
@@ -40,7 +40,8 @@ def exp_of_difference(z: Array, shift: Array) -> Array:
     """exp(z - shift) for logits of all classes, and a shift of the same rank."""
     d = z - shift
     e = torch.exp(d)
-    # In float64 what the difference is rounded by is below notice, and where nothing is fused, it would cost too much.
+    # In float64 the rounding error of the difference does not matter, and where nothing is fused, correcting it would
+    # cost too much.
     if z.dtype is torch.float64 or not torch.compiler.is_compiling():
         return e
     return e + e * _cut_off(z.detach(), shift.detach(), d.detach())
@@ -63,7 +64,7 @@ def _cut_off(z: Array, shift: Array, d: Array) -> Array:
 def one_less_exp_minus(x: Array) -> Array:
     """1 - exp(-x) for x >= 0.
 
-    Where torch.compile (torch 2.13) makes vectors of the CPU, its expm1(x) is exp(x) - 1, and cancels: see
+    Where torch.compile (torch 2.13) vectorises for the CPU, its expm1(x) is exp(x) - 1, which cancels: see
     pytorch/pytorch#190533.
     """
     if not torch.compiler.is_compiling():
@@ -73,12 +74,12 @@ def one_less_exp_minus(x: Array) -> Array:
 
 
 def is_infinite(x: Array) -> Array:
-    """torch.isinf, of which torch.compile (torch 2.13) makes no vectors of the CPU."""
+    """torch.isinf, which torch.compile (torch 2.13) does not vectorise on the CPU."""
     return x.abs() == torch.inf
 
 
 def capped(x: Array, softcap: float | None) -> Array:
-    """Logits as the contract reads them. What autograd makes of it is as good as float32 or float64 around 1."""
+    """Logits as the contract reads them. The derivative by autograd is as accurate as float32 or float64 around 1."""
     if softcap is None:
         return x
     if x.dtype is torch.float64:
@@ -130,7 +131,7 @@ def grid(classes: Any) -> Any:
 
 
 def sum_of_terms(e: Array, bad: Array) -> Array:
-    """The sum along the last axis of numbers up to 1: in float64 one that no order of the classes changes."""
+    """The sum along the last axis of numbers up to 1; in float64 the same in every order of the classes."""
     if e.dtype is not torch.float64:
         return sum_of_classes(e)
     # From the data, though always the same: a constant that is added and taken away again, compilers may leave out.

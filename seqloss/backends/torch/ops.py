@@ -80,7 +80,7 @@ def location(x: Array) -> Location:
 
 
 def needs_grad(x: Array) -> bool:
-    # While tracing the flag of a wrapper says nothing about the layers beneath it.
+    # While tracing, the flag of a wrapper says nothing about the layers below it.
     return is_tracing() or is_differentiated(x)
 
 
@@ -120,7 +120,7 @@ def is_on_host(arrays: Sequence[Any]) -> bool:
 def asarray(x: Any, *, like: Array | None = None) -> Array:
     if not isinstance(x, torch.Tensor):
         device = None if like is None else like.device
-        if torch.compiler.is_compiling():  # where a NumPy array is seen as a tensor already
+        if torch.compiler.is_compiling():  # where a NumPy array is a tensor already
             x = torch.as_tensor(x, device=device)
         else:
             # A copy spares the warning about read-only arrays; tensors cannot go backwards through memory (torch 2.13).
@@ -247,7 +247,7 @@ def take(x: Array, indices: Array) -> Array:
     if x.dtype in _SIGNED:
         return take(x.view(_SIGNED[x.dtype]), indices).view(x.dtype)
     flat = indices.reshape(-1).to(torch.int64)
-    # A sparse gradient is for whoever steps the parameter; operations in between could not take it.
+    # A sparse gradient is for the optimiser of the parameter; operations in between could not take it.
     rows = _Rows.apply(x, flat) if x.is_leaf and x.requires_grad and not is_tracing() else x.index_select(0, flat)
     return rows if indices.ndim == 1 else rows.reshape(*indices.shape, *x.shape[1:])
 

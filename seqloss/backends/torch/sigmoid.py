@@ -8,12 +8,12 @@ from seqloss.core.protocol import Array
 
 def sigmoid_nll(logits: Array, labels: Array, pos_weight: Array | None) -> Array:
     x = logits.to(labels.dtype)
-    # An entry without a loss is NaN in the end; 0 meanwhile keeps NaN out of the derivatives of what follows, which
-    # exported programs go through: a mask must remove it there too.
+    # An entry without a loss becomes NaN at the end; until then it is 0, to keep NaN out of the derivatives of what
+    # follows, which exported programs go through: a mask must remove it there too.
     bad = torch.isnan(x)
     x = torch.where(bad, 0.0, x)
     against, along = 1 - labels, labels if pos_weight is None else pos_weight * labels
-    # Infinite logits that no label asks about are replaced before the product: 0 times infinity is 0 here.
+    # Infinite logits whose label has the factor 0 are replaced before the product: 0 times infinity is 0 here.
     one = against * _softplus(torch.where((against == 0) & is_infinite(x), 0.0, x))
     other = along * _softplus(torch.where((along == 0) & is_infinite(x), 0.0, -x))
     return torch.where(bad, torch.nan, one + other)
@@ -23,7 +23,7 @@ def sigmoid_pullback(
     cotangent: Array, logits: Array, labels: Array, pos_weight: Array | None, wrt_labels: bool
 ) -> tuple[Array, Array | None, Array | None]:
     x, g = logits.to(labels.dtype), cotangent
-    # Only what is not finite: elsewhere d/dcotangent counts at cotangent 0 too.
+    # Only where it is not finite: elsewhere d/dcotangent is needed at cotangent 0 too.
     x, labels = (torch.where((g == 0) & ~torch.isfinite(a), 0.0, a) for a in (x, labels))
     if pos_weight is not None:
         pos_weight = torch.where((g == 0) & ~torch.isfinite(pos_weight), 0.0, pos_weight)

@@ -29,7 +29,7 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
     x, labels = widened(logits, spec.dtype), widened(labels, spec.dtype)
     bad = ~torch.isfinite(x.detach().amax(-1))
     mass = distribution.mass(x, prior) if spec.unl else None
-    # A row without a loss is NaN or 0 in the end.
+    # A row without a loss becomes NaN or 0 at the end.
     x = torch.where(bad.unsqueeze(-1), 0.0, x)
     if active is not None:
         labels = torch.where(active.unsqueeze(-1), labels, 0.0)
@@ -40,7 +40,7 @@ def label_statistics(logits: Array, labels: Array, active: Array | None, prior: 
     others = torch.where(is_target(z, index.squeeze(-1)), 0.0, exp_of_difference(z, column))
     rest = sum_of_terms(others, bad)
     distance = torch.log1p(rest)
-    # A class that cannot happen and is not asked for costs nothing: 0 times infinity is 0 here.
+    # A class with logit -infinity and label 0 costs nothing: 0 times infinity is 0 here.
     possible = torch.where((labels == 0) & is_infinite(column - z), column, z)
     nll = sum_of_classes(labels * ((column - possible) + distance.unsqueeze(-1)))
     lse, unl = highest + distance if spec.lse else None, None
@@ -67,7 +67,7 @@ def label_pullback(
         return torch.zeros_like(logits), torch.zeros_like(labels) if wrt_labels else None
     cotangents, is_zero = counted(cotangents, active)
     highest, rest = statistics.saved
-    # Only rows that are not finite: for the others d/dcotangent counts at cotangent 0 too.
+    # Only rows that are not finite: for the others d/dcotangent is needed at cotangent 0 too.
     replaced = is_zero & torch.isnan(rest)
     highest, rest = (a.masked_fill(replaced, 0.0).unsqueeze(-1) for a in (highest, rest))
     x = torch.where(replaced.unsqueeze(-1), 0.0, widened(logits, spec.dtype))
@@ -88,7 +88,7 @@ def label_pullback(
     to_logits = narrowed(gradient if spec.softcap is None else gradient * slope_of_cap(x, spec.softcap), logits.dtype)
     if not wrt_labels or a is None:
         return to_logits, torch.zeros_like(labels) if wrt_labels else None
-    # A class that cannot happen has an infinite cost, which 0 must remove as well.
+    # A class with logit -infinity has an infinite cost, which 0 must remove as well.
     possible = torch.where((a == 0) & is_infinite(highest - z), highest, z)
     return to_logits, narrowed(a * ((highest - possible) + torch.log1p(rest)), labels.dtype)
 

@@ -244,7 +244,7 @@ def _legal(call: Call, ids: Array, classes: int) -> tuple[Array, Array]:
 def _compared(
     call: Call, options: Options, arrays: list[Array], weights: list[Array], biases: list[Array]
 ) -> tuple[list[Array], list[Array], list[Array]]:
-    """The arrays, compared when the graph runs."""
+    """The arrays, compared at run time."""
     backend = call.backend
     inputs, true, sampled, of_true, of_sampled = arrays
 
