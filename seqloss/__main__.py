@@ -20,7 +20,7 @@ _COMMANDS: dict[str, Any] = {"env": env, "parity": parity, "selftest": selftest,
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line like all others, and whose help is in colour where rich-argparse is there."""
+    """A parser whose errors are one line like all others, and whose help is in colour if rich-argparse is installed."""
 
     def print_help(self, file: Any = None) -> None:
         with streams.stdout():
@@ -41,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """What a report of a mistake needs: which version, from where, in which Python. The rest is what ``env`` shows."""
+    """What a bug report needs: which version, from where, in which Python. ``env`` shows the rest."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
         place = os.path.dirname(seqloss.__file__)
@@ -68,7 +68,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return int(_COMMANDS[options.command].run(options))
     except (SeqlossError, OSError) as error:
         said = streams.reason(error) if isinstance(error, OSError) else str(error)
-        # What a file or a framework says may hold anything, escape sequences of the terminal too.
+        # Text from a file or a framework may hold anything, even escape sequences of the terminal.
         streams.note(ascii_line(f"seqloss: error: {' '.join(said.split())}"))
         return 2
 

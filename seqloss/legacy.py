@@ -9,7 +9,7 @@ from seqloss.core.types import ArrayLike, Main
 from seqloss.losses import time_lists
 
 _SMALL = 1e-12
-"""What the old functions add to the sum of the weights of a sequence."""
+"""The number that the old functions add to the sum of the weights of a sequence."""
 
 
 def sequence_loss_by_example(

@@ -102,7 +102,7 @@ def version(framework: str) -> str:
 
 @contextmanager
 def progress(message: str) -> Iterator[None]:
-    """What is going on, on stderr: on a terminal for as long as it goes on, else a line."""
+    """The progress, on stderr: on a terminal it is shown while it lasts, else as a line."""
     if not streams.is_terminal(sys.stderr):
         streams.note(message)
         yield

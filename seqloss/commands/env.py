@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Try each framework and say what became of it; the exit status."""
+    """Try each framework and report the result; returns the exit status."""
     from seqloss.commands import processes
 
     output.check(options)
@@ -95,7 +95,7 @@ VARIABLES = (
     "JAX_ENABLE_X64",
     "XLA_FLAGS",
 )
-"""What is set of these is shown: it decides devices, threads and precision."""
+"""Variables that are shown if they are set: they decide devices, threads and precision."""
 
 
 def _here() -> dict[str, Any]:

@@ -24,7 +24,7 @@ def check(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put the content in the place of what is there, which stays if anything goes wrong."""
+    """Replace the file by the content; if anything goes wrong the file stays as it was."""
     path = Path(os.path.realpath(path))  # a link stays a link
     there = os.path.exists(path)
     if there and not _replaceable(path):

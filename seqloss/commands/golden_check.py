@@ -116,7 +116,7 @@ def _row(path: str, backend: str, result: str, found: dict[str, Any]) -> Row:
 
 
 def _distance(found: dict[str, Any]) -> tuple[str, str]:
-    """How far the worst entry is off and what is allowed there, as the report says it."""
+    """The error of the worst entry and what is allowed there, in the form of the report."""
     if found["ulp"] is None:  # integers, other shapes, or nothing that is finite
         return "-", "-"
     worst = found["worst"] or {"ulp": 0, "allowed": found["bound"]}

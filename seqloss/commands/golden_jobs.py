@@ -50,7 +50,7 @@ def _computed(given: dict[str, Array], flags: dict[str, Any]) -> dict[str, Array
 
 
 def check(framework: str, inputs: dict[str, Array], options: dict[str, Any]) -> tuple[Facts, dict[str, Array]]:
-    """Compare each golden file; one that says no more than that it cannot be compared hides no other."""
+    """Compare each golden file; one that cannot be compared does not hide the others."""
     version = backends.version(framework)
     called = options["compute"]
     compute = None if called is None else _caught(functions.imported(called))
@@ -90,7 +90,7 @@ def _caught(function: Callable[..., Any]) -> Callable[..., Any]:
 def _distances(found: Any, measured: Any) -> Array:
     """The distance of each entry in ULP, negative where it is too large; empty if the shapes differ.
 
-    Infinite where one side alone is NaN or infinite, and where zeros are in other places.
+    Infinite where only one side is NaN or infinite, and where zeros are in other places.
     """
     if measured is None:
         return np.zeros(0)

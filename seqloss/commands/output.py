@@ -95,7 +95,7 @@ def has_figures(options: argparse.Namespace) -> bool:
 
 
 def give(report: Report, options: argparse.Namespace) -> int:
-    """Write and print what was asked for; the exit status. What cannot be written takes nothing else with it."""
+    """Write and print what was asked for; the exit status. If one form cannot be written, the others still are."""
     shown, lost = None, []
     for name, target in _targets(options).items():
         try:

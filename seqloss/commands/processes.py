@@ -1,4 +1,4 @@
-"""Runs each job in a process of its own, so that one that crashes or hangs hides no other."""
+"""Runs each job in its own process, so that one that crashes or hangs does not hide the others."""
 
 import getpass
 import json
@@ -24,13 +24,13 @@ Array = Any
 CRASHED, TIMED_OUT = "crashed", "timed out"
 
 GRACE = 2.0
-"""So many seconds a worker has to remove what it has made, before it is killed."""
+"""How many seconds a worker has to clean up before it is killed."""
 
 _LOOK = 1.0
-"""Every so many seconds a worker is looked after."""
+"""The seconds between two looks at a worker."""
 
 _LAST_WORDS = 64 * 1024
-"""So many bytes at the end of what a worker printed are read, which may be anything and of any length."""
+"""How many bytes are read from the end of a worker's output, which may be anything and of any length."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: its facts and arrays, or ("crashed", "timed out") how it failed."""
+    """The result of a job: its facts and arrays, or how it failed ("crashed", "timed out")."""
 
     framework: str
     failure: str | None
@@ -77,7 +77,7 @@ def workplace(inputs: Mapping[str, Array] | None = None) -> Iterator[Path]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove it for good: what has been killed may write into it for a moment longer."""
+    """Remove it for good: a killed process may still write into it for a moment."""
     for _ in range(20):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -93,7 +93,7 @@ def run_each(
     doing: str = "loading and computing",
     inputs: Mapping[str, Array] | None = None,
 ) -> Iterator[Outcome]:
-    """The outcome of the same job in every chosen framework, one after the other, with word of what is going on."""
+    """The outcome of the same job in every chosen framework, one after the other, reporting progress."""
     with workplace(inputs) as folder:
         for framework in choice.chosen:
             with progress(f"{framework}: {doing} ..."):
@@ -102,7 +102,7 @@ def run_each(
 
 
 def run(folder: Path, job: Job, registered: Mapping[str, str], timeout: float) -> Outcome:
-    """Do a job and wait for it, as long as it tells something within the limit. Never two at once.
+    """Do a job and wait for it, as long as it reports something within the limit. Never two at once.
 
     Each is to be timed alone.
     """
@@ -212,7 +212,7 @@ def _arrays(path: Path) -> dict[str, Array]:
 
 
 def _last_words(status: int, log: Path) -> str:
-    """How a worker ended that could not say so itself."""
+    """How a worker ended that could not report it itself."""
     try:
         end = f"killed by {signal.Signals(-status).name}"
     except ValueError:

@@ -66,7 +66,7 @@ Figure = Scatter | Histogram | HeatMap
 
 @dataclass(frozen=True)
 class Report:
-    """All there is to tell; the renderers add nothing of their own."""
+    """Everything in a report; the renderers add nothing of their own."""
 
     command: str
     title: str

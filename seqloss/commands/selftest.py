@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_that_something_was_asked(outcomes: list[Any]) -> None:
-    """Refuse a choice of which nothing applies: such a check holds whatever the loss is."""
+    """Refuse a choice of which nothing applies: such a check would pass for any loss."""
     if any(outcome.failure for outcome in outcomes):
         return
     found = [finding for outcome in outcomes for finding in outcome.facts["check"]["findings"]]
@@ -154,7 +154,7 @@ def _check_that_something_was_asked(outcomes: list[Any]) -> None:
 
 
 def _conventions(options: argparse.Namespace) -> dict[str, Any] | None:
-    """What was said about the loss; None if nothing was, so that what is known of it is used."""
+    """The options about the loss; None if there are none, so that the known conventions are used."""
     from seqloss.testing.check import Conventions
 
     given = {name: value for name in _CONVENTIONS if (value := getattr(options, name)) is not None}

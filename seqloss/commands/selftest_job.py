@@ -11,7 +11,7 @@ Facts = dict[str, Any]
 
 
 def check(framework: str, inputs: dict[str, Any], options: dict[str, Any]) -> tuple[Facts, dict[str, Any]]:
-    """Import the loss and ask it; the findings, of which each invariant's are told at once."""
+    """Import the loss and check it; the findings of each invariant are reported at once."""
     version = backends.version(framework)
     conventions = options["conventions"] or {}
     # JSON knows no tuples.

@@ -1,4 +1,4 @@
-"""A check in the process of a backend, and in another one for what is left if that comes to nothing."""
+"""A check in the process of a backend; if that fails, another one does the rest."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def _whole(folder: Path, framework: str, how: dict[str, Any], choice: Choice, ti
         job = processes.Job(framework, ENTRY, {**how, "invariants": left or how["invariants"]})
         outcome = processes.run(folder, job, choice.registered, timeout)
         if not head and (outcome.refusal is not None or not outcome.steps):
-            return outcome  # it came to nothing before the first invariant
+            return outcome  # it failed before the first invariant
         if not outcome.steps:
             found += [_lost(name, outcome) for name in left or ()]
             break
@@ -45,7 +45,7 @@ def _whole(folder: Path, framework: str, how: dict[str, Any], choice: Choice, ti
 
 
 def _lost(name: str, outcome: processes.Outcome) -> dict[str, Any]:
-    """What is said of the invariant in which a process came to nothing."""
+    """The finding for the invariant in which a process failed."""
     told = {"invariant": name, "mode": "-", "dtype": "-", "verdict": outcome.failure, "detail": outcome.detail}
     shown = f"{outcome.framework} {name} {outcome.failure}: {' '.join(outcome.detail.splitlines())}"
     return {**told, "summary": INVARIANTS[name].summary, "example": None, "kind": "", "shown": shown}

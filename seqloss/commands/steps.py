@@ -1,4 +1,4 @@
-"""What a job tells before it is done: each step as a line of JSON, which stays when the job comes to nothing."""
+"""What a job tells before it is done: each step as a line of JSON, which stays when the job fails."""
 
 import json
 from pathlib import Path

@@ -29,7 +29,7 @@ def check() -> None:
 
 @contextmanager
 def stdout() -> Iterator[None]:
-    """What is printed inside has left this process at the end, or the error says why not."""
+    """Whatever is printed inside is written out at the end, or the error says why not."""
     try:
         yield
         sys.stdout.flush()
@@ -42,7 +42,7 @@ def stdout() -> Iterator[None]:
 
 
 def note(text: str, end: str = "\n") -> None:
-    """Say something on stderr. Where nobody can hear it, nothing else changes."""
+    """Write a line to stderr. If that fails, nothing else changes."""
     if sys.stderr is None:
         return
     try:

@@ -1,6 +1,6 @@
 """The names, signatures and gradients of TensorFlow 1.15 and TensorFlow Addons 0.23, for code that moves here.
 
-They are the losses and nothing else, so they stand beside the import of TensorFlow, not in its place::
+They are the losses and nothing else, so they are imported together with TensorFlow, not in place of it::
 
     import tensorflow.compat.v1 as tf
     from seqloss.compat import tf1, tfa

@@ -1,6 +1,6 @@
 """What an old function takes over from the function of seqloss that it calls: its docstring, and its signature too.
 
-The docstring of an old function, as it stands in the source, says what differs and nothing else. The rest is that of
+The docstring of an old function in the source says what differs and nothing else. The rest is that of
 the other function, so that no sentence is written twice and ``help`` shows all of it.
 """
 

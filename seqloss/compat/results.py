@@ -1,4 +1,4 @@
-"""What the old functions have in common: results in the dtype of the logits, and weights that must be given."""
+"""The common part of the old functions: results in the dtype of the logits, and weights that are required."""
 
 import inspect
 from collections.abc import Callable

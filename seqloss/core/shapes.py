@@ -131,7 +131,7 @@ def _pair(name: str, got: Shape, expected: tuple[Any, ...], logits: Shape = None
 
 
 def _class_axis_last(form: str, logits: tuple[Any, ...], name: str, got: tuple[Any, ...]) -> None:
-    """Blame the logits where the labels fit them but for the place of the classes."""
+    """Blame the logits if labels would fit with the classes on another axis."""
     if hints.are_classes_second(got, logits):
         raise ShapeError(
             f"logits must have the shape {form}, got {text(logits)} beside {name} {text(got)}; "

@@ -1,4 +1,4 @@
-"""What labels are smoothed with, as callers say it."""
+"""How labels are smoothed, as an option of the losses."""
 
 from typing import Any, NamedTuple
 
@@ -18,30 +18,31 @@ class Smoothing(NamedTuple):
     eps : float
         The part that is spread, in [0, 1).
     off_target : bool, default False
-        Spread over the other classes alone, so that the label keeps exactly ``1 - eps``.
+        Spread over the other classes only, so that the label keeps exactly ``1 - eps``.
     centred : bool, default False
-        Take ``-((1 - eps) log(1 - eps) + sum_j eps u_j log(eps u_j))`` off, where u is the prior made to add up to 1
+        Subtract ``-((1 - eps) log(1 - eps) + sum_j eps u_j log(eps u_j))``, where u is the prior made to add up to 1
         over A. Where the label is not in A, as with ``off_target``, this is the entropy of Q, and the loss, in nats,
-        becomes the divergence of Q from the softmax, which is 0 at best. The gradients stay.
+        becomes the divergence of Q from the softmax, which is at least 0. The gradients do not change.
     prior : array of shape [classes], optional
-        How much of ``eps`` a class gets beside others: any numbers that are not negative, in a framework that goes with
-        the logits. None spreads evenly. It has no gradient. With ``off_target`` the sum of the others is taken as a
-        difference: a label that has nearly all of the prior loses digits.
+        How much of ``eps`` each class gets, relative to the others: any numbers that are not negative, in the framework
+        of the logits or NumPy. None spreads evenly. It has no gradient. With ``off_target`` the sum of the others is
+        taken as a difference: a label that has nearly all of the prior loses digits.
     exclude : tuple of int, default ()
         Classes that get nothing, such as that of padding. A label among them keeps its ``1 - eps``.
 
     Raises
     ------
     ArgumentTypeError, OptionError, ShapeError, DTypeError
-        Not here, but by the loss that it is given to.
+        Not here, but in the loss that it is passed to.
 
     Notes
     -----
-    Of TensorFlow, PyTorch, Keras and optax: ``Smoothing(eps)``. Of Tensor2Tensor and t5x, but for the 1e-20 inside of
-    their logarithm: ``Smoothing(eps, off_target=True, centred=True)``; of OpenNMT-py the same with ``exclude=(pad,)``.
+    The smoothing of TensorFlow, PyTorch, Keras and optax is ``Smoothing(eps)``. That of Tensor2Tensor and t5x, except
+    for the 1e-20 inside their logarithm, is ``Smoothing(eps, off_target=True, centred=True)``; that of OpenNMT-py is
+    the same with ``exclude=(pad,)``.
 
-    All but the prior are Python values, and static under tracing. Make it inside of a compiled function, or close over
-    it: with a prior it is no static argument of ``jax.jit``, because arrays have no hash.
+    All but the prior are Python values, and static under tracing. Make it inside a compiled function, or close over it:
+    with a prior it cannot be a static argument of ``jax.jit``, because arrays have no hash.
 
     References
     ----------

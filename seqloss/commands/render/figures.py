@@ -39,7 +39,7 @@ def svg(figure: Figure, number: int) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
 
-    # A canvas of its own, and no pyplot: neither a display nor the settings of whoever runs this play a part.
+    # A canvas of its own, and no pyplot: so neither a display nor the user's settings matter.
     with mpl.rc_context({**mpl.rcParamsDefault, **_STYLE}):
         canvas = Canvas(figsize=(8, 3.6), layout="constrained")
         FigureCanvasSVG(canvas)

@@ -41,7 +41,7 @@ def _case(suite: tree.Element, report: Report, row: Row) -> None:
 
 
 def _tag(row: Row) -> str | None:
-    """What a test case holds besides its name: a result that differs is a failure, none at all an error."""
+    """The content of a test case: a result that differs is a failure, a missing result is an error."""
     if row.is_error:
         return "error"
     return {"bad": "failure", "neutral": "skipped"}.get(row.status)

@@ -42,8 +42,8 @@ def softmax_cross_entropy(
 
     Notes
     -----
-    The gradient to a row of logits is ``softmax(logits) - labels``, whatever the labels add up to. All others, and what
-    holds under tracing, are those of :func:`seqloss.softmax_cross_entropy`.
+    The gradient with respect to a row of logits is ``softmax(logits) - labels``, whatever the labels add up to. All
+    others, and what holds under tracing, are those of :func:`seqloss.softmax_cross_entropy`.
     """
     options.reduction_key(reduction)
     options.scope_name("scope", scope)

@@ -71,7 +71,7 @@ def softmax_cross_entropy_with_logits(
 
     Notes
     -----
-    The gradient to a row of logits is ``softmax(logits) - labels``, whatever the labels add up to.
+    The gradient with respect to a row of logits is ``softmax(logits) - labels``, whatever the labels add up to.
     """
     _by_keyword("softmax_cross_entropy_with_logits", _sentinel)
     return _soft(labels, logits, _axis(axis, None if _is_default(dim) else dim), name, stop_labels=True)
@@ -92,8 +92,8 @@ def softmax_cross_entropy_with_logits_v2(
 
     Notes
     -----
-    The gradient to a row of logits is ``softmax(logits) - labels``, whatever the labels add up to. It is the derivative
-    of the loss only where they add up to 1.
+    The gradient with respect to a row of logits is ``softmax(logits) - labels``, whatever the labels add up to. It is
+    the derivative of the loss only where they add up to 1.
     """
     return _soft(labels, logits, _axis(axis, dim), name, stop_labels=False)
 

@@ -1,4 +1,4 @@
-"""A loss by its conventions: whatever it takes and returns, the weighted mean and what there is on the way to it."""
+"""A loss by its conventions: whatever it takes and returns, the weighted mean and the steps to it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -65,7 +65,7 @@ class Adapted:
         return value, gradient
 
     def in_mode(self, mode: str) -> Callable[[list[Any]], tuple[Any, Any]]:
-        """Another way to run it. What is compiled is kept: a second question of the same shape costs nothing."""
+        """Another way to run it. What is compiled is kept: a second call with the same shape does not compile."""
         driver = self.driver
         if self.returned:
             explicit = driver.COMPILERS[mode](self.called)

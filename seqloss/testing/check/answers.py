@@ -1,4 +1,4 @@
-"""One plain call of a loss, judged by its conventions: what it was asked, and what it made of that."""
+"""One plain call of a loss, judged by its conventions: its arguments, and its answer."""
 
 import inspect
 from collections.abc import Callable
@@ -106,7 +106,7 @@ class PlainCall:
     # --- what to do about it
 
     def _mend(self, x: Any) -> str:
-        """What to write in place of what returned this."""
+        """What to write instead of the function that returned this."""
         framework = self.driver.name
         if self.conventions.gradient == "returned":
             other = "" if framework == "numpy" else f", or pass {self._option('gradient', 'autodiff')}"
@@ -137,7 +137,7 @@ class PlainCall:
         return f"{self.name} is a class, and a call of it makes an object, not a loss; {mend}"
 
     def _signature(self) -> str:
-        """What the function takes, if that is not what it is given."""
+        """The arguments of the function, if they are not those that it was given."""
         given = self.conventions.spelled
         try:
             signature = inspect.signature(self.loss)

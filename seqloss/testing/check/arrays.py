@@ -1,4 +1,4 @@
-"""Between the arrays of an invariant, which are NumPy's, and those that a loss takes by its conventions."""
+"""Conversion between the NumPy arrays of an invariant and the arrays that a loss takes by its conventions."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ class Arrays:
         self.conventions, self.driver, self.dtype = conventions, driver, dtype
 
     def given(self, logits: Array, targets: Array, weights: Array) -> list[Any]:
-        """What the loss is asked with: logits, targets, and weights or what takes their place.
+        """The arguments of the loss: logits, targets, and weights or what replaces them.
 
-        The last add up to the number that a sum is divided by, whichever they are: lengths too.
+        The last add up to the number that a sum is divided by, in each of their forms, even lengths.
         """
         conventions, driver = self.conventions, self.driver
         label, counting = conventions.ignore_label, weights != 0

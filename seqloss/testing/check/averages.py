@@ -13,7 +13,7 @@ Array = Any
 
 
 def objective(conventions: Conventions) -> Objective:
-    """What of a token is added up, as the oracle has it."""
+    """The terms of a token in the sums, by the oracle."""
     given = smoothing(conventions.label_smoothing)
     weights, cap = conventions.class_weights, conventions.softcap
     named = given.off_target, given.centred, given.exclude, given.prior
@@ -58,7 +58,7 @@ class Averages:
         """The derivative of the denominator with respect to each weight."""
         if self.kind == "weights":
             by_class = np.asarray(self.class_weights, np.float64)
-            # A label that is no class counts as one: its loss is NaN, or removed by a weight of 0.
+            # A label that is not a class is treated as one: its loss is NaN, or removed by a weight of 0.
             legal = (targets >= 0) & (targets < by_class.size)
             return np.where(legal, by_class[np.where(legal, targets, 0)], 1.0)
         return np.full(weights.shape, 1.0 if self.kind == "weights_alone" else 0.0)

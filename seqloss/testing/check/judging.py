@@ -1,4 +1,4 @@
-"""One invariant after the other: is it held, violated, or not applicable?"""
+"""One invariant after the other: does it hold, is it violated, or is it not applicable?"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,7 +41,7 @@ def findings(subject: Subject, invariant: Invariant, seed: int) -> Iterator[Find
 
 
 def not_asked(invariant: Invariant, reason: str) -> Finding:
-    """What is said of an invariant that is not asked."""
+    """The finding for an invariant that is not checked."""
     return Finding(invariant.name, "-", "float32", "not applicable", reason, invariant.summary)
 
 
@@ -99,7 +99,7 @@ def _smallest(subject: Subject, invariant: Invariant, seed: int, calls: int, sta
 
 
 def _knows(probe: Probe, dtype: str) -> None:
-    """A loss that refuses a dtype counts nothing wrongly in it."""
+    """A loss that refuses a dtype makes no mistake in it."""
     answer = probe.attempt(probe.drawn(draw, np.random.default_rng(0)))
     if isinstance(answer, Exception):
         raise NotApplicable(f"{dtype} is refused: {type(answer).__name__}")

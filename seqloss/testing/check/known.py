@@ -17,7 +17,7 @@ class Known(NamedTuple):
     conventions: Conventions
     adapted: Callable[[Any, str], Callable[..., Any]] = lambda loss, backend: loss
     beyond: tuple[str, str] = ("", "")
-    """An invariant that it cannot be asked for, and why."""
+    """An invariant that cannot be checked for it, and why."""
 
     def of(self, backend: str) -> Conventions:
         """The conventions: NumPy differentiates nothing."""
@@ -25,7 +25,7 @@ class Known(NamedTuple):
 
 
 def _with_identity(loss: Any, backend: str) -> Callable[..., Any]:
-    """A loss of torch that computes the logits itself: here from themselves."""
+    """A loss of torch that computes the logits itself: here with the identity."""
 
     def linear(logits: Any, targets: Any) -> Any:
         return loss(logits, logits.new_ones(logits.shape[-1]).diag(), targets)

@@ -9,9 +9,9 @@ from seqloss.testing.invariants import Batch, Invariant, InvariantViolation, Not
 from seqloss.testing.invariants.probe import Probe
 
 FEW = 8
-"""Up to so many rows, steps or classes are dropped one by one."""
+"""Up to this many rows, steps or classes are dropped one by one."""
 ENTRIES = 64
-"""Up to so many numbers are changed one by one."""
+"""Up to this many numbers are changed one by one."""
 
 
 class Smallest(NamedTuple):
@@ -40,7 +40,7 @@ class Violating:
         self.subject, self.invariant, self.seed, self.calls, self.sort = subject, invariant, seed, calls, sort(like)
 
     def __call__(self, batch: Batch) -> InvariantViolation | None:
-        # Where nothing counts, a mean of 0 / 0 would be taken for another mistake.
+        # If no token counts, a mean of 0 / 0 would look like another mistake.
         if self.calls <= 0 or batch.weights.sum() == 0:
             return None
         probe = Probe(self.subject, self.invariant.name)

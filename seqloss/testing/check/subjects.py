@@ -115,7 +115,7 @@ class _Parts:
         return asked
 
     def divided(self, answer: Answer, weights: Array) -> Answer:
-        """The mean, from what a loss said that returns its gradient."""
+        """The mean, from a loss that returns its gradient."""
         conventions = self.adapted.conventions
         if conventions.returns == "mean":
             return answer

@@ -12,7 +12,7 @@ from seqloss.testing.invariants.probe import Probe
 
 
 def try_out(adapted: Adapted, name: str, shell: bool) -> None:
-    """One plain call: a loss that is not called as the conventions say is no matter of invariants.
+    """One plain call: for a loss that is not called as the conventions say, invariants make no sense.
 
     ``shell``: errors speak of options of the command line.
     """

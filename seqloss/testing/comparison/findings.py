@@ -16,7 +16,7 @@ Array = Any
 def findings(
     found: Comparison, actual: Read, expected: Read, rules: Rules, tokens: dict[str, Array | None]
 ) -> tuple[Comparison, Measured]:
-    """Add what two arrays of one shape hold to what is known of the two sides; and the numbers behind it.
+    """Add the differences of two arrays of one shape to what is known of the two sides, with the numbers of each entry.
 
     ``tokens`` holds the labels and weights as "label" and "weight".
     """

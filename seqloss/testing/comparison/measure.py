@@ -9,7 +9,7 @@ from seqloss.testing import tolerances
 Array = Any
 
 _BLOCK = 2**18
-"""So many entries are measured at a time, in wide floats that take 16 bytes each."""
+"""How many entries are measured at a time, in wide floats that take 16 bytes each."""
 
 
 class Rules(NamedTuple):
@@ -97,7 +97,7 @@ class _Pairs:
 
 
 def _allowed(pairs: _Pairs, size: Array, unit: Array, rules: Rules, bound: Array) -> Array:
-    """What the two may differ by, at the scale of ``size``, whose unit of ``rules.dtype`` is ``unit``."""
+    """The allowed difference, at the scale of ``size``, whose unit of ``rules.dtype`` is ``unit``."""
     if rules.compute == rules.dtype:
         return bound * unit
     rounding = tolerances.HALF_ULPS * pairs.unit

@@ -19,7 +19,7 @@ def rules(actual: Read, expected: Read, bound: Any, scale: Any, compute: Any) ->
     if compute is not None and compute not in FLOATS:
         raise OptionError(f"compute must be one of {', '.join(FLOATS)}, or None, got {compute!r}")
     dtype, finest = _dtypes(actual, expected)
-    # Where the shapes differ nothing is measured, and there is nothing to broadcast to.
+    # If the shapes differ, nothing is measured and there is no shape to broadcast to.
     shape = expected.values.shape if actual.values.shape == expected.values.shape else None
     if dtype == "int":
         return Rules(dtype, dtype, np.broadcast_to(0.0, shape or ()), None)

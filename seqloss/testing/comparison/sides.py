@@ -1,4 +1,4 @@
-"""The two sides of a comparison: arrays of any framework as NumPy's, with what is to be told about them."""
+"""The two sides of a comparison: arrays of any framework as NumPy arrays, with the facts for the report."""
 
 from typing import Any, NamedTuple
 

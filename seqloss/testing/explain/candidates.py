@@ -17,13 +17,13 @@ CERTAIN = 1e-6
 """The largest chance of an agreement by accident at which a cause is called certain."""
 
 UNSURE = 2 * CERTAIN
-"""The least chance of what is never certain, because only a ratio speaks for it."""
+"""The least chance for causes that are never certain, because the only sign of them is a ratio."""
 
 RATIO_LIKELY = 1e-5
-"""The same where the inputs give neither number: there is less to be wrong about, and less that speaks for it."""
+"""The same if no convention gives either number: there is less evidence for it."""
 
 COMMON = 0.5
-"""What a cause that both sides share counts beside one that makes a difference."""
+"""How much a cause that both sides share counts, relative to one that makes a difference."""
 
 FEW = 16
 """A factor up to this that is a whole number is as likely to be another one of that size."""
@@ -40,7 +40,7 @@ class Candidate(NamedTuple):
     mine: Convention
     theirs: Convention
     bare: bool
-    """Whether all that speaks for it is a factor, which may come of much else."""
+    """Whether the only sign of it is a factor, which may have many other reasons."""
 
 
 def of_readings(
@@ -81,7 +81,7 @@ def cause(choice: Choice, side: Side, known: Situation) -> Cause:
 
 
 def is_bare(differing: list[Choice], ratio: float, allowed: float) -> bool:
-    """Whether the difference is a factor that speaks for nothing in particular.
+    """Whether the difference is a factor that points to nothing in particular.
 
     It is if several factors make it, since a third one would do as well, if no array has a part in it, or if it is as
     simple a number as twice.
@@ -147,7 +147,7 @@ def _named(candidate: Candidate) -> frozenset[tuple[str, str]]:
 
 
 def _rank(candidate: Candidate) -> tuple[bool, int, list[tuple[int, int]]]:
-    """Doubtful ones behind likely ones, rarer forms behind the usual ones, then the order of the table."""
+    """Likely ones before doubtful ones, usual forms before rarer ones, then the order of the table."""
     both = [choice for convention in (candidate.mine, candidate.theirs) for choice in choices(convention)]
     pairs = enumerate(zip(candidate.mine, candidate.theirs, strict=True))
     places = [(axis, i) for axis, pair in pairs for i in pair if i]

@@ -1,4 +1,4 @@
-"""What a number says about itself: its value, and how many of its digits mean something."""
+"""What a number tells: its value, and how many of its digits are significant."""
 
 from decimal import Decimal
 from typing import Any, NamedTuple

@@ -28,7 +28,7 @@ def once(x: Array, dtype: str) -> Array:
 
 
 def one_by_one(x: Array, dtype: str) -> Array:
-    """The running total rounded after every summand, as a total does that lives in a half-precision variable."""
+    """The running total rounded after every summand, as in a half-precision variable."""
     x = rounded(x, dtype)
     if not x.shape[-1]:
         return np.zeros(x.shape[:-1])

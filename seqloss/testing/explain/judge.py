@@ -24,17 +24,17 @@ from seqloss.testing.explain.result import Causes, Explanation, Side
 from seqloss.testing.explain.values import Values, described
 
 BEFOREHAND = (0.5, 0.5, 0.1, 0.02, 0.01)
-"""How likely so many causes are before the numbers are seen, beside that it is none of these."""
+"""How likely this many causes are before the numbers are seen, relative to none of these."""
 
 ELSEWHERE = 0.5
-"""How likely a bare factor, or an infinity, comes of something that is not in the table."""
+"""How likely it is that a bare factor, or an infinity, has a reason that is not in the table."""
 
 OFFERED = 3
-"""So many of the causes that fit as well as any others are shown."""
+"""How many of the causes that fit equally well are shown."""
 
 
 def judge(mine: Number, theirs: Number, values: Values, dtype: str, rtol: float | None) -> Explanation:
-    """Compare, read each number, and name the least that makes them differ."""
+    """Compare, read each number, and name the fewest causes that make them differ."""
     allowed = [match.tolerance(number, values, dtype, rtol) for number in (mine, theirs)]
     facts = Explanation(mine.value, theirs.value, "none", tried=len(values.conventions))
     if _same(mine.value, theirs.value, max(allowed)):

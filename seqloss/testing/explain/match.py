@@ -1,13 +1,13 @@
 """Which conventions a number fits, and how easily it would fit one by chance.
 
-A number fits a convention if they differ by less than ``tolerance``. What that is worth says ``chance``, which is at
-least the probability that a number which has nothing to do with any convention comes as close to one of them. Nobody
-knows where such a number lies, so that the worse of two guesses counts. It is somewhere around the other loss, by any
-factor up to any limit that is not below what is seen; many causes change a loss by little, and so does any small
-mistake. Or it is somewhere in a range of a factor e to either side, wherever conventions are most dense. Its sign is
-what it is: positive numbers meet positive losses. Those that give the other loss too are left out, since there the two
-would be the same, and around it those that are as large, which is no accident either. Each convention is allowed a part
-of the accidents by its weight: rare causes and pairs of causes have to fit more closely.
+A number fits a convention if they differ by less than ``tolerance``. How much that is worth is said by ``chance``,
+which is at least the probability that an unrelated number comes as close to one of the conventions. Nobody knows where
+an unrelated number is, so the worse of two guesses counts. It is somewhere around the other loss, by any factor up to
+any limit that is not below what is seen; many causes change a loss by little, and so does any small mistake. Or it is
+somewhere in a range of a factor e to either side, wherever conventions are most dense. Its sign counts: positive
+numbers meet positive losses. Conventions that give the other loss too are left out, because there the two would be the
+same, and around it those that are as large, which is no accident either. Each convention is allowed a share of the
+accidents by its weight: rare causes and pairs of causes have to fit more closely.
 """
 
 from typing import Any, NamedTuple

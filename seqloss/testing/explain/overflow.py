@@ -37,7 +37,7 @@ class Sizes(NamedTuple):
 
 
 class Way(NamedTuple):
-    """A number that is too large, what that makes of the loss, and how to do without it."""
+    """A number that is too large, its effect on the loss, and how to avoid it."""
 
     name: str
     does: str

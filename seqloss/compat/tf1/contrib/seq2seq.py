@@ -61,7 +61,7 @@ def _loss(logits: Array, targets: Array, weights: Array | None, *arguments: Any)
     average_time, average_batch, sum_time, sum_batch = flags
     contradicts = (average_time and sum_time) or (average_batch and sum_batch)
     if (average_time or average_batch) and not contradicts:
-        # An average of one axis silently overrules the sum over the other one.
+        # An average over one axis silently overrules the sum over the other one.
         sum_time = sum_batch = False
     result = seqloss.sequence_loss(
         logits, targets, weights, average_time, average_batch, sum_time, sum_batch, function, name

@@ -1,4 +1,4 @@
-"""What a row of the table is, and what it may ask of the arrays before it is offered."""
+"""The rows of the table, and what they may require of the arrays before they are tried."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class Choice(NamedTuple):
     mend: str
     step: Callable[..., Any]
     needs: Needs = always
-    """Without it the cause is not there, whatever its name would do to the number."""
+    """If it is False the cause does not apply, whatever it would do to the number."""
     usual: bool = True
     """Whether it is tried together with another one; the rarer forms of a cause are tried alone."""
     scales: bool = False
@@ -35,17 +35,17 @@ class Choice(NamedTuple):
     beside: str = ""
     """The axis of which a usual choice has to be made too; without one this is another choice."""
     not_with: tuple[Callable[..., Any], ...] = ()
-    """Steps with which it is a long way round to something simpler."""
+    """Steps together with which it is a complicated way to something simpler."""
     free: bool = False
-    """Whether it counts as no cause where both sides have it."""
+    """Whether it is not counted as a cause if both sides have it."""
     same: str = ""
-    """What gives the same on the other side. Here and in what it does, what is known stands by name in braces."""
+    """What gives the same on the other side. Here and in ``does``, known numbers are given by name in braces."""
     named: Callable[[Situation], bool] = lambda known: False
     """Whether the caller has named the number that it is about."""
 
 
 class Axis(NamedTuple):
-    """A step of the way: the documented choice stands first."""
+    """A step of the computation: the documented choice is the first one."""
 
     name: str
     choices: tuple[Choice, ...]
@@ -61,7 +61,7 @@ def call(arguments: str) -> str:
 
 
 SELDOM = 0.5
-"""The weight of a cause that happens, but not to many."""
+"""The weight of a cause that is rare."""
 
 
 # What a step may need. A Grid and a Scored both have targets and weights.

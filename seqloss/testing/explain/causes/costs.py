@@ -57,7 +57,7 @@ def of_scaled(place: int) -> Callable[[Grid, Situation], Scored]:
         scaling: Any = known.scalings[place]  # not None: tried_at has asked
         lse, total = np.moveaxis(grid.scaled[..., place, :], -1, 0)
         with np.errstate(all="ignore"):
-            # The same float64 as that of which lse was made, lest a small difference of large numbers suffers.
+            # The same float64 as that of which lse was made, because a small difference of large numbers would suffer.
             nll = lse - scaling.function(_at_label(grid).astype(np.float64))
         return _scored(grid, nll, total, lse)
 
@@ -75,7 +75,7 @@ def probabilities(grid: Grid, _: Situation) -> bool:
 
 
 OCCASIONAL = 0.1
-"""The weight of what has a number that nobody has named: it may be another one, and most losses have none."""
+"""The weight of a cause whose number the caller did not pass: most losses do not have it."""
 
 
 def _softcap(place: int) -> Choice:

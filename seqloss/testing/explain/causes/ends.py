@@ -1,4 +1,4 @@
-"""What is done to the number at the end: its unit, factors, its sign, and exp."""
+"""The last steps of the number: its unit, factors, its sign, and exp."""
 
 import math
 from collections.abc import Callable

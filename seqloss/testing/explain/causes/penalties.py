@@ -1,4 +1,4 @@
-"""What is added to the loss of a token beside its cross entropy."""
+"""What is added to the cross entropy of a token."""
 
 import numpy as np
 
