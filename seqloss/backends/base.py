@@ -89,7 +89,7 @@ class Wide(NamedTuple):
 
 
 def wide_sum(backend: Backend, x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> Wide:
-    """In pairs of numbers, by the operators of the arrays alone: there may be no wider dtype."""
+    """In pairs of numbers, with the operators of the arrays only: there may be no wider dtype."""
     high, cut = (x, x - x) if weights is None else compensated.product(x, weights, backend.dtype(x))
     # Nothing is cut off from an infinite number; where a product overflows, the part that is cut off is unknown.
     high, low = (_in_front(backend, part, axis) for part in (high, _finite(backend, cut)))

@@ -100,7 +100,7 @@ class RunOnNumPy:
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         if not self._memory.is_on_host((*cotangents, *arrays)):
-            # A transformation of the backward pass alone, such as many cotangents at a time.
+            # A transformation of the backward pass only, such as many cotangents at a time.
             _, residuals = self.op.forward(*arrays)
             return tuple(self.op.pullback(arrays, residuals, cotangents))
         upstream: list[Any] = [None if x is None else self._memory.to_host(x) for x in cotangents]

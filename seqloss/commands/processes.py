@@ -55,7 +55,7 @@ class Outcome:
     facts: dict[str, Any]
     arrays: dict[str, Array]
     refusal: str | None = None
-    """The text alone where the job ended with an error of seqloss or of the operating system."""
+    """Only the text if the job ended with an error of seqloss or of the operating system."""
     steps: list[dict[str, Any]] = field(default_factory=list)
     """What the job told before it was done, or failed."""
 
@@ -104,7 +104,7 @@ def run_each(
 def run(folder: Path, job: Job, registered: Mapping[str, str], timeout: float) -> Outcome:
     """Do a job and wait for it, as long as it reports something within the limit. Never two at once.
 
-    Each is to be timed alone.
+    Each must be timed alone.
     """
     place = Path(tempfile.mkdtemp(prefix="job-", dir=folder))
     content = {

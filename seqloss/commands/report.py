@@ -23,7 +23,7 @@ class Row(NamedTuple):
     cells: Sequence[str]
     status: Status = "neutral"
     problems: Sequence[str] = ()
-    """Sentences that name what they are about. Only the first line of each stands in the terminal's margin."""
+    """Sentences that name what they are about. Only the first line of each is in the terminal's margin."""
     is_error: bool = False
     """Whether there was nothing to judge: a backend crashed or timed out. Such a row is "bad" too."""
 

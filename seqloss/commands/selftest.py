@@ -1,4 +1,4 @@
-"""The command ``selftest``: the invariants of the project's own suite, asked of any loss."""
+"""The command ``selftest``: the invariants of the project's own suite, checked for any loss."""
 
 import argparse
 from typing import Any

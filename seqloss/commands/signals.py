@@ -11,7 +11,7 @@ ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Ended(KeyboardInterrupt):
-    """A signal has asked the process to end; whatever heeds Ctrl-C heeds this."""
+    """A signal has asked the process to end; code that handles Ctrl-C handles this too."""
 
     @property
     def status(self) -> int:

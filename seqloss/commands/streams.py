@@ -13,7 +13,7 @@ UNREAD = 128 + 13
 
 
 class ReaderGone(Exception):
-    """Nobody reads stdout any more, as after ``| head -1``. That is no error, and nothing is said about it."""
+    """Nobody reads stdout any more, as after ``| head -1``. That is not an error, and no message is printed."""
 
 
 def check() -> None:

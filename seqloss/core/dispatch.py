@@ -1,7 +1,7 @@
 """From arrays to backends: the only file that names the four frameworks.
 
-A framework is looked for only if the program has imported it (``sys.modules``), so seqloss imports none, and a broken
-install of a framework that is not in use does no harm. Ownership is asked with ``isinstance`` on the object, because
+A framework is considered only if the program has imported it (``sys.modules``), so seqloss imports none, and a broken
+install of a framework that is not in use does no harm. Ownership is checked with ``isinstance`` on the object, because
 the tracers of a jitted function (jax 0.10.2) pass ``isinstance`` but fail ``issubclass`` on their type.
 """
 
@@ -17,7 +17,7 @@ BUILTIN = ("numpy", "torch", "tensorflow", "jax")
 ALIASES = {"tf": "tensorflow", "pytorch": "torch"}
 """What people call frameworks beside the names of their modules."""
 
-# NumPy is asked last: it is always imported, and a call on arrays of another framework need not wait for its answer.
+# NumPy is checked last: it is always imported, and calls with arrays of another framework need not wait for it.
 _adapters = {framework: f"seqloss.backends.{framework}" for framework in (*BUILTIN[1:], BUILTIN[0])}
 
 # Modules that most arrays of a framework have their class from. torch.compile (torch 2.13) would spend a third of its

@@ -87,7 +87,7 @@ def _contradiction(one: str, other: str, why: str) -> None:
 
 
 def variable(name: str, value: str, choices: Sequence[str], where: str = "") -> None:
-    """A variable of the environment must have one of these values; ``where`` says for whom there are no others."""
+    """An environment variable must have one of these values; ``where`` says where there are no others."""
     if value not in choices:
         raise OptionError(
             f"the environment variable {name} must be one of {', '.join(choices)}{where and ' ' + where}, got {value!r}"

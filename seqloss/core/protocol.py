@@ -131,7 +131,7 @@ class Backend(Protocol):
         """``sum(x * weights)`` with at least twice the digits of ``x``, as a number of the backend's own kind.
 
         ``weights`` None are ones. float32 goes through float64, or through compensated products and sums where there
-        is none. It is for :meth:`quotient` alone.
+        is none. It is for :meth:`quotient` only.
         """
 
     def quotient(self, numerator: Any, denominator: Any, /) -> Array:
@@ -154,7 +154,7 @@ class Backend(Protocol):
     def take(self, x: Array, indices: Array, /) -> Array:
         """The entries of the first axis at integer indices [...] that are all in range.
 
-        The gradient of ``x`` touches these entries alone and is sparse where the framework has such gradients.
+        The gradient of ``x`` touches only these entries, and is sparse if the framework has such gradients.
         """
 
     # --- what only the framework can do --------------------------------------------------------------------------
@@ -211,12 +211,12 @@ class Backend(Protocol):
     # --- kernels: plain functions, see seqloss.core.contract ---------------------------------------------------------
 
     def indices(self, logits: Array, targets: Array, /) -> tuple[Array, Array]:
-        """The labels in a signed dtype that indexes the classes, 0 for those that are no class; and where they are."""
+        """The labels in a signed dtype that indexes the classes, 0 for those that are no class; and where these are."""
 
     def is_highest(self, logits: Array, targets: Array, /) -> Array:
         """Whether the label of each token has the highest of its logits, and no class before it has the same.
 
-        False for a label that is no class, and where one of the logits is NaN. No derivative is asked for.
+        False for a label that is not a class, and where one of the logits is NaN. No derivative is asked for.
         """
 
     def token_statistics(
@@ -224,7 +224,7 @@ class Backend(Protocol):
     ) -> Statistics:
         """The statistics of each token: logits [..., classes], targets and active [...], prior [classes].
 
-        The prior is in the dtype of the spec. It matters to ``unl`` alone.
+        The prior is in the dtype of the spec. Only ``unl`` depends on it.
         """
 
     def token_pullback(

@@ -74,7 +74,7 @@ def logits(y_pred: Any, dtype: str | None) -> Any:
 
 
 def labels(y_true: Any, logits: Any) -> Any:
-    """Class ids as integers, also those that a pipeline has made floats, where no whole number is no class.
+    """Class ids as integers, even if a pipeline has turned them into floats; a float that is not whole is not a class.
 
     Keras makes them floats itself: under ``tf.distribute`` it builds a model with the mean of the labels of the
     replicas (Keras 3.15).

@@ -77,7 +77,7 @@ class Given(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """Gradients by the arrays of the loss of a token; those of soft labels are None if they are not asked for."""
+    """Gradients with respect to the arrays of the token loss; those of soft labels are None if not asked for."""
 
     logits: Array
     labels: Array | None

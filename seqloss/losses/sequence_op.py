@@ -82,7 +82,7 @@ class SequenceLossOp(NamedTuple):
     def at_once(self, arrays: Arrays, cotangent: Array | None) -> tuple[tuple[Array], tuple[Array | None, ...]]:
         """The outputs of :meth:`forward`, and what :meth:`pullback` makes of a cotangent (None: 1), on NumPy alone.
 
-        The same bits, but with one look at the logits. The operation is to be one that ``is_foreseen``.
+        The same bits, but the logits are read once. The operation must be one that ``is_foreseen``.
         """
         backend, counted = self.backend, self._counted(*arrays)
         dtype, weights, normalizer = self.tokens.kernel.spec.dtype, counted.weights, counted.normalizer

@@ -139,7 +139,7 @@ _hidden_pullback.defjvp(_refuse)
 def _together(arrays: Any) -> Any:
     """The same, each depending on all.
 
-    jax.lax.scan (jax 0.10.2) moves out of the loop what depends on constants alone.
+    jax.lax.scan (jax 0.10.2) moves out of the loop what depends on constants only.
     """
     return jax.lax.optimization_barrier(arrays)
 

@@ -15,7 +15,7 @@ from seqloss.core.shapes import Shape
 
 
 def owns(x: Any) -> bool:
-    # Sparse arrays are no jax.Array; looking at the module name spares the import of jax.experimental.sparse.
+    # Sparse arrays are not a jax.Array; the module name is checked to avoid the import of jax.experimental.sparse.
     return isinstance(x, jax.Array) or type(x).__module__.startswith("jax.experimental.sparse")
 
 

@@ -26,8 +26,8 @@ def wide_sum(x: Array, weights: Array | None, *, axis: tuple[int, ...]) -> _Wide
     pairs = _products(*jax.lax.stop_gradient(factors))
     value, rest = jax.lax.reduce(pairs, (zero, zero), _added, [i % x.ndim for i in axis])
     value, rest = compensated.difference(value, -rest)
-    # The plain sum is asked too, lest XLA (jax 0.10.2) computes the losses inside of the other reduction, one by one
-    # and not in vectors: what two look at is computed before.
+    # The plain sum is needed too: otherwise XLA (jax 0.10.2) computes the losses inside the other reduction, not
+    # vectorised. A result that is used twice is computed before.
     return _Wide(_instead(plain, value), jnp.where(jnp.isfinite(value) & jnp.isfinite(plain), rest, 0))
 
 

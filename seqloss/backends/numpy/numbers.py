@@ -155,7 +155,7 @@ def sum_of_others(powers: Array, places: Array, spare: Array) -> Array:
 
 
 def total(x: Array) -> Array:
-    """The sums over the classes of what is in a room, in an order that depends on the number of classes alone.
+    """The sums over the classes of what is in a room, in an order that depends only on the number of classes.
 
     So the result is the same bits for every size of block.
     """

@@ -158,7 +158,7 @@ def _sums_of_strips(z: Array, first: int, width: int, index: Array, shift: Array
     """The part of it from the first class on: each goes to one of ``width`` columns, and those are added up.
 
     So the exponentials are in a loop along neighbouring classes, which is vectorised, and the target is in one column
-    alone, which is added up anew without it.
+    only, which is added up again without it.
     """
     starts = [first + width * i for i in range(_STRIPS)]
     exponentials = [exp_of_difference(z[:, start : start + width], shift, True) for start in starts]

@@ -68,7 +68,7 @@ def needs_grad(x: Array) -> bool:
 
 
 def is_stopped(x: Array) -> bool:
-    """Known in a graph alone, of what tf.stop_gradient returned. A tape may still watch that."""
+    """Known only in a graph, for what tf.stop_gradient returned. A tape may still watch that."""
     if not x.dtype.is_floating:
         return True
     if tf.executing_eagerly() or isinstance(x, tf.Variable) or hasattr(x, "numpy"):

@@ -61,7 +61,7 @@ def explicit(op: LossOp, arrays: Arrays) -> LossOp:
 
 
 class _Eager(torch.autograd.Function):
-    """Plain eager autograd alone: torch.func and torch.compile never see it, so it can be of the lightest kind."""
+    """For plain eager autograd only: torch.func and torch.compile never see it, so it can be of the lightest kind."""
 
     jvp = staticmethod(no_jvp)
 
@@ -119,8 +119,8 @@ class _OnNumPy(torch.autograd.Function):
 class _Traced(torch.autograd.Function):
     """The same as torch.func and torch.compile ask for it.
 
-    It keeps no residuals: transformations always come to where they are to be computed anew, lest second derivatives
-    be silently wrong, and compilers see that they are there already.
+    It keeps no residuals: transformations always reach the code that computes them again, so that second derivatives
+    are not silently wrong, and compilers see that they exist already.
     """
 
     generate_vmap_rule = True

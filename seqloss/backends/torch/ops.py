@@ -52,7 +52,7 @@ def dense_form(x: Array) -> str | None:
 
 
 def packed_form(x: Array) -> tuple[Array, Array, Callable[[Array], Array]] | None:
-    # A narrowed one has holes between its sequences, and another ragged axis than the second is no time.
+    # A narrowed one has holes between its sequences, and a ragged axis other than the second is not time.
     if not x.is_nested or x.layout is not torch.jagged or x.lengths() is not None or x._ragged_idx != 1:
         return None
     offsets = x.offsets()
@@ -225,7 +225,7 @@ def exp(x: Array) -> Array:
 
 
 class _Rows(torch.autograd.Function):
-    """Rows of a parameter, with a sparse gradient. Plain eager autograd alone sees it."""
+    """Rows of a parameter, with a sparse gradient. Only plain eager autograd sees it."""
 
     jvp = staticmethod(no_jvp)
 

@@ -58,7 +58,7 @@ def svg(figure: Figure, number: int) -> str:
 
 
 def _inline(text: str, title: str, number: int) -> str:
-    """The element alone, with identifiers of its own and without sizes, for the page gives it one."""
+    """Only the element, with identifiers of its own and without sizes, because the page sets the size."""
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.S)
     head, _, body = text.partition(">")

@@ -94,7 +94,7 @@ def _last(problem: Problem) -> Array | None:
 
 
 def finished(problem: Problem, loss: Array) -> Array:
-    """The loss with NaN for examples that are not good, and with a NaN gradient that flows to their inputs alone."""
+    """The loss with NaN for examples that are not good, and with a NaN gradient that flows only to their inputs."""
     call, good = problem.call, problem.good
     backend = call.backend
     if good is not None:

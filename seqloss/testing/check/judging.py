@@ -19,7 +19,7 @@ WAYS = ("modes", "layouts", "surroundings", "unrecorded")
 HALF = ("float16", "bfloat16")
 
 CALLS, COMPILED_CALLS = 300, 20
-"""How often a loss is asked at most while an example is made smaller."""
+"""The largest number of calls of a loss while an example is made smaller."""
 
 
 def findings(subject: Subject, invariant: Invariant, seed: int) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Whether a loss is called as its conventions say, before anything is asked of it."""
+"""Whether a loss can be called as its conventions say, before anything is checked."""
 
 import numpy as np
 

@@ -106,7 +106,7 @@ def _allowed(pairs: _Pairs, size: Array, unit: Array, rules: Rules, bound: Array
 
 
 def _special(a: Array, e: Array, equal: Array, rules: Rules) -> dict[str, Array]:
-    """Entries that are NaN, exactly zero, or infinite on one side alone."""
+    """Entries that are NaN, exactly zero, or infinite on one side only."""
     either_nan = np.isnan(a) | np.isnan(e)
     zeros = ((a == 0) != (e == 0)) & ~either_nan
     if rules.dtype == "int":

@@ -42,7 +42,7 @@ _MOST = 4
 
 
 class NonConformingBackend(AssertionError):
-    """A module is no backend. The text lists every violation, each with the name of the function."""
+    """A module is not a backend. The text lists every violation, each with the name of the function."""
 
 
 def assert_conforms(backend: Any, cases: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The kernel pair of one label against the oracle; what each token of the arrays is for stands beside it."""
+"""The kernel pair of one label against the oracle; each token of the arrays has a text that says what it is for."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

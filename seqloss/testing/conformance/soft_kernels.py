@@ -1,4 +1,4 @@
-"""The kernels of soft labels against the oracle; what each token of the arrays is for stands beside it."""
+"""The kernels of soft labels against the oracle; each token of the arrays has a text that says what it is for."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

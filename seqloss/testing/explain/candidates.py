@@ -102,7 +102,7 @@ def _simple(ratio: float, allowed: float) -> bool:
 
 
 def by_ratio(mine: Number, theirs: Number, values: Values, allowed: float) -> list[Candidate]:
-    """One factor between numbers that the inputs do not give: it depends on counts and options alone."""
+    """One factor between numbers that no convention gives: it depends only on counts and options."""
     if not (mine.telling and theirs.telling):
         return []
     with np.errstate(all="ignore"):
@@ -142,7 +142,7 @@ def best(candidates: list[Candidate], least: float = 0.0) -> list[Candidate]:
 
 
 def _named(candidate: Candidate) -> frozenset[tuple[str, str]]:
-    """What tells causes apart: two forms of one cause on one side are no rivals."""
+    """The key that tells causes apart: two forms of one cause on one side do not compete."""
     return frozenset((cause.name, cause.side) for cause in candidate.causes)
 
 

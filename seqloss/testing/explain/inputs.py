@@ -13,7 +13,7 @@ from seqloss.testing.explain.scaling import Scalings, scalings, statistics
 Array = Any
 
 BLOCK = 2**20
-"""So many logits are widened at a time: the wide arrays of the oracle take sixteen bytes for each."""
+"""How many logits are widened at a time: the wide arrays of the oracle take sixteen bytes for each."""
 
 
 Z_LOSS = 1e-4

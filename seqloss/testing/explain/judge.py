@@ -87,7 +87,7 @@ def _ambiguous(others: list[Causes]) -> str:
 
 
 def _shared(first: Candidate, known: bool) -> tuple[str, ...]:
-    """What both sides do; or, where the ratio alone has been explained, why."""
+    """What both sides do; or, if only the ratio was explained, why."""
     if first.mine == first.theirs:
         neither = "no convention gives either number; only their ratio is explained"
         return ("only the ratio of the two numbers shows it" if known else neither,)

@@ -59,7 +59,7 @@ class Manifest(NamedTuple):
 def parse(path: Path, text: bytes) -> Manifest:
     """The manifest that these bytes are."""
     facts = _loaded(path, text)
-    # A later version may have other fields, so it is asked about first.
+    # A later version may have other fields, so the version is checked first.
     if facts.get("format") != FORMAT:
         raise GoldenError(f"{path} is not a manifest of a golden file: its format is {facts.get('format')!r:.80}")
     version = facts.get("version")

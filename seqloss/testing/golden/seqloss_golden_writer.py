@@ -56,7 +56,7 @@ SMALLEST = 214
 MEMBERS = 2**16 - 2
 """One more is the sign of the other form of directory."""
 TEXTS = 2**20
-"""So many bytes of a manifest may be about something else than arrays."""
+"""How many bytes of a manifest may be about something other than arrays."""
 RANK = 32
 """NumPy 1 has no arrays of more axes."""
 DIGITS = 640
@@ -64,7 +64,7 @@ DIGITS = 640
 PATIENCE = 60.0
 """So many seconds a writer waits for another one."""
 WITH_READERS = 10.0 if sys.platform == "win32" else 0.0
-"""So many seconds it waits for readers: Windows does not replace a file that is open."""
+"""How many seconds it waits for readers: Windows does not replace an open file."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 RECORDED = ("tensorflow", "tensorflow_addons", "torch", "jax", "seqloss")
 """The modules whose versions are recorded, if the program has imported them."""

@@ -1,4 +1,4 @@
-"""The batches that a loss is asked with: drawn, made confident, and with the weights that it takes."""
+"""The batches that a loss is checked with: drawn, made confident, and with the weights that it takes."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The derivatives of a loss: gradients from above, to the weights, asked for again, and of the gradient."""
+"""The derivatives of a loss: upstream gradients, those of the weights, a second backward pass, second derivatives."""
 
 import numpy as np
 

@@ -55,7 +55,7 @@ def room_for_one_more(grid: Grid, _: Situation) -> bool:
 
 
 GIVEN = 5.0
-"""Who names a pad id has a loss that leaves it out, alone or beside another cause."""
+"""A caller who passes a pad id has a loss that ignores it, alone or with another cause."""
 
 MASK = Axis(
     "mask",

@@ -60,7 +60,7 @@ def by_nothing(scored: Scored, _: Situation) -> Fraction:
 
 
 def below_alone(scored: Scored, _: Situation) -> Fraction:
-    """sum(nll) / sum(w). A label that is no class adds nothing, as ignore_index has it."""
+    """sum(nll) / sum(w). A label that is not a class adds nothing, as with ignore_index."""
     legal = (scored.targets >= 0) & (scored.targets < scored.classes)
     return Fraction(one_row(np.where(legal, scored.nll, 0)), one_row(scored.weights))
 
