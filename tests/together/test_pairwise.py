@@ -70,7 +70,7 @@ def test_arrays_of_two_frameworks_are_refused(main, stranger, argument):
 @pytest.mark.parametrize("stranger", frameworks.NAMES[1:])
 def test_numpy_logits_beside_another_framework_are_refused(stranger):
     logits, targets, weights = cases.draw(2, 3, 5)
-    with pytest.raises(seqloss.MixedBackendsError, match=f"one of {stranger}; convert logits to {stranger}"):
+    with pytest.raises(seqloss.MixedBackendsError, match=f"a {stranger} array; convert logits to {stranger}"):
         seqloss.sequence_loss(logits, frameworks.load(stranger).array(targets), weights)
 
 
