@@ -71,5 +71,5 @@ def test_a_name_that_is_misspelt_is_shown(monkeypatch):
 
 def test_without_a_framework_there_is_no_array(monkeypatch):
     monkeypatch.delitem(sys.modules, "array_api_strict")
-    with pytest.raises(seqloss.BackendError, match="no framework of the Array API standard is imported"):
+    with pytest.raises(seqloss.BackendError, match=r"frameworks of the Array API standard .* none is imported"):
         dispatch.load(STRICT.name).asarray([1.0])
