@@ -28,7 +28,7 @@ class Choice(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser, timeout: float = 600.0, each: str = "backend") -> None:
     """``--backends``, ``--register`` and ``--timeout``."""
     add = parser.add_argument
-    add("--backends", metavar="A,B", help="only these backends, also as tf and pytorch (default: all that are installed)")
+    add("--backends", metavar="A,B", help="only these backends, tf and pytorch too (default: all that are installed)")
     add(
         "--register",
         action="append",
