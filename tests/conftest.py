@@ -1,6 +1,7 @@
 """``--backends numpy,torch,...`` chooses the frameworks; each is imported at once, so a missing one is an error."""
 
 import functools
+import gc
 import signal
 import subprocess
 import sys
@@ -45,6 +46,11 @@ def pytest_configure(config):
                 frameworks.load(name)
             except ImportError as error:
                 raise pytest.UsageError(f"--backends {name}: {error}") from error
+    # Compilers make many small objects that live long. To look through all of them for what may be freed, as often as
+    # Python does by itself, takes a tenth of a run.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     if config.getoption("--census"):
         from census import Census
 
