@@ -2,8 +2,8 @@
 
 A mode of a driver's ``COMPILED`` pays for each program, and a row in another mode or dtype is another program. So each
 row runs in the first such mode, in its first dtype. All other pairs of mode and dtype run the rows that share a program
-with many others, and their part of the rest; what kinds of rows a mode would not meet at all are added. The whole
-product is run by ``pytest --full``.
+with many others, and their part of the rest (of half of it, where eager modes are cheap); what kinds of rows a mode
+would not meet at all are added. The whole product is run by ``pytest --full``.
 """
 
 from collections import defaultdict
@@ -30,8 +30,10 @@ def chosen(driver, pairs, rows, kind, shared=()):
     first, *others = sorted(costly, key=lambda pair: pair[0] != driver.COMPILED[0]) or [None]
     picked = {pair: set(rows) for pair in pairs if pair == first or pair not in costly}
     rest = [row for row in rows if row not in shared]
+    # Where nothing but compiled modes compiles, eager modes have met the rest in each dtype: half of it is asked again.
+    step = len(others) if driver.QUICK else 2 * len(others)
     for i, pair in enumerate(others):
-        picked[pair] = {*shared, *rest[i :: len(others)]}
+        picked[pair] = {*shared, *rest[i::step]}
     of_kind, of_mode = defaultdict(list), defaultdict(list)
     for row in rows:
         of_kind[kind(row)].append(row)
