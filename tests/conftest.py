@@ -127,6 +127,7 @@ def pytest_collection_modifyitems(config, items):
         of_a_framework = {item: any(name in item.nodeid for name in names) for item in items}
         _keep(config, items, of_a_framework)
     if not config.getoption("--full"):
+        _keep(config, items, {item: item.get_closest_marker("only_in_full") is None for item in items})
         _keep(config, items, _choice(items, names))
 
 

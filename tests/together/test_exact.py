@@ -95,6 +95,14 @@ def same_bits(driver, key, results):
         )
 
 
+def test_every_mode_meets_float32(pytestconfig):
+    """Where tests/frameworks leaves it to this file."""
+    rows = choosing.in_modes(pytestconfig, differentiated, list(BATCHES))
+    met = {(name, mode) for name, mode, key in rows if BATCHES[key][1] == "float32"}
+    assert {("torch", "inductor")} < met
+    assert met == {(name, mode) for name in frameworks.NAMES for mode in differentiated(frameworks.load(name))}
+
+
 def test_there_are_twenty_million_entries():
     assert sum(np.prod(shape) for shape, dtype, *_ in BATCHES.values() if dtype == "float32") >= 20_000_000
 
