@@ -234,8 +234,11 @@ def test_the_gradient_goes_with_the_graph():
     assert made[0]() is None
 
 
-@pytest.mark.parametrize("upstream", [1.0, 0.3, 0.5, float("inf")])
-@pytest.mark.parametrize("is_exact", [False, True], ids=["plain", "exact"])
+# What is made of the gradient does not depend on how it was computed: the exact one is made anew and scaled.
+ONE_AT_A_TIME = [(False, 1.0), (False, 0.3), (False, 0.5), (False, float("inf")), (True, 0.3)]
+
+
+@pytest.mark.parametrize("is_exact, upstream", ONE_AT_A_TIME)
 def test_one_gradient_at_a_time(is_exact, upstream):
     logits, targets, weights = batch(shape=(8, 256, 2048))
     up = torch.tensor(upstream)
