@@ -93,14 +93,13 @@ def holds(row, name, way):
 
 
 def enough(rows):
-    """One row for each function and for each class, and those that fullgraph leaves out.
+    """One row for each class, and those that fullgraph leaves out.
 
     Compiling in pieces takes a second for each error, because every frame that it leaves is traced anew. The checks
-    are the same as under fullgraph, which runs all rows; what differs is how an error comes out.
+    are the same as under fullgraph, which runs all rows of all functions; what differs is how an error comes out.
     """
     first = {}
     for row in rows:
-        first.setdefault(row.function, row.name)
         first.setdefault(row.error, row.name)
     return [row for row in rows if row.name in first.values() or not holds(row, "torch", "fullgraph")]
 
