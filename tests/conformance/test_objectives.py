@@ -70,6 +70,15 @@ def test_every_two_options_meet():
     assert never[1] not in pairs
 
 
+# Modes that run the operations of another mode, in which each value of each option is, and how many rows they have.
+ASIDE = {
+    "compile-dynamic": 1,  # as compile, with sizes that are symbols: ten seconds for each
+    "function-unknown-rank": 3,  # as function-unknown-sizes, once the rank has been asserted
+    "grad-of-jit": 3,  # as jit, and what is differentiated is the program
+    "checkpoint": 3,  # as jit, some of it twice
+}
+
+
 def chosen(driver, modes, full):
     """The rows of each mode: all where nothing is compiled, else some that have each value of each option."""
     for turn, mode in enumerate(modes):
@@ -77,9 +86,7 @@ def chosen(driver, modes, full):
         # With sizes that are symbols the sums of the exact mode take torch.compile half a minute; test_exact has them.
         rows = [row for row in ROWS if not (row["exact"] and mode == "compile-dynamic")]
         few = covering.each_value(rows, turn, lambda row: row["exact"])
-        if mode == "compile-dynamic":  # ten seconds for each, and "compile" has them with sizes that are numbers
-            few = few[:1]
-        for row in ROWS if full or is_cheap else few:
+        for row in ROWS if full or is_cheap else few[: ASIDE.get(mode)]:
             yield mode, row
 
 
