@@ -17,6 +17,9 @@ CHOSEN = [
     *(("float32", name) for name in ROWS),
     *((("float64", "float16")[i % 2], name) for i, name in enumerate(ROWS)),
 ]
+# JAX compiles each, and its own suite holds it against the oracle: of the other dtypes it has two rows of four.
+FEWER = {*CHOSEN[: len(ROWS)], *(pair for i, pair in enumerate(CHOSEN[len(ROWS) :]) if i % 4 < 2)}
+EVERY = [(*pair, *chosen) for chosen in CHOSEN for pair in PAIRS if "jax" not in pair or chosen in FEWER]
 
 
 @functools.cache
@@ -34,8 +37,7 @@ def results(name, row, dtype):
         return [(driver.to_numpy(x), driver.dtype(x), size, often) for x, size, often in parts], expected.bound
 
 
-@pytest.mark.parametrize("one, other", PAIRS, ids=["-".join(pair) for pair in PAIRS])
-@pytest.mark.parametrize("dtype, row", CHOSEN)
+@pytest.mark.parametrize("one, other, dtype, row", EVERY, ids=["-".join(row) for row in EVERY])
 def test_same_shapes_dtypes_zeros_and_values(one, other, dtype, row):
     (left, bound), (right, _) = results(one, row, dtype), results(other, row, dtype)
     # NumPy has the value alone.

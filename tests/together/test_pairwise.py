@@ -22,6 +22,9 @@ CHOSEN = [
     *(("float32", name) for name in FINITE),
     *((("float64", "float16")[i % 2], name) for i, name in enumerate(FINITE)),
 ]
+# JAX compiles each, and its own suite holds it against the oracle: of the other dtypes it has two cases of four.
+FEWER = {*CHOSEN[: len(FINITE)], *(pair for i, pair in enumerate(CHOSEN[len(FINITE) :]) if i % 4 < 2)}
+EVERY = [(*pair, *chosen) for chosen in CHOSEN for pair in PAIRS if "jax" not in pair or chosen in FEWER]
 
 
 @functools.cache
@@ -38,8 +41,7 @@ def results(name, case, dtype):
         return [(driver.to_numpy(x), driver.dtype(x), s) for x, s in zip((loss, *gradients), scales, strict=False)]
 
 
-@pytest.mark.parametrize("one, other", PAIRS, ids=["-".join(pair) for pair in PAIRS])
-@pytest.mark.parametrize("dtype, case", CHOSEN)
+@pytest.mark.parametrize("one, other, dtype, case", EVERY, ids=["-".join(row) for row in EVERY])
 def test_same_shapes_dtypes_zeros_and_values(one, other, dtype, case):
     pairs = zip(results(one, case, dtype), results(other, case, dtype), strict=True)
     for (a, a_dtype, scale), (b, b_dtype, _) in pairs:
