@@ -109,6 +109,12 @@ OF_ONE_PROCESS = (
 )
 """Text of a BackendError: what only a backend can notice."""
 
+NO_DISTRIBUTED_KERNEL = (
+    "the linear loss takes no DTensor; pass hidden.to_local() and a kernel that is whole on each rank, as "
+    "kernel.full_tensor() makes it, or compute the logits and call seqloss.sequence_loss"
+)
+"""A kernel of torch that is split over ranks, as FSDP does it."""
+
 OTHER_MESH = (
     "a DTensor stands beside a plain tensor, or beside one of another mesh; distribute the logits as well "
     "(torch.distributed.tensor.distribute_tensor), or pass what x.full_tensor() returns in place of the other"

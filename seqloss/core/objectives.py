@@ -11,6 +11,7 @@ from seqloss.core.smoothing import Smoothing
 
 Mean = Literal["mean", "sum", "none", "per_sequence", "sequence_mean"]
 Wrt = Literal["logits", "weights", "targets"]
+WrtLinear = Literal["hidden", "kernel", "bias", "weights"]
 """The arguments that a gradient may be asked for."""
 MEANS = ("mean", "sum", "none", "per_sequence", "sequence_mean")
 """The values of ``reduction``."""

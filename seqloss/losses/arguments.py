@@ -75,6 +75,7 @@ def sequence(
     more: Beside = NOTHING_BESIDE,
     needs_ids: str | None = None,
     cu_seqlens: Any = None,
+    of_classes: Array | None = None,
 ) -> SequenceArguments:
     """Check and place the arrays of a sequence loss, whose logits are the main argument of the call.
 
@@ -89,6 +90,9 @@ def sequence(
         differentiation to the framework.
     needs_ids : str or None
         An option of the call that goes with integer targets alone.
+    of_classes : array [features, classes] or None
+        Of the logits there are only shape and dtype, and hidden [batch, time, features] is in their place: this array
+        has the classes.
     """
     backend, z = call.backend, call.main
     is_packed = cu_seqlens is not None or z.packed is not None
@@ -117,12 +121,16 @@ def sequence(
         placed.append(call.place(w, dtype if w.is_host else None, rank=rank))
     others = beside.NOTHING_PLACED
     if checked is not beside.NOTHING_CHECKED:
-        others = beside.place(call, checked, placed[0], given_targets, rank)
+        others = beside.place(call, checked, placed[0], given_targets, rank, of_classes)
     if wrt is not None:
         placed = [backend.stop_gradient(x) for x in placed]
     if is_open:
         message = open_sizes.SOFT_TARGETS_DIFFER if is_soft else open_sizes.SIZES_DIFFER
-        placed = call.compare(placed, open_sizes.PACKED_SIZES_DIFFER if is_packed else message)
+        rows, logits = placed[0], placed[0]
+        if of_classes is not None and is_soft:
+            rows = backend.min(logits, axis=(-1,))
+        placed = call.compare([rows, *placed[1:]], open_sizes.PACKED_SIZES_DIFFER if is_packed else message)
+        placed = placed if rows is logits else [logits, *placed[1:]]
     constant_targets = True
     if is_soft:
         constant_targets = call.is_constant(y, placed[1]) if wrt is None else "targets" not in wrt

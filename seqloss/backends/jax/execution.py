@@ -65,7 +65,7 @@ class _Jitted:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _differentiable(op: LossOp, *arrays: Any) -> tuple[Array, ...]:
-    return _forward(op, *arrays)[0]
+    return _forward(op.alone() if hasattr(op, "alone") else op, *arrays)[0]
 
 
 def _differentiable_forward(op: LossOp, *arrays: Any) -> tuple[tuple[Array, ...], Any]:

@@ -38,14 +38,16 @@ def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
 
 def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
     if _MEMORY.is_on_host(arrays):
-        on_numpy = RunOnNumPy.of(op, _MEMORY, arrays[0].dtype.name, foresees=_is_watched(arrays[0]))
+        on_numpy = RunOnNumPy.of(
+            op, _MEMORY, arrays[0].dtype.name, foresees=_is_watched(arrays[: getattr(op, "leading", 1)])
+        )
         return differentiable(on_numpy, arrays)
     return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
 
 
-def _is_watched(x: Array) -> bool:
-    """Whether a tape records what is computed from an eager tensor. TensorFlow 2.21 has no public way to ask."""
-    return record is not None and bool(record.should_record_backprop([x]))
+def _is_watched(arrays: Arrays) -> bool:
+    """Whether a tape records what is computed from eager tensors. TensorFlow 2.21 has no public way to ask."""
+    return record is not None and bool(record.should_record_backprop([x for x in arrays if x is not None]))
 
 
 def explicit(op: LossOp, arrays: Arrays) -> LossOp:

@@ -1,0 +1,122 @@
+"""JAX: the loss of hidden states and a kernel, chunk by chunk. The rules are those of ``seqloss.core.linear``.
+
+A chunk has some timesteps of each sequence, or every so many, so that each device has a part in it where the batch or
+the time is sharded. A few chunks are written out, which is faster; many are a scan.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqloss.backends.chunks import plus
+from seqloss.core.linear import LinearFound, LinearSpec, Step, Tokens
+from seqloss.core.protocol import Array
+
+_WRITTEN_OUT = 8
+"""So many chunks."""
+
+
+def linear(
+    step: Step,
+    hidden: Array,
+    kernel: Array,
+    bias: Array | None,
+    of_tokens: Tokens,
+    spec: LinearSpec,
+) -> LinearFound:
+    batch, time = hidden.shape[:2]
+    count = -(-batch * time // spec.size(batch * time, kernel.shape[1]))
+    split = _Split.of(batch, time, count)
+
+    def chunk(totals: Any, part: Any) -> tuple[Any, Any]:
+        # Chained, so that no two chunks are at work at once.
+        totals, part = jax.lax.optimization_barrier((totals, part))
+        outputs, to_hidden, to_kernel, to_bias = _of_chunk(step, part[0], kernel, bias, part[1], spec)
+        return (plus(totals[0], to_kernel), plus(totals[1], to_bias)), (outputs, to_hidden)
+
+    has_cotangents = of_tokens.cotangents is not None
+    totals = (
+        jnp.zeros_like(kernel, dtype=spec.dtype) if has_cotangents and spec.wrt_kernel else None,
+        jnp.zeros_like(kernel[0], dtype=spec.dtype) if has_cotangents and spec.wrt_bias else None,
+    )
+    given = (hidden, of_tokens)
+    if split.count == 1:
+        totals, (outputs, to_hidden) = chunk(totals, given)
+        return LinearFound(outputs, to_hidden, *totals)
+    if split.count <= _WRITTEN_OUT:
+        parts = []
+        for i in range(split.count):
+            totals, part = chunk(totals, jax.tree.map(lambda x, i=i: split.part(x, i), given))
+            parts.append(part)
+        found = jax.tree.map(lambda *x: jnp.stack(x), *parts)
+    else:
+        totals, found = jax.lax.scan(chunk, totals, jax.tree.map(split.stacked, given))
+    outputs, to_hidden = jax.tree.map(split.joined, found)
+    return LinearFound(outputs, to_hidden, *totals)
+
+
+def _of_chunk(
+    step: Step, hidden: Array, kernel: Array, bias: Array | None, tokens: Tokens, spec: LinearSpec
+) -> LinearFound:
+    """What one chunk has, for hidden [batch, time, features]."""
+    logits = matmul(hidden, kernel, dtype=spec.dtype)
+    if bias is not None:
+        logits = logits + bias.astype(spec.dtype)
+    outputs, slope = step(logits, tokens)
+    if slope is None:
+        return LinearFound(outputs, None, None, None)
+    idle = (tokens.cotangents == 0)[..., None]
+    to_hidden = to_kernel = to_bias = None
+    if spec.wrt_hidden:
+        to_hidden = jnp.where(idle, 0, matmul(slope, kernel.T, dtype=spec.dtype))
+    if spec.wrt_kernel:
+        rows = jnp.where(idle, 0, hidden).astype(spec.dtype)
+        to_kernel = jax.lax.dot_general(rows, slope, (((0, 1), (0, 1)), ((), ())))
+    if spec.wrt_bias:
+        to_bias = jnp.sum(slope, axis=(0, 1))
+    return LinearFound(outputs, to_hidden, to_kernel, to_bias)
+
+
+def matmul(a: Array, b: Array, *, dtype: str) -> Array:
+    if a.dtype != b.dtype or dtype == "float64":
+        a, b = a.astype(dtype), b.astype(dtype)
+    return jnp.matmul(a, b, preferred_element_type=dtype)
+
+
+class _Split:
+    """[batch, time, ...] in chunks: of the timesteps, every so many; and of the batch likewise where it is large."""
+
+    def __init__(self, batch: int, time: int, of_batch: int, of_time: int) -> None:
+        self._shape, self._parts = (batch, time), (of_batch, of_time)
+        self._sizes = -(-batch // of_batch), -(-time // of_time)
+        self.count = of_batch * of_time
+
+    @classmethod
+    def of(cls, batch: int, time: int, count: int) -> "_Split":
+        of_time = max(1, min(time, count))
+        return cls(batch, time, max(1, min(batch, -(-count // of_time))), of_time)
+
+    def part(self, x: Array, i: int) -> Array:
+        """The entries of chunk ``i``."""
+        return self._apart(x)[:, i // self._parts[1], :, i % self._parts[1]]
+
+    def stacked(self, x: Array) -> Array:
+        """The chunks, one after the other along a new axis."""
+        x = jnp.moveaxis(self._apart(x), (1, 3), (0, 1))
+        return x.reshape(self.count, *x.shape[2:])
+
+    def joined(self, x: Array) -> Array:
+        """Results of stacked chunks as [batch, time, ...]."""
+        (batch, time), (of_batch, of_time) = self._sizes, self._parts
+        x = jnp.moveaxis(x.reshape(of_batch, of_time, batch, time, *x.shape[3:]), (0, 1), (1, 3))
+        x = x.reshape(batch * of_batch, time * of_time, *x.shape[4:])
+        return x[: self._shape[0], : self._shape[1]]
+
+    def _apart(self, x: Array) -> Array:
+        """[batch, parts of the batch, time, parts of time, ...]; zeros in the end."""
+        (batch, time), (of_batch, of_time) = self._sizes, self._parts
+        missing = [(0, n * parts - size) for n, parts, size in zip(self._sizes, self._parts, self._shape, strict=True)]
+        if any(behind for _, behind in missing):
+            x = jnp.pad(x, [*missing, *((0, 0) for _ in x.shape[2:])])
+        return x.reshape(batch, of_batch, time, of_time, *x.shape[2:])
