@@ -108,14 +108,14 @@ def linear_sequence_loss(
 
     Notes
     -----
-    Gradients flow to hidden, kernel, bias and weights, in reverse mode, once. Where the loss is one number they are made
-    in the forward pass, in three matrix products of 2 * tokens * features * classes operations each, and the backward
-    pass multiplies them if what arrives from above is not 1. Those of a frozen kernel or hidden are not made, and none
-    if nothing is differentiated. Other reductions make the logits a second time. A live loss holds its gradients.
+    Gradients flow to hidden, kernel, bias and weights, in reverse mode, once. Where the loss is one number, the forward
+    pass computes them, in three matrix products of ``2 * tokens * features * classes`` operations each. The backward
+    pass multiplies them if the cotangent of the loss is not 1. Gradients that nobody asks for are not computed: of a
+    frozen kernel, or under ``no_grad``. Other reductions compute the logits twice. A live loss holds its gradients.
 
-    Logits and their gradient are float32, or float64 if an argument is. Products of half precision are added up in
-    float32: JAX multiplies such numbers as they are, so does PyTorch on a GPU if both have one dtype, and elsewhere they
-    are cast first. The gradient of the kernel is added up in float32 over all chunks and rounded once. Autocast changes
+    Logits and their gradient are float32, or float64 if an argument is. Products of half-precision numbers are added up
+    in float32: JAX, and PyTorch on a GPU, multiply them as they are if both have one dtype; elsewhere they are cast to
+    float32 first. The gradient of the kernel is added up in float32 over all chunks and rounded once. Autocast changes
     nothing.
 
     With ``exact=True`` products are in float64 too. Their last bits depend on who multiplies, so results in different
@@ -328,7 +328,6 @@ def linear_sequence_loss_and_grad(
     names = options.gradient_names(wrt, ("hidden", "kernel", "bias", "weights"))
     call = Call("hidden", hidden, opens=True)
     backend, is_packed = call.backend, cu_seqlens is not None or call.main.packed is not None
-    dtype_of_hidden = call.main.dtype
     with backend.scope(name):
         given = linear_arguments.linear(
             call,

@@ -1,4 +1,4 @@
-"""The loss of hidden states and a kernel from operations of a framework: the rules are those of ``seqloss.core.linear``.
+"""The loss of hidden states and a kernel from operations of a framework, as ``seqloss.core.linear`` defines it.
 
 :func:`of_chunk` is one chunk. :func:`linear` goes through all of them one after the other, in Python; a framework that
 compiles has a loop of its own where there are many.

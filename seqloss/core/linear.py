@@ -1,8 +1,8 @@
 """The loss of ``logits = hidden @ kernel + bias`` without the logits: what a backend is asked for.
 
-The tokens go through the products in chunks. Of a chunk the logits are made, a *step* turns them into the losses of its
-tokens and, if cotangents came along, into their gradient, and that goes into the gradients of hidden, kernel and bias at
-once. So nothing of the size [batch, time, classes] ever exists, and logits are made once where the cotangents of the
+The tokens go through the products in chunks. The logits of a chunk are made, a *step* turns them into the losses of its
+tokens and, if there are cotangents, into their gradient, and that goes into the gradients of hidden, kernel and bias
+at once. So nothing of the size [batch, time, classes] ever exists, and logits are made once where the cotangents of the
 losses are known before these: as in every loss that is one number.
 
 Rules
@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 Array = Any
 
 _ROWS = 256
-"""Tokens that make products fast: with fewer of them at a time the kernel is read more often than its numbers are used."""
+"""Tokens of a chunk, at least: products of fewer rows are slower, because they read the whole kernel too."""
 
 _NUMBERS = 2**23
-"""Logits of a chunk, if that are more tokens."""
+"""Logits of a chunk, at least: where there are few classes a chunk has more tokens."""
 
 
 class LinearSpec(NamedTuple):

@@ -15,7 +15,8 @@ from seqloss.losses.sequence_op import Counted, SequenceLossOp
 from seqloss.losses.totals import columns_of
 
 HIDDEN, TARGETS = 0, 3
-"""The places of arrays, which are hidden, kernel, bias, targets and weights. After them come those of a sequence loss: kept, class weights, prior, normalizer, offsets."""
+"""The places of arrays. These are hidden, kernel, bias, targets and weights, and what a sequence loss has beside: kept,
+class weights, prior, normalizer, offsets."""
 
 
 class LinearLossOp(NamedTuple):

@@ -68,7 +68,7 @@ class SequenceLossOp(NamedTuple):
         return (self.reduced(losses, counted).loss,)
 
     def forward(self, *arrays: Array | None) -> tuple[tuple[Array], SequenceResiduals]:
-        backend, counted = self.backend, self.counted(*arrays)
+        counted = self.counted(*arrays)
         losses, tokens = self.tokens.forward(counted.tokens)
         losses = self.without_excused(losses, counted)
         reduced = self.reduced(losses, counted)

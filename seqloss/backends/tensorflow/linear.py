@@ -1,6 +1,6 @@
 """TensorFlow: the loss of hidden states and a kernel, chunk by chunk. The rules are those of ``seqloss.core.linear``.
 
-A few chunks are written out, one after the other: XLA (TensorFlow 2.21) takes nearly twice as long for a loop of it. Many
+A few chunks are written out, one after the other: XLA (TensorFlow 2.21) takes nearly twice as long for a loop. Many
 chunks, and a number of tokens that is unknown while tracing, are a loop. Eager tensors on the CPU go to NumPy.
 """
 

@@ -1,7 +1,7 @@
 """PyTorch: the loss of hidden states and a kernel, and products of matrices. The rules are in ``seqloss.core.linear``.
 
-Eager arrays on the CPU go to NumPy's loop, which has its products made here. Autocast changes nothing: it would round the
-logits, and runs losses in float32 anyway.
+Eager arrays on the CPU go to NumPy's loop, which has its products made here. Autocast changes nothing: it would round
+the logits, and runs losses in float32 anyway.
 """
 
 from typing import Any
