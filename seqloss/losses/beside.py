@@ -132,7 +132,7 @@ def place(
     rank: int = 2,
     classes_of: Array | None = None,
 ) -> Placed:
-    """The arrays; ``targets`` are those of the caller. The last axis of ``classes_of``, or of logits, has the classes."""
+    """The arrays; ``targets`` are those of the caller. The last axis of ``classes_of``, or of logits, has classes."""
     if checked is NOTHING_CHECKED:
         return NOTHING_PLACED
     backend, (ignored, lengths) = call.backend, checked.out
