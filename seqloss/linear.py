@@ -79,7 +79,8 @@ def linear_sequence_loss(
     exact : bool, default False
         Compute in float64, products too, and round each result once; see the notes.
     chunk : int, optional
-        The most tokens whose logits exist at a time. None: 256, or more if there are few classes.
+        The most tokens whose logits exist at a time. None: as many as have 16 million logits, and
+        at least 256.
 
     Returns
     -------
@@ -125,8 +126,8 @@ def linear_sequence_loss(
     Where a mask can be read without waiting, eagerly on a CPU, tokens that do not count are left out before the first
     product and cost nothing.
 
-    Under tracing the function follows the rules of :func:`sequence_loss`. In a ``tf.function`` more than 16 chunks are
-    a loop, as more than 8 are in JAX.
+    Under tracing the function follows the rules of :func:`sequence_loss`. The chunks are a loop in JAX, and in a
+    ``tf.function`` if there are more than 16.
 
     References
     ----------

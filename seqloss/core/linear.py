@@ -24,8 +24,8 @@ Array = Any
 _ROWS = 256
 """Tokens of a chunk, at least: products of fewer rows are slower, because they read the whole kernel too."""
 
-_NUMBERS = 2**23
-"""Logits of a chunk, at least: where there are few classes a chunk has more tokens."""
+_NUMBERS = 2**24
+"""Logits of a chunk, at least: 64 MiB in float32. So where there are few classes a chunk has more tokens."""
 
 
 class LinearSpec(NamedTuple):

@@ -1,7 +1,8 @@
 """JAX: the loss of hidden states and a kernel, chunk by chunk. The rules are those of ``seqloss.core.linear``.
 
-A chunk has some timesteps of each sequence, or every so many, so that each device has a part in it where the batch or
-the time is sharded. A few chunks are written out, which is faster; many are a scan.
+A chunk has every so many of the timesteps of each sequence, so that each device has a part in it where the batch or the
+time is sharded. The chunks are a scan. Written out one after the other they take longer and more memory in XLA (jax
+0.10.2), which keeps what each adds to the gradient of the kernel.
 """
 
 from typing import Any
@@ -12,10 +13,6 @@ import jax.numpy as jnp
 from seqloss.backends.chunks import plus
 from seqloss.core.linear import LinearFound, LinearSpec, Step, Tokens
 from seqloss.core.protocol import Array
-
-_WRITTEN_OUT = 8
-"""So many chunks."""
-
 
 def linear(
     step: Step,
@@ -30,8 +27,6 @@ def linear(
     split = _Split.of(batch, time, count)
 
     def chunk(totals: Any, part: Any) -> tuple[Any, Any]:
-        # Chained, so that no two chunks are at work at once.
-        totals, part = jax.lax.optimization_barrier((totals, part))
         outputs, to_hidden, to_kernel, to_bias = _of_chunk(step, part[0], kernel, bias, part[1], spec)
         return (plus(totals[0], to_kernel), plus(totals[1], to_bias)), (outputs, to_hidden)
 
@@ -44,14 +39,7 @@ def linear(
     if split.count == 1:
         totals, (outputs, to_hidden) = chunk(totals, given)
         return LinearFound(outputs, to_hidden, *totals)
-    if split.count <= _WRITTEN_OUT:
-        parts = []
-        for i in range(split.count):
-            totals, part = chunk(totals, jax.tree.map(lambda x, i=i: split.part(x, i), given))
-            parts.append(part)
-        found = jax.tree.map(lambda *x: jnp.stack(x), *parts)
-    else:
-        totals, found = jax.lax.scan(chunk, totals, jax.tree.map(split.stacked, given))
+    totals, found = jax.lax.scan(chunk, totals, jax.tree.map(split.stacked, given))
     outputs, to_hidden = jax.tree.map(split.joined, found)
     return LinearFound(outputs, to_hidden, *totals)
 
@@ -97,13 +85,13 @@ class _Split:
         of_time = max(1, min(time, count))
         return cls(batch, time, max(1, min(batch, -(-count // of_time))), of_time)
 
-    def part(self, x: Array, i: int) -> Array:
-        """The entries of chunk ``i``."""
-        return self._apart(x)[:, i // self._parts[1], :, i % self._parts[1]]
-
     def stacked(self, x: Array) -> Array:
         """The chunks, one after the other along a new axis."""
-        x = jnp.moveaxis(self._apart(x), (1, 3), (0, 1))
+        (batch, time), (of_batch, of_time) = self._sizes, self._parts
+        missing = [(0, n * parts - size) for n, parts, size in zip(self._sizes, self._parts, self._shape, strict=True)]
+        if any(behind for _, behind in missing):  # without cotangents, so that they reach nothing
+            x = jnp.pad(x, [*missing, *((0, 0) for _ in x.shape[2:])])
+        x = jnp.moveaxis(x.reshape(batch, of_batch, time, of_time, *x.shape[2:]), (1, 3), (0, 1))
         return x.reshape(self.count, *x.shape[2:])
 
     def joined(self, x: Array) -> Array:
@@ -112,11 +100,3 @@ class _Split:
         x = jnp.moveaxis(x.reshape(of_batch, of_time, batch, time, *x.shape[3:]), (0, 1), (1, 3))
         x = x.reshape(batch * of_batch, time * of_time, *x.shape[4:])
         return x[: self._shape[0], : self._shape[1]]
-
-    def _apart(self, x: Array) -> Array:
-        """[batch, parts of the batch, time, parts of time, ...]; zeros in the end."""
-        (batch, time), (of_batch, of_time) = self._sizes, self._parts
-        missing = [(0, n * parts - size) for n, parts, size in zip(self._sizes, self._parts, self._shape, strict=True)]
-        if any(behind for _, behind in missing):
-            x = jnp.pad(x, [*missing, *((0, 0) for _ in x.shape[2:])])
-        return x.reshape(batch, of_batch, time, of_time, *x.shape[2:])

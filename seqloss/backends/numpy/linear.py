@@ -20,8 +20,8 @@ _NUMBERS = 1 << 20
 class Products(Protocol):
     """Products of matrices of one dtype, without gaps along one of their axes."""
 
-    def product(self, a: Array, b: Array, out: Array, /) -> None:
-        """``out = a @ b``; ``out`` has no gaps along its rows."""
+    def product(self, a: Array, b: Array, out: Array, /) -> Array:
+        """``a @ b``, in ``out``, which has no gaps, or in memory of its own, for the caller to write into."""
 
     def add_product(self, total: Array, a: Array, b: Array, /) -> None:
         """``total += a @ b``."""
@@ -30,8 +30,9 @@ class Products(Protocol):
 class _NumPy:
     """The products of NumPy, in the threads of its BLAS."""
 
-    def product(self, a: Array, b: Array, out: Array) -> None:
-        np.matmul(a, b, out=out)
+    def product(self, a: Array, b: Array, out: Array) -> Array:
+        product: Array = np.matmul(a, b, out=out)
+        return product
 
     def add_product(self, total: Array, a: Array, b: Array) -> None:
         if not total.flags.c_contiguous:
@@ -66,8 +67,7 @@ def linear(
     for start in range(0, count, size):
         rows = slice(start, start + size) if counted is None else counted[start : start + size]
         x = _in_dtype(h[rows], dtype)
-        z = logits[: len(x)]
-        products.product(x, weight, z)
+        z = products.product(x, weight, logits[: len(x)])
         if bias is not None:
             z += bias
         part = Tokens(*[None if a is None else a[rows] for a in tokens])
@@ -103,13 +103,13 @@ class _Found:
         idle = cotangents == 0
         has_idle = np.count_nonzero(idle) > 0
         if self.hidden is not None:
-            in_place = isinstance(rows, slice)
-            out = self.hidden[rows] if in_place else np.empty(x.shape, x.dtype)
-            products.product(slope, self._weight.T, out)
+            is_slice = isinstance(rows, slice)
+            out = self.hidden[rows] if is_slice else np.empty(x.shape, x.dtype)
+            found = products.product(slope, self._weight.T, out)
             if has_idle:
-                out[idle] = 0
-            if not in_place:
-                self.hidden[rows] = out
+                found[idle] = 0
+            if found is not out or not is_slice:
+                self.hidden[rows] = found
         if self.kernel is not None:
             products.add_product(self.kernel, (np.where(idle[:, None], 0, x) if has_idle else x).T, slope)
         if self.bias is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqloss.backends.on_numpy import RunOnNumPy
+from seqloss.backends.tensorflow.linear import Products
 from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Arrays, LossOp
 
@@ -154,6 +155,8 @@ def _recorded(function: Callable[..., Any], plain: Callable[..., Any], inputs: S
 class _Memory:
     """Eager tensors in the memory of the host, for NumPy: see :class:`seqloss.backends.on_numpy.Memory`."""
 
+    products: Any
+
     def is_on_host(self, arrays: Sequence[Any]) -> bool:
         # In a graph even tensors with values are constants of it.
         if not tf.executing_eagerly():
@@ -184,6 +187,7 @@ class _Memory:
 
 
 _MEMORY = _Memory()
+_MEMORY.products = Products(_MEMORY)
 
 
 def _aligned(x: Any) -> Any:

@@ -6,6 +6,7 @@ chunks, and a number of tokens that is unknown while tracing, are a loop. Eager 
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from seqloss.backends import chunks
@@ -14,6 +15,9 @@ from seqloss.core.protocol import Array
 
 _WRITTEN_OUT = 16
 """So many chunks."""
+
+_NUMBERS = 1 << 21
+"""Of a product that is added to something: 8 MiB in float32."""
 
 
 def linear(
@@ -121,3 +125,44 @@ def _at(tokens: Tokens, i: Any, rows: slice = slice(None)) -> list[Any]:
 
 def matmul(a: Array, b: Array, *, dtype: str) -> Array:
     return tf.matmul(tf.cast(a, dtype), tf.cast(b, dtype))
+
+
+class Products:
+    """The products of TensorFlow, in its threads, on the memory of NumPy arrays."""
+
+    def __init__(self, memory: Any) -> None:
+        self._memory = memory
+
+    def product(self, a: Any, b: Any, out: Any) -> Any:
+        return np.asarray(_Writable(self._made(a, b)))
+
+    def add_product(self, total: Any, a: Any, b: Any) -> None:
+        if not total.flags.c_contiguous:
+            total, a, b = total.T, b.T, a.T
+        # Some rows at a time: TensorFlow (2.21) has no product that adds to something, and makes a new array for each.
+        size = max(32, _NUMBERS // max(1, total.shape[1]))
+        for start in range(0, len(total), size):
+            rows = slice(start, start + size)
+            total[rows] += self._made(a[rows], b)
+
+    def _made(self, a: Any, b: Any) -> Any:
+        """The product of arrays of which each is in the order of its rows, or of its columns."""
+        is_turned = [not x.flags.c_contiguous and x.flags.f_contiguous for x in (a, b)]
+        x, y = (self._placed(x.T if turned else x) for x, turned in zip((a, b), is_turned, strict=True))
+        return self._memory.to_host(tf.matmul(x, y, transpose_a=is_turned[0], transpose_b=is_turned[1]))
+
+    def _placed(self, x: Any) -> Any:
+        # DLPack takes no array that says it must not be written into.
+        return self._memory.from_host(x if x.flags.writeable else np.asarray(_Writable(x)), x.dtype.name, None)
+
+
+class _Writable:
+    """The memory of an array of which NumPy says that it must not be written into: that of a tensor is so.
+
+    Nobody else has a tensor that was just made.
+    """
+
+    def __init__(self, x: Any) -> None:
+        self._x = x
+        (address, _), facts = x.__array_interface__["data"], x.__array_interface__
+        self.__array_interface__ = {**facts, "data": (address, False)}

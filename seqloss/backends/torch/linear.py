@@ -43,9 +43,10 @@ def matmul(a: Array, b: Array, *, dtype: str) -> Array:
 class Products:
     """The products of PyTorch, in its threads, on the memory of NumPy arrays."""
 
-    def product(self, a: Any, b: Any, out: Any) -> None:
+    def product(self, a: Any, b: Any, out: Any) -> Any:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             torch.mm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
+        return out
 
     def add_product(self, total: Any, a: Any, b: Any) -> None:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
