@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from seqloss.backends.numpy.numbers import rows_of, widened
+from seqloss.backends.numpy.numbers import rows_of, widened, zeros
 from seqloss.core.linear import LinearFound, LinearSpec, Step, Tokens
 from seqloss.core.protocol import Array
 
@@ -75,6 +75,7 @@ def linear(
         found.put(rows, outputs)
         if slope is not None:
             found.add(rows, x, slope, part.cotangents, products)
+        del z, slope  # before there is another
     if count == 0:  # for the dtypes of the results
         found.put(slice(0), step(logits, Tokens(*[None if a is None else a[:0] for a in tokens]))[0])
     outputs = tuple(x.reshape(shape) for x in found.outputs)
@@ -86,11 +87,13 @@ class _Found:
     """The results, which are filled chunk by chunk; 0 of tokens that were left out."""
 
     def __init__(self, h: Array, weight: Array, bias: Array | None, spec: LinearSpec) -> None:
+        dtype = np.dtype(spec.dtype)
         self.outputs: list[Any] = []
-        self.hidden = np.zeros(h.shape, spec.dtype) if spec.wrt_hidden else None
-        # In the order in memory of the kernel, so that its products are as fast.
-        order = "F" if weight.flags.f_contiguous and not weight.flags.c_contiguous else "C"
-        self.kernel = np.zeros(weight.shape, spec.dtype, order=order) if spec.wrt_kernel else None
+        self.hidden = zeros(h.shape, dtype) if spec.wrt_hidden else None
+        self.kernel = None
+        if spec.wrt_kernel:  # in the order in memory of the kernel, so that its products are as fast
+            is_turned = weight.flags.f_contiguous and not weight.flags.c_contiguous
+            self.kernel = zeros(weight.T.shape, dtype).T if is_turned else zeros(weight.shape, dtype)
         self.bias = np.zeros(weight.shape[1], spec.dtype) if spec.wrt_bias else None
         self._count, self._weight = len(h), weight
 
