@@ -104,6 +104,22 @@ class RunOnNumPy:
             outputs, gradients = self._on_host.at_once(self._views(arrays), upstream)
         return self._outputs(outputs, arrays), self._gradients(gradients, arrays)
 
+    def wide_at_once(
+        self, arrays: Arrays, cotangent: Array | None
+    ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+        """The same of an operation with ``in_dtypes``, with gradients in the dtype of the computation."""
+        upstream = None if cotangent is None else self._memory.to_host(cotangent)
+        with self._host.scope(None), threads.at_most(self._memory.threads()):
+            outputs, gradients = self._on_host.at_once(self._views(arrays), upstream)
+        return self._outputs(outputs, arrays), self._wide(gradients, arrays)
+
+    def kept(self, losses: Array) -> Any:
+        """The residuals of an operation that keeps the losses of tokens alone, and below the other way round."""
+        return _Residuals(self._on_host.kept(self._memory.to_host(losses)))
+
+    def losses_kept(self, residuals: Any, like: Array) -> Array:
+        return self._as_it_is(self._on_host.losses_kept(residuals.of_op, like), like)
+
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         if not self._memory.is_on_host((*cotangents, *arrays)):
             # A transformation of the backward pass alone, such as many cotangents at a time.
@@ -128,13 +144,16 @@ class RunOnNumPy:
 
     def _gradients(self, gradients: Sequence[Any], arrays: Arrays) -> tuple[Array | None, ...]:
         if self._in_dtypes is not None:
-            found = [x if x is None else self._as_it_is(x, y) for x, y in zip(gradients, arrays, strict=True)]
-            returned: tuple[Array | None, ...] = self._in_dtypes(arrays, found)
+            returned: tuple[Array | None, ...] = self._in_dtypes(arrays, self._wide(gradients, arrays))
             return returned
         to_logits, *others = gradients
         pairs = zip(others, arrays[1:], strict=True)
         others = [None if gradient is None else self._returned(gradient, x) for gradient, x in pairs]
         return self._memory.from_host(to_logits, self._dtype, arrays[0]), *others
+
+    def _wide(self, gradients: Sequence[Any], arrays: Arrays) -> tuple[Array | None, ...]:
+        pairs = zip(gradients, arrays, strict=True)
+        return tuple([None if x is None else self._as_it_is(x, array) for x, array in pairs])
 
     def _views(self, arrays: Arrays) -> list[Any]:
         # The kernels know the bits of bfloat16 logits; the other arrays are few, and NumPy has no bfloat16.

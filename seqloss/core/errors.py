@@ -80,6 +80,12 @@ EXACT_ONCE = (
 )
 """Text of a BackendError: what only a backend can notice."""
 
+LINEAR_ONCE = (
+    "the linear loss has first derivatives in reverse mode alone; where a gradient is differentiated again, compute the "
+    "logits and call seqloss.sequence_loss"
+)
+"""Text of a BackendError: what only a backend can notice."""
+
 NO_DERIVATIVE = (
     "a LossSum is for evaluation and logs and cannot be differentiated; differentiate seqloss.sequence_loss, with "
     "reduction='sum' and normalizer=n for one part of a batch, and pass seqloss.loss_sum logits and weights that have "

@@ -81,3 +81,25 @@ class LinearFound(NamedTuple):
 Step = Callable[[Array, Tokens], tuple[tuple[Array, ...], Array | None]]
 """From the logits of a chunk, which it may write into, and its tokens: numbers for each token, and the gradient of the
 logits if there are cotangents."""
+
+
+class Encoded(NamedTuple):
+    """An operation as numbers and names, for a framework whose operators take no objects; :func:`decoded` makes it."""
+
+    floats: tuple[float, ...]
+    ints: tuple[int, ...]
+    bools: tuple[bool, ...]
+    strs: tuple[str, ...]
+
+
+_decoders: dict[str, Callable[[Any, Encoded], Any]] = {}
+
+
+def decodes(kind: str, decoder: Callable[[Any, Encoded], Any]) -> None:
+    """Tell how operations whose first name is ``kind`` are made, of a backend and what they were encoded as."""
+    _decoders[kind] = decoder
+
+
+def decoded(backend: Any, encoded: Encoded) -> Any:
+    """The operation on a backend that was encoded."""
+    return _decoders[encoded.strs[0]](backend, encoded)

@@ -7,9 +7,9 @@ the gradients, chunk by chunk, and the pullback multiplies them. Other losses ma
 from typing import Any, NamedTuple
 
 from seqloss.core.errors import NO_DERIVATIVE, BackendError
-from seqloss.core.linear import LinearFound, LinearSpec, Tokens
+from seqloss.core.linear import Encoded, LinearFound, LinearSpec, Tokens, decodes
 from seqloss.core.protocol import Array, Arrays, Backend
-from seqloss.losses import reduction
+from seqloss.losses import columns, linear_codes, reduction
 from seqloss.losses.objective import Given
 from seqloss.losses.sequence_op import Counted, SequenceLossOp
 from seqloss.losses.totals import columns_of
@@ -48,6 +48,25 @@ class LinearLossOp(NamedTuple):
         """The arrays whose gradients the forward pass makes: hidden, kernel and bias."""
         return TARGETS
 
+    def encoded(self) -> Encoded:
+        return linear_codes.encoded("loss", self.loss, self.spec)
+
+    def results(self, *arrays: Array | None) -> tuple[tuple[Any, ...], str]:
+        """The shape of the loss, of which no size need be known, and its dtype."""
+        sizes, plan = self.backend.sizes(arrays[HIDDEN])[:-1], self.loss.plan
+        dtype = "float32" if self.loss.exact else self.loss.dtype
+        if plan.is_scalar or not plan.axis:
+            return () if plan.is_scalar else sizes, dtype
+        offsets = arrays[-1]
+        return sizes[:1] if offsets is None else (self.backend.sizes(offsets)[0] - 1,), dtype
+
+    def asking(self, hidden: bool, kernel: bool, bias: bool, weights: bool) -> "LinearLossOp":
+        """The same for those who want these gradients."""
+        loss, spec = self.loss, self.spec
+        wanted, constant = loss.wanted._replace(weights=weights), loss.constant_weights or not weights
+        loss = loss._replace(wanted=wanted, constant_weights=constant)
+        return LinearLossOp(loss, LinearSpec(spec.dtype, spec.chunk, hidden, kernel, bias))
+
     def alone(self) -> "LinearLossOp":
         """The same for those who want no gradients."""
         loss = self.loss._replace(wanted=self.loss.wanted._replace(weights=False))
@@ -62,8 +81,14 @@ class LinearLossOp(NamedTuple):
             return outputs, (gradients, ())
         counted = self._counted(arrays)
         losses = self.loss.without_excused(self._through(arrays, counted, None).outputs[0], counted)
-        reduced = self.loss.reduced(losses, counted)
-        return (self.loss.rounded(reduced.loss),), ((), (losses, reduced))
+        return (self.loss.rounded(self.loss.reduced(losses, counted).loss),), self.kept(losses)
+
+    def kept(self, losses: Array) -> Any:
+        """The residuals of a loss that is not foreseen: the losses of tokens, of which the others are made again."""
+        return (), (losses,)
+
+    def losses_kept(self, residuals: Any, like: Array) -> Array:
+        return residuals[1][0]
 
     def at_once(self, arrays: Arrays, cotangent: Array | None) -> tuple[tuple[Array], tuple[Array | None, ...]]:
         """The loss, and its wide gradients for a cotangent, of an operation that ``is_foreseen``; None stands for 1."""
@@ -80,8 +105,8 @@ class LinearLossOp(NamedTuple):
             is_zero = self.backend.equal(cotangent, 0.0)
             # Selected, because a gradient may be NaN.
             return tuple(None if x is None else self.backend.where(is_zero, 0.0, x * cotangent) for x in gradients)
-        counted, (losses, reduced) = self._counted(arrays), others
-        reduced, has_normalizer = reduction.Reduced.of(reduced), counted.normalizer is not None
+        counted, (losses,) = self._counted(arrays), others
+        reduced, has_normalizer = self.loss.reduced(losses, counted), counted.normalizer is not None
         pulled = self.loss.pulled(losses, counted, reduced, cotangent, self.loss.wanted.weights, has_normalizer)
         found = LinearFound((), None, None, None)
         if self.spec.has_gradients:
@@ -159,6 +184,12 @@ class LinearTotalsOp(NamedTuple):
     def on(self, backend: Backend) -> "LinearTotalsOp":
         return LinearTotalsOp(self.loss.on(backend), self.spec, self.counts_right)
 
+    def encoded(self) -> Encoded:
+        return linear_codes.encoded("totals", self.loss, self.spec, self.counts_right)
+
+    def results(self, *arrays: Array | None) -> tuple[tuple[Any, ...], str]:
+        return (columns.SIZE, 3 if self.counts_right else 2), "int32"
+
     def composed(self, *arrays: Array | None) -> tuple[Array]:
         return self.forward(*arrays)[0]
 
@@ -188,3 +219,17 @@ class LinearTotalsOp(NamedTuple):
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         raise BackendError(NO_DERIVATIVE)
+
+
+def _loss_of(backend: Backend, code: Encoded) -> LinearLossOp:
+    loss, spec, _ = linear_codes.decoded(backend, code)
+    return LinearLossOp(loss, spec)
+
+
+def _totals_of(backend: Backend, code: Encoded) -> LinearTotalsOp:
+    loss, spec, (counts_right,) = linear_codes.decoded(backend, code)
+    return LinearTotalsOp(loss, spec, counts_right)
+
+
+decodes("loss", _loss_of)
+decodes("totals", _totals_of)

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from seqloss.backends.on_numpy import RunOnNumPy
+from seqloss.backends.torch import operators
 from seqloss.backends.torch.linear import Products
 from seqloss.backends.torch.ops import dtype, is_differentiated, is_on_host, is_tracing, no_jvp
-from seqloss.core.errors import EXACT_ONCE, BackendError
+from seqloss.core.errors import EXACT_ONCE, LINEAR_ONCE, BackendError
 from seqloss.core.protocol import Array, Arrays, LossOp
 
 _MOST = 10
@@ -34,9 +35,18 @@ def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
         apply: Any = super(torch.autograd.Function, _OnNumPy).apply
         outputs: tuple[Array, ...] = apply(RunOnNumPy.of(op, _MEMORY, dtype(arrays[0]), foresees), *arrays)
         return outputs
+    if _is_operator(op):
+        if _derivatives() > 1:
+            raise BackendError(LINEAR_ONCE)
+        return operators.run(op, arrays)
     if is_tracing():
         return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
     return _writable(_Eager.apply(op, True, *arrays))
+
+
+def _is_operator(op: LossOp) -> bool:
+    """Whether a program that is being made holds an operation as an operator; these know nothing of vmap."""
+    return torch.compiler.is_compiling() and hasattr(op, "encoded") and not _is_mapped()
 
 
 def _derivatives() -> int:
@@ -45,8 +55,14 @@ def _derivatives() -> int:
     return sum(level.key() == torch._C._functorch.TransformType.Grad for level in levels)
 
 
+def _is_mapped() -> bool:
+    levels = torch._C._functorch.get_interpreter_stack() or ()
+    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in levels)
+
+
 # What torch.compiler.assume_constant_result does, which loads the compiler: it asks when it traces.
 _derivatives._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_is_mapped._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _are_hooked() -> bool:
@@ -57,7 +73,9 @@ def _are_hooked() -> bool:
     return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
-def explicit(op: LossOp, arrays: Arrays) -> LossOp:
+def explicit(op: LossOp, arrays: Arrays) -> Any:
+    if _is_operator(op):
+        return operators.Explicit(op)
     return RunOnNumPy.of(op, _MEMORY, dtype(arrays[0])) if is_on_host(arrays) else op
 
 
