@@ -45,8 +45,8 @@ def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
 
 
 def _is_operator(op: LossOp) -> bool:
-    """Whether a program that is being made holds an operation as an operator; these know nothing of vmap."""
-    return torch.compiler.is_compiling() and hasattr(op, "encoded") and not _is_mapped()
+    """Whether a program that is being made holds an operation as an operator."""
+    return torch.compiler.is_compiling() and hasattr(op, "encoded")
 
 
 def _derivatives() -> int:
@@ -55,14 +55,8 @@ def _derivatives() -> int:
     return sum(level.key() == torch._C._functorch.TransformType.Grad for level in levels)
 
 
-def _is_mapped() -> bool:
-    levels = torch._C._functorch.get_interpreter_stack() or ()
-    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in levels)
-
-
 # What torch.compiler.assume_constant_result does, which loads the compiler: it asks when it traces.
 _derivatives._dynamo_marked_constant = True  # type: ignore[attr-defined]
-_is_mapped._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _are_hooked() -> bool:
@@ -210,11 +204,11 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
+        ctx.op = inputs[0]
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Array) -> Any:
-        raise BackendError(EXACT_ONCE)
+        raise BackendError(getattr(ctx.op, "once", EXACT_ONCE))
 
 
 def _in_reverse(operation: Any) -> Any:

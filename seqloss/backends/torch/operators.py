@@ -186,9 +186,30 @@ def _once(operator: str) -> Callable[..., list[Array]]:
     return watched
 
 
+def _one_by_one(operator: str) -> Callable[..., tuple[Any, Any]]:
+    """How vmap sees an operator: as a call for each entry."""
+
+    def mapped(info: Any, places: Sequence[Any], *arguments: Any) -> tuple[Any, Any]:
+        call, found = getattr(torch.ops.seqloss, operator), []
+        for i in range(info.batch_size):
+            pairs = zip(arguments, places, strict=True)
+            found.append(call(*[x.select(place, i) if isinstance(place, int) else x for x, place in pairs]))
+        if isinstance(found[0], torch.Tensor):
+            return torch.stack(found), 0
+        return [torch.stack(parts) for parts in zip(*found, strict=True)], [0] * len(found[0])
+
+    return mapped
+
+
 def _apply(operation: Any, *arguments: Any) -> Any:
-    # As torch.library does it: a level of torch.func that differentiates is seen as autograd alone.
-    return super(torch.autograd.Function, operation).apply(*arguments)
+    # Beneath the dispatcher a level of torch.func that differentiates is autograd, for which this asks (torch 2.13).
+    functorch = torch._C._functorch
+    is_allowed = functorch.get_single_level_autograd_function_allowed()
+    functorch.set_single_level_autograd_function_allowed(True)
+    try:
+        return super(torch.autograd.Function, operation).apply(*arguments)
+    finally:
+        functorch.set_single_level_autograd_function_allowed(is_allowed)
 
 
 class _Loss(torch.autograd.Function):
@@ -251,6 +272,7 @@ def _define() -> Any:
         library.impl(name, compute, "CompositeExplicitAutograd")
         library.impl(name, watched, "Autograd")
         torch.library.register_fake(f"seqloss::{name}", fake, lib=library)
+        torch.library.register_vmap(f"seqloss::{name}", _one_by_one(name), lib=library)
     return library
 
 
