@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from seqloss.backends import chunks
-from seqloss.backends.torch.mesh import is_distributed
-from seqloss.core.errors import NO_DISTRIBUTED_KERNEL, BackendError
+from seqloss.backends.torch.mesh import see_plain
 from seqloss.core.linear import LinearFound, LinearSpec, Step, Tokens
 from seqloss.core.protocol import Array
 
@@ -25,8 +24,7 @@ def linear(
 ) -> LinearFound:
     import seqloss.backends.torch as backend
 
-    if any(x is not None and is_distributed(x) for x in (hidden, kernel, bias)):
-        raise BackendError(NO_DISTRIBUTED_KERNEL)
+    see_plain((hidden, kernel, bias))
     with torch.autocast(hidden.device.type, enabled=False):
         return chunks.linear(backend, step, hidden, kernel, bias, of_tokens, spec)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from seqloss.backends.torch.mesh import is_distributed
+from seqloss.backends.torch.mesh import see_plain
 from seqloss.backends.torch.ops import is_differentiated, no_jvp
-from seqloss.core.errors import LINEAR_ONCE, NO_DISTRIBUTED_KERNEL, BackendError
+from seqloss.core.errors import LINEAR_ONCE, BackendError
 from seqloss.core.linear import Encoded, decoded
 from seqloss.core.protocol import Array, Arrays
 
@@ -26,6 +26,7 @@ _COUNT = len(_NAMES)
 
 def run(op: Any, arrays: Arrays) -> tuple[Array, ...]:
     """The outputs of an operation, which autograd can differentiate, in a program that is being made."""
+    see_plain(arrays)
     given, code = (*arrays, *(None,) * (_COUNT - len(arrays))), op.encoded()
     if code.strs[0] == "loss":
         return (torch.ops.seqloss.linear_loss(*given, *_lists(code)),)
@@ -39,10 +40,12 @@ class Explicit:
         self.op, self.is_foreseen = op, op.is_foreseen
 
     def at_once(self, arrays: Arrays, cotangent: Array | None) -> tuple[tuple[Array], tuple[Array | None, ...]]:
+        see_plain(arrays)
         loss, *found = torch.ops.seqloss.linear_forward(*arrays, cotangent, *_lists(self.op.encoded()))
         return (loss,), self.op.in_dtypes(arrays, _placed(self.op, found))
 
     def forward(self, *arrays: Array | None) -> tuple[tuple[Array], Sequence[Array]]:
+        see_plain(arrays)
         loss, *kept = torch.ops.seqloss.linear_forward(*arrays, None, *_lists(self.op.encoded()))
         return (loss,), kept
 
@@ -89,8 +92,6 @@ def _forward(*arguments: Any) -> list[Array]:
     import seqloss.backends.torch as backend
 
     arrays, cotangent, op = arguments[:_COUNT], arguments[_COUNT], _op(arguments[_COUNT + 1 :])
-    if any(x is not None and is_distributed(x) for x in arrays):
-        raise BackendError(NO_DISTRIBUTED_KERNEL)
     with torch.no_grad():
         runner = backend.explicit(op, arrays)
         if not getattr(op, "is_foreseen", False):

@@ -1,0 +1,294 @@
+"""The linear loss in programs of torch.compile and torch.export, which hold it as an operator of torch.library."""
+
+import gc
+import io
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+import seqloss
+from seqloss.losses.linear_op import LinearLossOp
+
+FEATURES, CLASSES = 6, 11
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What passes through the products were asked for, when programs ran: None of one without gradients."""
+    seen, through = [], LinearLossOp._through
+
+    def watched(self, arrays, counted, cotangents):
+        seen.append(tuple(self.spec[-3:]) if cotangents is not None else None)
+        return through(self, arrays, counted, cotangents)
+
+    monkeypatch.setattr(LinearLossOp, "_through", watched)
+    return seen
+
+
+def batch(dtype=torch.float32, time=5):
+    """Hidden, kernel, bias, weights and targets; a token is out, and its row of hidden is NaN."""
+    rng = np.random.default_rng(0)
+    hidden = torch.from_numpy(rng.normal(size=(3, time, FEATURES))).to(dtype)
+    kernel = torch.from_numpy(rng.normal(size=(FEATURES, CLASSES))).float()
+    bias, weights = torch.from_numpy(rng.normal(size=CLASSES)).float(), torch.from_numpy(rng.random((3, time))).float()
+    targets = torch.from_numpy(rng.integers(0, CLASSES, (3, time)))
+    hidden[0, 1], targets[0, 1] = torch.nan, -100
+    return *(x.requires_grad_() for x in (hidden, kernel, bias, weights)), targets
+
+
+def loss_of(hidden, kernel, bias, weights, targets, **options):
+    return seqloss.linear_sequence_loss(hidden, kernel, targets, weights, bias=bias, ignore_index=-100, **options)
+
+
+def compiled(function, **options):
+    return torch.compile(function, fullgraph=True, backend="aot_eager", **options)
+
+
+def value_and_gradients(function, arrays, upstream=0.3):
+    loss = function(*arrays)
+    return loss, *torch.autograd.grad(loss.sum(), [x for x in arrays if x.requires_grad], torch.tensor(upstream))
+
+
+def assert_same(found, expected):
+    assert [x.dtype for x in found] == [x.dtype for x in expected]
+    torch.testing.assert_close(list(found), list(expected), rtol=0, atol=0)
+
+
+def assert_close(found, expected):
+    torch.testing.assert_close(list(found), list(expected), rtol=1e-5, atol=1e-6)
+
+
+OPTIONS = {
+    "mean": {},
+    "none": {"reduction": "none"},
+    "per sequence": {"reduction": "per_sequence", "chunk": 4},
+    "sequence mean": {"reduction": "sequence_mean", "normalizer": None},
+    "sum": {"reduction": "sum", "normalizer": 3.0},
+    "lengths": {"lengths": [5, 2, 0], "chunk": 4},
+    "objective": {
+        "label_smoothing": seqloss.Smoothing(0.1, exclude=(2,), centred=True),
+        "z_loss": 1e-3,
+        "softcap": 4.0,
+    },
+    "class weights": {"label_smoothing": 0.1, "class_weights": list(np.linspace(0.5, 1.5, CLASSES))},
+    "exact": {"exact": True, "reduction": "none"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_program_does_what_an_eager_call_does(name):
+    """The same bits, because the same loop runs."""
+
+    def call(*arrays):
+        return loss_of(*arrays, **OPTIONS[name])
+
+    arrays = batch()
+    assert_close(value_and_gradients(compiled(call), arrays), value_and_gradients(call, arrays))
+    with torch.no_grad():
+        assert_same([compiled(call)(*arrays)], [call(*arrays)])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_inductor_and_autocast_and_half_precision(reduction):
+    def call(*arrays):
+        return loss_of(*arrays, reduction=reduction)
+
+    arrays = batch(torch.bfloat16)
+    program = torch.compile(call, fullgraph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = program(*arrays)
+    loss, *gradients = value_and_gradients(call, arrays)
+    assert_same([found], [loss])
+    assert_close(torch.autograd.grad(found.sum(), arrays[:4], torch.tensor(0.3)), gradients)
+
+
+def test_sizes_and_numbers_may_change():
+    sizes = []
+
+    def call(hidden, kernel, bias, weights, targets, eps):
+        sizes.append(1)
+        return loss_of(hidden, kernel, bias, weights, targets, label_smoothing=eps, z_loss=eps)
+
+    program = compiled(call, dynamic=True)
+    for time, eps in ((5, 0.1), (7, 0.2), (9, 0.3)):
+        arrays = batch(time=time)
+        found = value_and_gradients(lambda *x, eps=eps: program(*x, eps), arrays)
+        assert_close(found, value_and_gradients(lambda *x, eps=eps: call(*x, eps), arrays))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_gradients_that_nobody_asks_for_are_not_made(asked, reduction):
+    def call(*arrays):
+        return loss_of(*arrays, reduction=reduction)
+
+    hidden, *others = (x.detach() for x in batch())
+    compiled(call)(hidden.requires_grad_(), *others).sum().backward()
+    assert [x for x in asked if x is not None] == [(True, False, False)]
+    assert len(asked) == (1 if reduction == "mean" else 2)
+    del asked[:]
+    with torch.no_grad():
+        compiled(call)(hidden, *others)
+    compiled(call)(hidden.detach(), *others)
+    assert asked == [None, None]
+
+
+def test_a_tied_embedding():
+    def call(hidden, weight, targets):
+        return seqloss.linear_sequence_loss(hidden, weight.T, targets)
+
+    hidden, kernel, _, _, targets = batch()
+    hidden = hidden.detach().nan_to_num().requires_grad_()
+    arrays = hidden, kernel.detach().T.contiguous().requires_grad_(), targets.clamp(min=0)
+    found = value_and_gradients(torch.compile(call, fullgraph=True), arrays)
+    assert_same(found, value_and_gradients(call, arrays))
+    assert found[2].is_contiguous()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_explicit_gradients(reduction):
+    def call(hidden, kernel, bias, weights, targets):
+        wrt = ("hidden", "kernel", "bias", "weights")
+        given = {"bias": bias, "wrt": wrt, "ignore_index": -100, "reduction": reduction}
+        loss, gradients = seqloss.linear_sequence_loss_and_grad(hidden, kernel, targets, weights, **given)
+        return loss, *gradients
+
+    found = compiled(call)(*batch())
+    assert_same(found, call(*batch()))
+    assert not any(x.requires_grad for x in found)
+
+
+def test_totals():
+    def call(*arrays):
+        hidden, kernel, bias, weights, targets = (x.detach() for x in arrays)
+        given = {"bias": bias, "accuracy": True, "ignore_index": -100}
+        total = seqloss.linear_loss_sum(hidden, kernel, targets, weights, **given)
+        return total.mean(), total.accuracy()
+
+    assert_same(compiled(call)(*batch()), call(*batch()))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_transformations_inside_of_a_program(reduction):
+    hidden, kernel, _, _, targets = (x.detach() for x in batch())
+
+    def total(hidden, kernel, targets):
+        loss = seqloss.linear_sequence_loss(hidden, kernel, targets, ignore_index=-100, reduction=reduction)
+        return loss.square().sum()
+
+    def each(hidden, kernel, targets):
+        return torch.func.vmap(lambda x, y: total(x[None], kernel, y[None]))(hidden, targets)
+
+    gradients = torch.func.grad(total, argnums=(0, 1))
+    of_each = torch.func.jacrev(each, argnums=(0, 1))
+    for function in (gradients, lambda *x: [each(*x)], of_each):
+        assert_close(compiled(function)(hidden, kernel, targets), function(hidden, kernel, targets))
+
+
+def test_second_derivatives_are_refused():
+    hidden, kernel, _, _, targets = (x.detach() for x in batch())
+
+    def slope(kernel):
+        return torch.func.grad(lambda k: seqloss.linear_sequence_loss(hidden, k, targets, ignore_index=-100))(kernel)
+
+    with pytest.raises(RuntimeError, match="the linear loss has first derivatives in reverse mode alone"):
+        compiled(torch.func.jacrev(slope))(kernel)
+    with pytest.raises(seqloss.BackendError, match="the linear loss has first derivatives in reverse mode alone"):
+        slope_of = compiled(slope)(kernel.requires_grad_())
+        slope_of.sum().backward()
+
+
+@pytest.mark.parametrize("is_reentrant", [False, True])
+def test_checkpoint(is_reentrant):
+    def call(*arrays):
+        return checkpoint(lambda hidden, *more: loss_of(2 * hidden, *more), *arrays, use_reentrant=is_reentrant)
+
+    def plain(hidden, *more):
+        return loss_of(2 * hidden, *more)
+
+    assert_close(value_and_gradients(compiled(call), batch()), value_and_gradients(plain, batch()))
+
+
+class Head(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, hidden, targets):
+        return seqloss.linear_sequence_loss(
+            hidden, self.layer.weight.T, targets, bias=self.layer.bias, ignore_index=-100
+        )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # within torch.export.save
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_what_is_exported_keeps_its_gradient(is_strict):
+    head, (hidden, _, _, _, targets) = Head(), batch()
+    time = {1: torch.export.Dim("time")}
+    program = torch.export.export(head, (hidden.detach(), targets), strict=is_strict, dynamic_shapes=(time, time))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    hidden, _, _, _, targets = batch(time=8)
+    loaded(hidden, targets).backward()
+    loss, *expected = value_and_gradients(
+        lambda x, *_: head(x, targets), (hidden, head.layer.weight, head.layer.bias), 1.0
+    )
+    assert_same([hidden.grad, *(x.grad for x in loaded.parameters())], expected)
+    assert_same([program.run_decompositions().module()(hidden, targets)], [loss])
+
+
+OPERATORS = ("linear_loss", "linear_forward", "linear_pullback")
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_the_operators_keep_the_rules_of_torch_library(reduction):
+    seen = {}
+
+    class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function.namespace == "seqloss":
+                seen.setdefault(function, args)
+            return function(*args, **(kwargs or {}))
+
+    with Recorder():
+        compiled(lambda *arrays: loss_of(*arrays, reduction=reduction))(*batch()).sum().backward()
+    assert seen
+    for function, arguments in seen.items():
+        torch.library.opcheck(function, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_no_logits_are_stored(reduction):
+    hidden, kernel = torch.randn(4, 512, 64, requires_grad=True), torch.randn(64, 8192, requires_grad=True)
+    targets = torch.randint(0, 8192, (4, 512))
+
+    def call(hidden, kernel):
+        return seqloss.linear_sequence_loss(hidden, kernel, targets, reduction=reduction, chunk=256).sum()
+
+    program = compiled(call)
+
+    def step():
+        program(hidden, kernel).backward()
+        hidden.grad = kernel.grad = None
+
+    step()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        step()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    chunk = 256 * 8192 * 4
+    assert chunk < peak < 1.1 * chunk + 4 * (hidden.numel() + kernel.numel()) + (2 << 20)
