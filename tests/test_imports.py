@@ -274,9 +274,10 @@ OF_A_BACKEND = {name for name in vars(Backend) if name[0] != "_"}
 
 @pytest.mark.parametrize("backend", ["numpy", "torch", "tensorflow", "jax"])
 def test_the_backends_have_the_same_rooms(backend):
-    own = {"numpy": {"calls.py", "compiled.py", "library.py", "rows.py", "threads.py"}, "torch": {"mesh.py"}}.get(
-        backend, set()
-    )
+    own = {
+        "numpy": {"calls.py", "compiled.py", "library.py", "rows.py", "threads.py"},
+        "torch": {"mesh.py", "operators.py"},
+    }.get(backend, set())
     assert {path.name for path in (PACKAGE / "backends" / backend).glob("*.py")} == {*ROOMS, *own}
 
 

@@ -81,8 +81,9 @@ EXACT_ONCE = (
 """Text of a BackendError: what only a backend can notice."""
 
 LINEAR_ONCE = (
-    "the linear loss has first derivatives in reverse mode alone; where a gradient is differentiated again, compute the "
-    "logits and call seqloss.sequence_loss"
+    "the linear loss has first derivatives in reverse mode alone; where a gradient is differentiated again, compute "
+    "the logits and call seqloss.sequence_loss; where a program only could do so, as with torch.func.grad in it, pass "
+    "arrays that need no other gradient (.detach())"
 )
 """Text of a BackendError: what only a backend can notice."""
 

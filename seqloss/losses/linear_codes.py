@@ -23,8 +23,8 @@ def decoded(backend: Backend, code: Encoded) -> tuple[SequenceLossOp, LinearSpec
     """The arguments of :func:`encoded`, but for the kind."""
     eps, z_loss, *cap = code.floats
     chunk, *exclude = code.ints
-    is_soft, off_target, centred, constant_weights, to_weights, exact, of_batch, of_time, of_sequences, *rest = code.bools
-    to_hidden, to_kernel, to_bias, *more = rest
+    is_soft, off_target, centred, constant_weights, to_weights, exact, *rest = code.bools
+    of_batch, of_time, of_sequences, to_hidden, to_kernel, to_bias, *more = rest
     _, denominator, dtype, wide = code.strs
     objective = Objective(eps, off_target, centred, z_loss, cap[0] if cap else None)
     plan = Plan((0,) * of_batch + (1,) * of_time, denominator, of_sequences)

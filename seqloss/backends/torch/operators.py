@@ -1,4 +1,4 @@
-"""PyTorch: the linear loss as operators of ``torch.ops.seqloss``, which torch.compile and torch.export do not look into.
+"""PyTorch: the linear loss as operators of ``torch.ops.seqloss``, which programs hold and no compiler looks into.
 
 When the program runs, an operator does what an eager call does. ``linear_loss`` is what programs hold; beneath autograd
 it is ``linear_forward``, which is told what gradients are wanted, and which returns them if the loss is one number.
@@ -176,13 +176,15 @@ def _watched(*arguments: Any) -> Array:
 def _once(operator: str) -> Callable[..., list[Array]]:
     """An operator beneath, where something above may be differentiated again: that is refused."""
 
-    def watched(*arguments: Any) -> list[Array]:
-        call = getattr(torch.ops.seqloss, operator)
-        if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments):
-            return list(_apply(_Refusing, call, *arguments))
+    def beneath(*arguments: Any) -> list[Array]:
         with torch._C._AutoDispatchBelowAutograd():
-            found: list[Array] = call(*arguments)
+            found: list[Array] = getattr(torch.ops.seqloss, operator)(*arguments)
         return found
+
+    def watched(*arguments: Any) -> list[Array]:
+        if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments):
+            return list(_apply(_Refusing, beneath, *arguments))
+        return beneath(*arguments)
 
     return watched
 
@@ -218,7 +220,8 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, op: Any, *arrays: Array | None) -> Array:
-        with torch._C._AutoDispatchBelowAutograd():
+        # The levels beneath that of a torch.func.grad may watch, though autograd is off in here.
+        with torch.enable_grad(), torch._C._AutoDispatchBelowAutograd():
             loss, *kept = torch.ops.seqloss.linear_forward(*arrays, None, *_lists(op.encoded()))
         ctx.op = op
         ctx.save_for_backward(*arrays, *kept)
@@ -244,7 +247,8 @@ class _Refusing(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, function: Any, *arguments: Any) -> tuple[Array, ...]:
-        return tuple(function(*arguments))
+        with torch.enable_grad():  # as in _Loss
+            return tuple(function(*arguments))
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Array) -> Any:
@@ -255,7 +259,7 @@ def _define() -> Any:
     optional = {"bias", "weights", "kept", "class_weights", "prior", "normalizer", "offsets"}
     arrays = ", ".join(f"Tensor{'?' if name in optional else ''} {name}" for name in _NAMES)
     lists = "float[] floats, SymInt[] ints, bool[] bools, str[] strs"
-    library = torch.library.Library("seqloss", "DEF")
+    library: Any = torch.library.Library("seqloss", "DEF")  # type: ignore[no-untyped-call]
     for name, more, returned, compute, fake, watched in (
         ("linear_loss", "", "Tensor", _loss, _loss_fake, _watched),
         ("linear_forward", "Tensor? cotangent, ", "Tensor[]", _forward, _forward_fake, _once("linear_forward")),
