@@ -10,6 +10,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 import seqloss
+from seqloss.backends.torch import execution
 from seqloss.losses.linear_op import LinearLossOp
 
 FEATURES, CLASSES = 6, 11
@@ -98,6 +99,32 @@ def test_a_program_does_what_an_eager_call_does(name):
         assert_same([compiled(call)(*arrays)], [call(*arrays)])
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none", "per_sequence"])
+def test_packed_sequences(reduction):
+    def call(*arrays):
+        return loss_of(*arrays, reduction=reduction, cu_seqlens=torch.tensor([0, 4, 15]))
+
+    hidden, kernel, bias, weights, targets = (x.detach() for x in batch())
+    arrays = hidden.reshape(15, FEATURES).requires_grad_(), kernel, bias, weights.reshape(15), targets.reshape(15)
+    found = value_and_gradients(compiled(call), arrays)
+    assert found[0].shape == {"mean": (), "none": (15,), "per_sequence": (2,)}[reduction]
+    assert_close(found, value_and_gradients(call, arrays))
+
+
+def test_soft_targets():
+    def call(hidden, kernel, soft):
+        return seqloss.linear_sequence_loss(hidden, kernel, soft)
+
+    hidden, kernel, *_ = batch()
+    hidden = hidden.detach().nan_to_num().requires_grad_()
+    soft = torch.rand(3, 5, CLASSES)
+    assert_close(
+        value_and_gradients(compiled(call), (hidden, kernel, soft)), value_and_gradients(call, (hidden, kernel, soft))
+    )
+    with pytest.raises(RuntimeError, match="the linear loss has no gradient with respect to soft targets"):
+        compiled(call)(hidden, kernel, soft.requires_grad_()).backward()
+
+
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_inductor_and_autocast_and_half_precision(reduction):
     def call(*arrays):
@@ -152,6 +179,22 @@ def test_a_tied_embedding():
     found = value_and_gradients(torch.compile(call, fullgraph=True), arrays)
     assert_same(found, value_and_gradients(call, arrays))
     assert found[2].is_contiguous()
+
+
+@pytest.mark.parametrize("name", ["mean", "none", "exact"])
+def test_where_numpy_cannot_compute_the_chunks_are_those_of_torch(monkeypatch, name):
+    """As on a GPU."""
+
+    def call(*arrays):
+        return loss_of(*arrays, **{"chunk": 4, **OPTIONS[name]})
+
+    hidden, kernel, *others = batch()
+    arrays = hidden, kernel.detach().T.contiguous().T.requires_grad_(), *others
+    expected = value_and_gradients(call, arrays)
+    calls = []
+    monkeypatch.setattr(execution, "is_on_host", lambda arrays: bool(calls.append(1)))
+    assert_close(value_and_gradients(torch.compile(call, fullgraph=True), arrays), expected)
+    assert calls
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
@@ -261,8 +304,9 @@ print(*[tuple(x.grad.shape) for x in head.parameters()])
     assert python(program).strip().splitlines()[-1] == f"({CLASSES}, {FEATURES}) ({CLASSES},)"
 
 
+@pytest.mark.parametrize("is_on_host", [True, False], ids=["numpy", "torch"])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_the_operators_keep_the_rules_of_torch_library(reduction):
+def test_the_operators_keep_the_rules_of_torch_library(monkeypatch, reduction, is_on_host):
     """What they return is of the shapes, dtypes and strides that compilers are told of."""
     seen = []
 
@@ -279,6 +323,8 @@ def test_the_operators_keep_the_rules_of_torch_library(reduction):
     turned = kernel.detach().T.contiguous().T
     torch.compile(lambda *x: loss_of(*x, reduction=reduction), backend=record)(hidden, turned, *others)
     (arguments,) = seen
+    if not is_on_host:
+        monkeypatch.setattr(execution, "is_on_host", lambda arrays: False)
     arrays, lists, of_library = arguments[:10], arguments[10:], torch.ops.seqloss
     tests = {"test_utils": ("test_schema", "test_faketensor")}
     torch.library.opcheck(of_library.linear_loss, (*arrays, *lists), **tests)
