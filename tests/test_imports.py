@@ -165,7 +165,7 @@ FLOORS = [
     {"losses.packing"},
     {"losses.arguments", "losses.objective", "losses.token_arguments"},
     {"losses.accuracy", "losses.custom", "losses.sequence_op", "losses.settings", "losses.token_op"},
-    {"losses.totals", "losses.linear_codes"},
+    {"losses.totals"},
     {"losses.ops"},
     {"losses.sums", "losses.weighting", "losses.sampled"},
     {"losses.cross_entropies"},

@@ -18,7 +18,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from seqloss.backends.numpy import blocks, numbers, threads
-from seqloss.core.errors import EXACT_ONCE
 from seqloss.core.protocol import SMALLEST_ACTIVE, Array, Arrays, LossOp
 
 _MOST = 2.0**24
@@ -66,7 +65,6 @@ class RunOnNumPy:
         self._host = host
         self._on_host: Any = op.on(host)
         self._memory, self._dtype, self._is_rounded = memory, dtype, op.opaque
-        self.once = getattr(op, "once", None) or EXACT_ONCE
         self.is_foreseen = getattr(self._on_host, "is_foreseen", False)
         self._foresees = foresees and self.is_foreseen
         # Some make gradients in the dtype of the computation, which are brought into those of the arrays in the end.

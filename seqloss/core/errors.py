@@ -80,19 +80,6 @@ EXACT_ONCE = (
 )
 """Text of a BackendError: what only a backend can notice."""
 
-LINEAR_ONCE = (
-    "the linear loss has first derivatives in reverse mode alone; where a gradient is differentiated again, compute "
-    "the logits and call seqloss.sequence_loss; where a program only could do so, as with torch.func.grad in it, pass "
-    "arrays that need no other gradient (.detach())"
-)
-"""Text of a BackendError: what only a backend can notice."""
-
-SOFT_TARGETS = (
-    "the linear loss has no gradient with respect to soft targets; pass targets that have none (.detach(), "
-    "stop_gradient), or compute the logits and call seqloss.sequence_loss"
-)
-"""Text of a BackendError: what only a backend can notice."""
-
 NO_DERIVATIVE = (
     "a LossSum is for evaluation and logs and cannot be differentiated; differentiate seqloss.sequence_loss, with "
     "reduction='sum' and normalizer=n for one part of a batch, and pass seqloss.loss_sum logits and weights that have "

@@ -6,7 +6,7 @@ the gradients, chunk by chunk, and the pullback multiplies them. Other losses ma
 
 from typing import Any, NamedTuple
 
-from seqloss.core.errors import LINEAR_ONCE, NO_DERIVATIVE, BackendError
+from seqloss.core.errors import NO_DERIVATIVE, BackendError
 from seqloss.core.linear import Encoded, LinearFound, LinearSpec, Tokens, decodes
 from seqloss.core.protocol import Array, Arrays, Backend
 from seqloss.losses import columns, linear_codes, reduction
@@ -34,11 +34,6 @@ class LinearLossOp(NamedTuple):
     def opaque(self) -> bool:
         """Second derivatives would need a graph of what is written over."""
         return True
-
-    @property
-    def once(self) -> str:
-        """The text of an error."""
-        return LINEAR_ONCE
 
     def on(self, backend: Backend) -> "LinearLossOp":
         return LinearLossOp(self.loss.on(backend), self.spec)

@@ -9,7 +9,6 @@ from typing import Any
 
 from seqloss.core import dtypes
 from seqloss.core.contract import Spec
-from seqloss.core.errors import SOFT_TARGETS
 from seqloss.core.linear import LinearSpec
 from seqloss.core.protocol import Array, Backend
 from seqloss.losses import accuracy, arguments, reduction
@@ -68,7 +67,7 @@ def linear_loss(
     given, backend = call.given, call.given.backend
     loss = backend.run(linear_loss_op(call, plan, objective, exact, chunk), call.arrays)[0]
     if given.is_soft and not given.constant_targets:
-        loss = loss + barrier(backend, backend.dtype(loss), given.targets, text=SOFT_TARGETS)
+        loss = loss + barrier(backend, backend.dtype(loss), given.targets)
     return loss
 
 

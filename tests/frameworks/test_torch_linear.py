@@ -224,7 +224,7 @@ def test_a_second_derivative_is_refused(reduction):
     hidden, kernel, targets = batch()
     loss = loss_of(hidden, kernel, targets, reduction=reduction).sum()
     (gradient,) = torch.autograd.grad(loss, kernel, create_graph=True)
-    with pytest.raises(seqloss.BackendError, match=r"^the linear loss has first derivatives .*seqloss\.sequence_loss;"):
+    with pytest.raises(seqloss.BackendError, match="first derivatives in reverse mode alone"):
         gradient.sum().backward()
 
 
@@ -232,7 +232,7 @@ def test_the_gradient_of_soft_targets_is_refused():
     hidden, kernel, _ = batch()
     soft = torch.full((3, 5, CLASSES), 1 / CLASSES, requires_grad=True)
     loss = seqloss.linear_sequence_loss(hidden, kernel, soft)
-    with pytest.raises(seqloss.BackendError, match="the linear loss has no gradient with respect to soft targets"):
+    with pytest.raises(seqloss.BackendError, match="cannot be differentiated|no gradient for soft targets"):
         loss.backward()
 
 

@@ -121,7 +121,7 @@ def test_soft_targets():
     assert_close(
         value_and_gradients(compiled(call), (hidden, kernel, soft)), value_and_gradients(call, (hidden, kernel, soft))
     )
-    with pytest.raises(RuntimeError, match="the linear loss has no gradient with respect to soft targets"):
+    with pytest.raises(RuntimeError, match="cannot be differentiated|no gradient for soft targets"):
         compiled(call)(hidden, kernel, soft.requires_grad_()).backward()
 
 
@@ -243,10 +243,10 @@ def test_second_derivatives_are_refused():
     def slope(kernel):
         return torch.func.grad(lambda k: seqloss.linear_sequence_loss(hidden, k, targets, ignore_index=-100))(kernel)
 
-    with pytest.raises(RuntimeError, match="the linear loss has first derivatives in reverse mode alone"):
+    with pytest.raises(RuntimeError, match="first derivatives in reverse mode alone"):
         compiled(torch.func.jacrev(slope))(kernel)
     # Neither may what autograd watches from outside be forgotten.
-    with pytest.raises(RuntimeError, match="the linear loss has first derivatives in reverse mode alone"):
+    with pytest.raises(RuntimeError, match="first derivatives in reverse mode alone"):
         (compiled(slope)(kernel.requires_grad_()).sum() + kernel.sum()).backward()
 
 

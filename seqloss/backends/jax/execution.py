@@ -129,7 +129,7 @@ def _hidden_pullback(op: LossOp, arrays: Any, residuals: Any, cotangents: Any) -
 
 def _refuse(op: LossOp, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     # Only the derivative of a gradient comes here: to the first one _differentiable is a whole.
-    raise BackendError(getattr(op, "once", EXACT_ONCE))
+    raise BackendError(EXACT_ONCE)
 
 
 _hidden_forward.defjvp(_refuse)

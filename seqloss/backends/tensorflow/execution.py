@@ -100,13 +100,13 @@ class _Own:
 
     def outputs(self, *floats: Array) -> tuple[Array, ...]:
         if self._op.opaque:
-            raise BackendError(getattr(self._op, "once", EXACT_ONCE))
+            raise BackendError(EXACT_ONCE)
         arrays = self.merged(floats)
         return self._op.composed(*arrays) if isinstance(self._op, RunOnNumPy) else self._op.forward(*arrays)[0]
 
     def gradients(self, *inputs: Array) -> list[Array]:
         if self._op.opaque:
-            raise BackendError(getattr(self._op, "once", EXACT_ONCE))
+            raise BackendError(EXACT_ONCE)
         cotangents, floats = self.parted(inputs)
         if isinstance(self._op, RunOnNumPy):
             found = _pulled(self.outputs, floats, cotangents)

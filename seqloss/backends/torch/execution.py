@@ -10,7 +10,7 @@ from seqloss.backends.on_numpy import RunOnNumPy
 from seqloss.backends.torch import operators
 from seqloss.backends.torch.linear import Products
 from seqloss.backends.torch.ops import dtype, is_differentiated, is_on_host, is_tracing, no_jvp
-from seqloss.core.errors import EXACT_ONCE, LINEAR_ONCE, BackendError
+from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Arrays, LossOp
 
 _MOST = 10
@@ -37,7 +37,7 @@ def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
         return outputs
     if _is_operator(op):
         if _derivatives() > 1:
-            raise BackendError(LINEAR_ONCE)
+            raise BackendError(EXACT_ONCE)
         return operators.run(op, arrays)
     if is_tracing():
         return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
@@ -204,11 +204,11 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.op = inputs[0]
+        pass
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Array) -> Any:
-        raise BackendError(getattr(ctx.op, "once", EXACT_ONCE))
+        raise BackendError(EXACT_ONCE)
 
 
 def _in_reverse(operation: Any) -> Any:

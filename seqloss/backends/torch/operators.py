@@ -12,7 +12,7 @@ import torch
 
 from seqloss.backends.torch.mesh import see_plain
 from seqloss.backends.torch.ops import is_differentiated, no_jvp
-from seqloss.core.errors import LINEAR_ONCE, BackendError
+from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.linear import Encoded, decoded
 from seqloss.core.protocol import Array, Arrays
 
@@ -252,7 +252,7 @@ class _Refusing(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Array) -> Any:
-        raise BackendError(LINEAR_ONCE)
+        raise BackendError(EXACT_ONCE)
 
 
 def _define() -> Any:
