@@ -75,8 +75,8 @@ FORWARD_MODE = (
 """Text of a BackendError: what only a backend can notice."""
 
 EXACT_ONCE = (
-    "exact=True has first derivatives in reverse mode alone; leave it out where a gradient is differentiated again, or "
-    "in forward mode"
+    "exact=True, and the linear loss, have first derivatives in reverse mode alone; where a gradient is differentiated "
+    "again, or in forward mode, leave exact=True out and call seqloss.sequence_loss"
 )
 """Text of a BackendError: what only a backend can notice."""
 
@@ -84,6 +84,20 @@ NO_DERIVATIVE = (
     "a LossSum is for evaluation and logs and cannot be differentiated; differentiate seqloss.sequence_loss, with "
     "reduction='sum' and normalizer=n for one part of a batch, and pass seqloss.loss_sum logits and weights that have "
     "no gradient (.detach(), stop_gradient)"
+)
+"""Text of a BackendError: what only a backend can notice."""
+
+NO_SUM_DERIVATIVE = (
+    "linear_loss_sum is for evaluation and logs and cannot be differentiated; differentiate "
+    "seqloss.linear_sequence_loss, and pass seqloss.linear_loss_sum arrays that have no gradient (.detach(), "
+    "stop_gradient)"
+)
+"""Text of a BackendError: what only a backend can notice."""
+
+NO_TARGETS_DERIVATIVE = (
+    "the linear loss has no gradient for soft targets, which are as large as the logits; pass targets that have none "
+    "(.detach(), stop_gradient; inside of a tf.function whose gradient is taken outside), or compute the logits and "
+    "call seqloss.sequence_loss"
 )
 """Text of a BackendError: what only a backend can notice."""
 

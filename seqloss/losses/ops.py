@@ -9,6 +9,7 @@ from typing import Any
 
 from seqloss.core import dtypes
 from seqloss.core.contract import Spec
+from seqloss.core.errors import NO_SUM_DERIVATIVE, NO_TARGETS_DERIVATIVE
 from seqloss.core.linear import LinearSpec
 from seqloss.core.protocol import Array, Backend
 from seqloss.losses import accuracy, arguments, reduction
@@ -67,7 +68,7 @@ def linear_loss(
     given, backend = call.given, call.given.backend
     loss = backend.run(linear_loss_op(call, plan, objective, exact, chunk), call.arrays)[0]
     if given.is_soft and not given.constant_targets:
-        loss = loss + barrier(backend, backend.dtype(loss), given.targets)
+        loss = loss + barrier(backend, backend.dtype(loss), given.targets, text=NO_TARGETS_DERIVATIVE)
     return loss
 
 
@@ -82,7 +83,8 @@ def linear_totals(
     stopped = [None if x is None else backend.stop_gradient(x) for x in (*call.arrays[:3], given.weights)]
     arrays = (*stopped[:3], given.targets, stopped[3], given.kept)
     (limbs,) = backend.run(LinearTotalsOp(of_logits, spec, counts_right), arrays)
-    return Totals(limbs, barrier(backend, given.dtype, given.logits, call.kernel, call.bias, given.weights))
+    watched = given.logits, call.kernel, call.bias, given.weights
+    return Totals(limbs, barrier(backend, given.dtype, *watched, text=NO_SUM_DERIVATIVE))
 
 
 def with_gradients(

@@ -72,13 +72,14 @@ class BarrierOp(NamedTuple):
     """
 
     backend: Backend
+    text: str = NO_DERIVATIVE
 
     @property
     def opaque(self) -> bool:
         return True
 
     def on(self, backend: Backend) -> "BarrierOp":
-        return BarrierOp(backend)
+        return BarrierOp(backend, self.text)
 
     def composed(self, zero: Array, *others: Array) -> tuple[Array]:
         return (zero,)
@@ -87,7 +88,7 @@ class BarrierOp(NamedTuple):
         return (zero,), ()
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
-        raise BackendError(NO_DERIVATIVE)
+        raise BackendError(self.text)
 
 
 class QuotientOp(NamedTuple):
@@ -127,8 +128,10 @@ class QuotientOp(NamedTuple):
         return self.backend.astype(cotangents[0] * 1, self.backend.dtype(arrays[0])), None
 
 
-def barrier(backend: Backend, dtype: str, logits: Array, *others: Array | None) -> Array:
-    """0, which cannot be differentiated with respect to these arrays.
+def barrier(
+    backend: Backend, dtype: str, logits: Array, *others: Array | None, text: str = NO_DERIVATIVE
+) -> Array:
+    """0, which cannot be differentiated with respect to these arrays; ``text`` says so.
 
     It depends on the sum of none of their numbers: frameworks keep what such an operation gets as long as its result.
     """
@@ -137,7 +140,7 @@ def barrier(backend: Backend, dtype: str, logits: Array, *others: Array | None) 
     if not watched:  # TensorFlow 2.21 makes the backward pass of all that a function returns
         return zero
     nothing = [backend.sum(x[..., :0], axis=tuple(range(len(backend.sizes(x))))) for x in watched]
-    return backend.run(BarrierOp(backend), (zero, *nothing))[0]
+    return backend.run(BarrierOp(backend, text), (zero, *nothing))[0]
 
 
 def placed(rows: list[list[int]], dtype: str, like: Array | None) -> Totals:
