@@ -126,11 +126,11 @@ def sequence(
         placed = [backend.stop_gradient(x) for x in placed]
     if is_open:
         message = open_sizes.SOFT_TARGETS_DIFFER if is_soft else open_sizes.SIZES_DIFFER
-        rows, logits = placed[0], placed[0]
+        message = open_sizes.PACKED_SIZES_DIFFER if is_packed else message
         if of_classes is not None and is_soft:
-            rows = backend.min(logits, axis=(-1,))
-        placed = call.compare([rows, *placed[1:]], open_sizes.PACKED_SIZES_DIFFER if is_packed else message)
-        placed = placed if rows is logits else [logits, *placed[1:]]
+            placed = _compared_without_logits(call, placed, of_classes, message)
+        else:
+            placed = call.compare(placed, message)
     constant_targets = True
     if is_soft:
         constant_targets = call.is_constant(y, placed[1]) if wrt is None else "targets" not in wrt
@@ -216,6 +216,17 @@ def _check_packed(z: Argument, y: Argument, w: Argument | None, is_soft: bool) -
     packed.logits(z.shape)
     is_open = packed.soft_targets(y.shape, z.shape) if is_soft else packed.tokens("targets", y.shape, z.shape)
     return is_open if w is None else packed.tokens("weights", w.shape, z.shape) or is_open
+
+
+def _compared_without_logits(call: Call, placed: list[Array], of_classes: Array, message: str) -> list[Array]:
+    """Hidden, soft targets and weights, compared when the graph runs, and the classes of targets with the kernel's."""
+    backend, (hidden, targets, *weights) = call.backend, placed
+    # Of each token nothing, so that what has its sizes depends on hidden and is cheap.
+    tokens = backend.sum(hidden[..., :0], axis=(-1,))
+    targets, _, *weights = call.compare([targets, tokens, *weights], message)
+    of_kernel, of_targets = (backend.arange(backend.sizes(x)[-1], like=x) for x in (of_classes, targets))
+    call.compare_same(of_kernel, of_targets, message)
+    return [hidden, targets, *weights]
 
 
 def cotangent(
