@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 Array = Any
 
-_ROWS = 256
+ROWS = 256
 """Tokens of a chunk, at least: products of fewer rows are slower, because they read the whole kernel too."""
 
-_NUMBERS = 2**24
+NUMBERS = 2**24
 """Logits of a chunk, at least: 64 MiB in float32. So where there are few classes a chunk has more tokens."""
 
 
@@ -51,8 +51,7 @@ class LinearSpec(NamedTuple):
         return max(1, -(-tokens // max(1, -(-tokens // self.most(classes)))))
 
     def most(self, classes: int) -> int:
-        """The tokens of a chunk where nobody knows how many there are."""
-        return max(_ROWS, _NUMBERS // max(1, classes)) if self.chunk is None else self.chunk
+        return max(ROWS, NUMBERS // max(1, classes)) if self.chunk is None else self.chunk
 
 
 class Tokens(NamedTuple):

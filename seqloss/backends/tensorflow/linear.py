@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqloss.backends import chunks
-from seqloss.core.linear import LinearFound, LinearSpec, Step, Tokens
+from seqloss.core.linear import NUMBERS, ROWS, LinearFound, LinearSpec, Step, Tokens
 from seqloss.core.protocol import Array
 
 _WRITTEN_OUT = 16
@@ -32,10 +32,20 @@ def linear(
 
     x, tokens, count = chunks.flat(backend, hidden, of_tokens)
     classes = kernel.shape[1] if kernel.shape.rank else None
-    size = spec.size(count, classes or 1) if isinstance(count, int) else spec.most(classes or 1)
-    is_short = isinstance(count, int) and count <= _WRITTEN_OUT * size
+    if isinstance(count, int) and (classes is not None or spec.chunk is not None):
+        size = spec.size(count, classes or 1)
+        is_short = count <= _WRITTEN_OUT * size
+    else:
+        size, is_short = _open_size(spec, count, tf.shape(kernel)[1]), False
     found = (_written_out if is_short else _loop)(backend, step, x, kernel, bias, tokens, spec, count, size)
     return chunks.unflat(backend, hidden, found)
+
+
+def _open_size(spec: LinearSpec, count: Any, classes: Array) -> Array:
+    """:meth:`LinearSpec.size` of numbers that are not known while tracing."""
+    most = tf.maximum(ROWS, NUMBERS // tf.maximum(classes, 1)) if spec.chunk is None else spec.chunk
+    chunks_of_most = tf.maximum((count + most - 1) // most, 1)
+    return tf.maximum((count + chunks_of_most - 1) // chunks_of_most, 1)
 
 
 def _written_out(
@@ -78,7 +88,7 @@ def _loop(
     tokens: Tokens,
     spec: LinearSpec,
     count: Any,
-    size: int,
+    size: Any,
 ) -> LinearFound:
     """A while loop over chunks of one size: behind the last token are some without a cotangent."""
     number = tf.maximum((count + size - 1) // size, 1)
@@ -92,7 +102,7 @@ def _loop(
     x, tokens = apart(x), Tokens(*[apart(a) for a in tokens])
     nothing = chunks.of_chunk(backend, step, x[0, :0], kernel, bias, Tokens(*_at(tokens, 0, slice(0))), spec)
     rows = [*nothing.outputs, *([] if nothing.hidden is None else [nothing.hidden])]
-    arrays = [tf.TensorArray(y.dtype, number, element_shape=[size, *y.shape[1:]]) for y in rows]
+    arrays = [tf.TensorArray(y.dtype, number, element_shape=[None, *y.shape[1:]]) for y in rows]
     totals = [
         tf.zeros_like(a, spec.dtype) for a, y in ((kernel, nothing.kernel), (bias, nothing.bias)) if y is not None
     ]
