@@ -99,7 +99,10 @@ class Batch:
         smoothing = SMOOTHINGS[row["smoothing"]]
         self.prior = rng.uniform(0.5, 2, CLASSES).astype("float32") if smoothing.get("prior") else None
         self.normalizer = None if row["normalizer"] is None else 3.0
-        self.hidden, self.kernel = driver.array(self.packed(hidden), self.dtypes[0]), driver.array(kernel, self.dtypes[1])
+        self.hidden, self.kernel = (
+            driver.array(self.packed(hidden), self.dtypes[0]),
+            driver.array(kernel, self.dtypes[1]),
+        )
         if row["layout"] == "transposed":
             self.kernel = driver.array(kernel.T.copy(), self.dtypes[1])
         self.bias = driver.array(bias, self.dtypes[1]) if row["bias"] else None
@@ -155,8 +158,8 @@ class Batch:
         found = {"hidden": self.hidden, "kernel": self.kernel, "bias": self.bias}
         host = {"targets": self.packed(self.targets), "class_weights": self.class_weights, "prior": self.prior}
         host["weights"] = None if self.weights is None else self.packed(self.weights)
-        host["cu_seqlens" if self.is_packed else "lengths"] = None if self.lengths is None else (
-            self.cu_seqlens if self.is_packed else self.lengths
+        host["cu_seqlens" if self.is_packed else "lengths"] = (
+            None if self.lengths is None else (self.cu_seqlens if self.is_packed else self.lengths)
         )
         host["normalizer"] = np.float32(self.normalizer) if row["normalizer"] == "array" else None
         found |= {name: driver.array(x) for name, x in host.items() if x is not None}
