@@ -128,9 +128,7 @@ class QuotientOp(NamedTuple):
         return self.backend.astype(cotangents[0] * 1, self.backend.dtype(arrays[0])), None
 
 
-def barrier(
-    backend: Backend, dtype: str, logits: Array, *others: Array | None, text: str = NO_DERIVATIVE
-) -> Array:
+def barrier(backend: Backend, dtype: str, logits: Array, *others: Array | None, text: str = NO_DERIVATIVE) -> Array:
     """0, which cannot be differentiated with respect to these arrays; ``text`` says so.
 
     It depends on the sum of none of their numbers: frameworks keep what such an operation gets as long as its result.

@@ -1,4 +1,4 @@
-"""A batch for the linear loss: the arrays of a row of options, what they mean in wide floats, and how far results may be.
+"""A batch for the linear loss: the arrays of a row of options, what they mean, and how far off results may be.
 
 The truth are logits in float64 or wider, the oracle on these, and the chain rule. What may be off is of the first
 order::

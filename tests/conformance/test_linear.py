@@ -42,7 +42,7 @@ def chosen(driver, modes, full):
             few = [
                 row
                 for row in rows
-                if not (is_first and row["chunk"] == 1 or mode == "compile-dynamic" and row["exact"])
+                if not ((is_first and row["chunk"] == 1) or (mode == "compile-dynamic" and row["exact"]))
             ]
             few = covering.each_value(few, turn, lambda row: row["exact"] + (row["chunk"] == 1))
             rows = few if is_first else few[:2]
