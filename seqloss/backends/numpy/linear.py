@@ -13,7 +13,7 @@ from seqloss.backends.numpy.numbers import rows_of, widened, zeros
 from seqloss.core.linear import LinearFound, LinearSpec, Step, Tokens
 from seqloss.core.protocol import Array
 
-_NUMBERS = 1 << 20
+_NUMBERS = 1 << 18
 """Of a product that is to be added to something: NumPy (2.4) has no product that does so by itself."""
 
 
