@@ -14,6 +14,7 @@ from seqloss.backends.chunks import plus
 from seqloss.core.linear import LinearFound, LinearSpec, Step, Tokens
 from seqloss.core.protocol import Array
 
+
 def linear(
     step: Step,
     hidden: Array,
@@ -60,10 +61,17 @@ def _of_chunk(
         to_hidden = jnp.where(idle, 0, matmul(slope, kernel.T, dtype=spec.dtype))
     if spec.wrt_kernel:
         rows = jnp.where(idle, 0, hidden).astype(spec.dtype)
-        to_kernel = jax.lax.dot_general(rows, slope, (((0, 1), (0, 1)), ((), ())))
+        numbers = ((0, 1), (0, 1)), ((), ())
+        to_kernel = jax.lax.dot_general(rows, slope, numbers, out_sharding=_explicit_sharding(kernel))
     if spec.wrt_bias:
         to_bias = jnp.sum(slope, axis=(0, 1))
     return LinearFound(outputs, to_hidden, to_kernel, to_bias)
+
+
+def _explicit_sharding(x: Array) -> Any:
+    """Where JAX asks for the sharding of a product of tokens that are split, that of an array; else None."""
+    sharding = jax.typeof(x).sharding
+    return sharding if jax.sharding.AxisType.Explicit in sharding.mesh.axis_types else None
 
 
 def matmul(a: Array, b: Array, *, dtype: str) -> Array:
@@ -98,5 +106,9 @@ class _Split:
         """Results of stacked chunks as [batch, time, ...]."""
         (batch, time), (of_batch, of_time) = self._sizes, self._parts
         x = jnp.moveaxis(x.reshape(of_batch, of_time, batch, time, *x.shape[3:]), (0, 1), (1, 3))
-        x = x.reshape(batch * of_batch, time * of_time, *x.shape[4:])
+        sharding = _explicit_sharding(x)
+        if sharding is not None:  # JAX does not merge an axis that is split by itself
+            of_rows, _, of_steps, *others = sharding.spec
+            sharding = jax.sharding.NamedSharding(sharding.mesh, jax.P(of_rows, of_steps, *others[1:]))
+        x = jax.lax.reshape(x, (batch * of_batch, time * of_time, *x.shape[4:]), out_sharding=sharding)
         return x[: self._shape[0], : self._shape[1]]
