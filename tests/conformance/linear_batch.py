@@ -18,9 +18,7 @@ import seqloss
 from seqloss.testing import oracle_objectives, tolerances
 from seqloss.testing.oracle import WIDE
 
-BATCH, TIME, FEATURES, CLASSES, IGNORED = 3, 4, 5, 7, 2
-LAST = CLASSES - 1
-"""The class of an infinite column, which is the label of nobody."""
+BATCH, TIME, FEATURES, IGNORED = 3, 4, 5, 2
 SMOOTHINGS = {
     "none": {},
     "number": {"eps": 0.1},
@@ -54,6 +52,7 @@ FACTORS = {
     "bias": [True, False],
     "dtypes": list(DTYPES),
     "spoiled": ["nan", "inf", "column"],
+    "classes": [7, 70],
 }
 
 
@@ -74,14 +73,16 @@ class Batch:
     def __init__(self, driver, row, seed=5):
         rng = np.random.default_rng(seed)
         self.driver, self.row = driver, row
+        self.classes = classes = row["classes"]
+        self.last = classes - 1  # the class of an infinite column, which is the label of nobody
         half = "bfloat16" if "bfloat16" in driver.DTYPES else "float16"
         self.dtypes = [half if name == "half" else name for name in DTYPES[row["dtypes"]]]
         self.returned = "float64" if "float64" in self.dtypes else "float32"
         self.computed = "float64" if row["exact"] else self.returned
         hidden = abs(rng.normal(0, 1, (BATCH, TIME, FEATURES)))
-        kernel, bias = rng.normal(0, 1.5, (FEATURES, CLASSES)), rng.normal(0, 1, CLASSES)
+        kernel, bias = rng.normal(0, 1.5, (FEATURES, classes)), rng.normal(0, 1, classes)
         weights = rng.uniform(0.5, 2, (BATCH, TIME)).astype("float32")
-        self.targets = rng.integers(3, LAST, (BATCH, TIME))
+        self.targets = rng.integers(3, self.last, (BATCH, TIME))
         self.kept, self.lengths = np.ones((BATCH, TIME), bool), None
         self._take_out(row["out"])
         if row["weights"] == "floats":
@@ -91,13 +92,15 @@ class Batch:
         self.active = self.kept if self.weights is None else self.kept & (self.weights != 0)
         self.spoilt = ~self.kept if row["spoiled"] == "column" else ~self.active
         if row["spoiled"] == "column":
-            kernel[:, LAST] = -np.inf
+            kernel[:, self.last] = -np.inf
         hidden[self.spoilt] = np.inf if row["spoiled"] == "inf" else np.nan
         if row["targets"] == "soft":
             self._soften(rng)
-        self.class_weights = np.array([1, 2, 0.5, 0, 1.5, 1, 3], "float32") if row["class_weights"] else None
+        self.class_weights = (
+            np.resize([1, 2, 0.5, 0, 1.5, 1, 3], classes).astype("float32") if row["class_weights"] else None
+        )
         smoothing = SMOOTHINGS[row["smoothing"]]
-        self.prior = rng.uniform(0.5, 2, CLASSES).astype("float32") if smoothing.get("prior") else None
+        self.prior = rng.uniform(0.5, 2, classes).astype("float32") if smoothing.get("prior") else None
         self.normalizer = None if row["normalizer"] is None else 3.0
         self.hidden, self.kernel = (
             driver.array(self.packed(hidden), self.dtypes[0]),
@@ -127,9 +130,9 @@ class Batch:
             self.targets[2] = 1_000
 
     def _soften(self, rng):
-        soft = rng.uniform(0, 1, (BATCH, TIME, CLASSES)) * rng.integers(0, 2, (BATCH, TIME, CLASSES))
-        soft[:, 1] = np.eye(CLASSES)[self.targets[:, 1] % LAST]
-        soft[..., LAST] = 0
+        soft = rng.uniform(0, 1, (BATCH, TIME, self.classes)) * rng.integers(0, 2, (BATCH, TIME, self.classes))
+        soft[:, 1] = np.eye(self.classes)[self.targets[:, 1] % self.last]
+        soft[..., self.last] = 0
         soft[~self.active], soft[~self.kept] = -1, np.nan
         self.targets = soft.astype("float32")
 
@@ -226,7 +229,7 @@ class Batch:
         e_w = np.nan_to_num(true.dweights_scale / of.loss_scale) * (moved + moved.max()) + worst * true.dweights_scale
         return {
             "loss": (true.loss, e_l),
-            "hidden": (np.where(idle, 0, g @ k.T), e_g @ finite.T + u * (CLASSES + 3) * (abs(g) @ finite.T)),
+            "hidden": (np.where(idle, 0, g @ k.T), e_g @ finite.T + u * (self.classes + 3) * (abs(g) @ finite.T)),
             "kernel": (_over(counted, g), _over(abs(counted), e_g + u * (BATCH * TIME + 3) * abs(g))),
             "bias": (g.sum((0, 1)), (e_g + u * (BATCH * TIME + 3) * abs(g)).sum((0, 1))),
             "weights": (true.dweights, e_w),
@@ -238,7 +241,7 @@ class Batch:
         dtypes |= {"hidden": self.dtypes[0], "kernel": self.dtypes[1], "bias": self.dtypes[1], "weights": "float32"}
         for name, got in {"loss": loss, **gradients}.items():
             true, most = expected[name]
-            if name == "kernel" and tuple(got.shape) == (CLASSES, FEATURES):
+            if name == "kernel" and tuple(got.shape) == (self.classes, FEATURES):
                 true, most = true.T, most.T
             true, dtype = np.asarray(true), dtypes[name]
             suite.matches(self.driver, got, true, np.asarray(most), dtype, self.driver.device(self.hidden))

@@ -69,13 +69,14 @@ def test_a_derivative_of_a_gradient_is_refused_under_jit():
         jax.jit(jax.grad(lambda h: jax.grad(loss, 1)(h, k, y).sum()))(h)
 
 
-SIZES = {"batch": 4, "time": 512, "features": 32, "classes": 4_096}
+SIZES = {"batch": 4, "time": 512, "features": 128, "classes": 4_096}
 CHUNK = 128
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize("differentiated", [True, False])
 def test_a_program_holds_one_chunk_of_logits_and_one_gradient_of_the_kernel(reduction, differentiated):
+    """And hidden, or its gradient, in the order of the chunks. XLA has the second array of a chunk where that is."""
     batch, time, features, classes = SIZES.values()
     h, k = (jax.ShapeDtypeStruct(shape, "float32") for shape in ((batch, time, features), (features, classes)))
     y = jax.ShapeDtypeStruct((batch, time), "int32")
@@ -86,6 +87,4 @@ def test_a_program_holds_one_chunk_of_logits_and_one_gradient_of_the_kernel(redu
     function = jax.value_and_grad(total, (0, 1)) if differentiated else total
     held = jax.jit(function).lower(h, k, y).compile().memory_analysis().temp_size_in_bytes
     logits, to_kernel, to_hidden = (4 * n for n in (CHUNK * classes, features * classes, batch * time * features))
-    # Kernels have some arrays of a chunk; the whole logits are 16 of these.
-    print(held, logits, to_kernel, to_hidden)
-    assert logits <= held <= 2.2 * logits + differentiated * (2 * to_kernel + 2 * to_hidden)
+    assert logits <= held <= 1.1 * logits + to_hidden + differentiated * to_kernel
