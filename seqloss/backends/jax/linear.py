@@ -109,6 +109,6 @@ class _Split:
         sharding = _explicit_sharding(x)
         if sharding is not None:  # JAX does not merge an axis that is split by itself
             of_rows, _, of_steps, *others = sharding.spec
-            sharding = jax.sharding.NamedSharding(sharding.mesh, jax.P(of_rows, of_steps, *others[1:]))
+            sharding = jax.sharding.NamedSharding(sharding.mesh, type(sharding.spec)(of_rows, of_steps, *others[1:]))
         x = jax.lax.reshape(x, (batch * of_batch, time * of_time, *x.shape[4:]), out_sharding=sharding)
         return x[: self._shape[0], : self._shape[1]]
