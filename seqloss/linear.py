@@ -127,7 +127,7 @@ def linear_sequence_loss(
     product and cost nothing.
 
     Under tracing the function follows the rules of :func:`sequence_loss`. The chunks are a loop in JAX, and in a
-    ``tf.function`` if there are more than 16.
+    ``tf.function`` if there are more than 8.
 
     References
     ----------

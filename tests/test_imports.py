@@ -187,7 +187,7 @@ FLOORS = [
         "losses.settings",
         "losses.token_op",
     },
-    {"losses.totals"},
+    {"losses.totals", "losses.linear_codes"},
     {"losses.linear_op"},
     {"losses.ops"},
     {"losses.sums", "losses.weighting", "losses.sampled"},

@@ -13,7 +13,7 @@ from seqloss.backends import chunks
 from seqloss.core.linear import NUMBERS, ROWS, LinearFound, LinearSpec, Step, Tokens
 from seqloss.core.protocol import Array
 
-_WRITTEN_OUT = 16
+_WRITTEN_OUT = 8
 """So many chunks."""
 
 _NUMBERS = 1 << 21
