@@ -22,6 +22,7 @@ from seqloss.core.errors import (
 )
 from seqloss.core.smoothing import Smoothing
 from seqloss.legacy import sequence_loss_by_example
+from seqloss.linear import linear_loss_sum, linear_sequence_loss, linear_sequence_loss_and_grad
 from seqloss.loss_sum import loss_sum
 from seqloss.losses.sums import LossSum
 from seqloss.masks import sequence_mask
@@ -60,6 +61,9 @@ __all__ = [
     "Smoothing",
     "UnreadableError",
     "compute_weighted_loss",
+    "linear_loss_sum",
+    "linear_sequence_loss",
+    "linear_sequence_loss_and_grad",
     "loss_sum",
     "nce_loss",
     "next_token",

@@ -501,7 +501,7 @@ def sequence_loss_and_grad(
             arrays = given.arrays
             wanted = ops.Wanted("weights" in names, "targets" in names)
             op = backend.explicit(ops.sequence_loss_op(given, plan, objective, exact, wanted), arrays)
-            loss, gradients = ops.with_gradients(op, given, cotangent, is_packed and not plan.axis)
+            loss, gradients = ops.with_gradients(op, given, cotangent, is_packed and not plan.axis, arrays)
             to_logits, to_targets, to_weights, *_ = gradients
         else:
             token_weights = given.token_weights()

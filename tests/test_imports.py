@@ -18,6 +18,9 @@ PUBLIC = {
     "sequence_loss",
     "sequence_loss_and_grad",
     "sequence_loss_by_example",
+    "linear_sequence_loss",
+    "linear_sequence_loss_and_grad",
+    "linear_loss_sum",
     "token_loss",
     "loss_sum",
     "LossSum",
@@ -121,6 +124,10 @@ def test_each_error_is_also_a_builtin_one_and_keeps_its_class_in_autograph(name)
 
 
 OF_A_TOKEN = "label_smoothing=0.0, class_weights=None, z_loss=0.0, softcap=None, "
+LINEAR = (
+    "(hidden, kernel, targets, weights=None, name=None, *, bias=None, ignore_index=None, lengths=None, "
+    f"cu_seqlens=None, {OF_A_TOKEN}reduction=None, normalizer=None, check_labels=None, exact=False, chunk=None"
+)
 SIGNATURE = (
     "(logits, targets, weights=None, average_across_timesteps=True, average_across_batch=True, "
     "sum_over_timesteps=False, sum_over_batch=False, softmax_loss_function=None, name=None, *, ignore_index=None, "
@@ -137,6 +144,13 @@ SIGNATURE = (
             seqloss.loss_sum,
             "(logits, targets, weights=None, *, ignore_index=None, lengths=None, cu_seqlens=None, softcap=None, "
             "accuracy=False, check_labels=None, exact=False)",
+        ),
+        (seqloss.linear_sequence_loss, LINEAR + ")"),
+        (seqloss.linear_sequence_loss_and_grad, LINEAR + ", cotangent=None, wrt=('hidden', 'kernel'))"),
+        (
+            seqloss.linear_loss_sum,
+            "(hidden, kernel, targets, weights=None, *, bias=None, ignore_index=None, lengths=None, cu_seqlens=None, "
+            "softcap=None, accuracy=False, check_labels=None, exact=False, chunk=None)",
         ),
         (seqloss.token_loss, f"(logits, targets, *, active=None, {OF_A_TOKEN}exact=False)"),
         (
@@ -160,10 +174,11 @@ FLOORS = [
     {"core.errors", "core.hints", "core.open_sizes", "core.smoothing"},
     {"core.dtypes", "core.options", "core.shapes", "core.types"},
     {"core.objectives", "core.packed"},
-    {"core.contract"},
+    {"core.contract", "core.linear"},
     {"core.protocol"},
     {"core.argument"},
     {"core.labels", "backends.compensated"},
+    {"backends.chunks"},
     {"backends.base", "backends.numpy"},
     {"backends.on_numpy"},
     {"backends.array_api", "backends.torch", "backends.tensorflow", "backends.jax"},
@@ -174,13 +189,21 @@ FLOORS = [
     {"losses.reduction"},
     {"losses.packing"},
     {"losses.arguments", "losses.objective", "losses.token_arguments"},
-    {"losses.accuracy", "losses.custom", "losses.sequence_op", "losses.settings", "losses.token_op"},
-    {"losses.totals"},
+    {
+        "losses.accuracy",
+        "losses.linear_arguments",
+        "losses.custom",
+        "losses.sequence_op",
+        "losses.settings",
+        "losses.token_op",
+    },
+    {"losses.totals", "losses.linear_codes"},
+    {"losses.linear_op"},
     {"losses.ops"},
     {"losses.sums", "losses.weighting", "losses.sampled"},
     {"losses.cross_entropies"},
     {"losses.time_lists"},
-    {"sequence", "loss_sum", "shift", "tokens", "masks", "samplers", "with_logits"},
+    {"sequence", "linear", "loss_sum", "shift", "tokens", "masks", "samplers", "with_logits"},
     {"weighted", "legacy", "sampling"},
     {""},
     {"compat"},
@@ -276,7 +299,7 @@ def test_no_assert_in_the_library():
 
 
 ROOMS = (
-    *("__init__.py", "blocks.py", "cross_entropy.py", "distribution.py", "execution.py"),
+    *("__init__.py", "blocks.py", "cross_entropy.py", "distribution.py", "execution.py", "linear.py"),
     *("numbers.py", "ops.py", "sigmoid.py", "softmax.py", "sums.py"),
 )
 OF_A_BACKEND = {name for name in vars(Backend) if name[0] != "_"}
@@ -284,13 +307,15 @@ OF_A_BACKEND = {name for name in vars(Backend) if name[0] != "_"}
 
 @pytest.mark.parametrize("backend", ["numpy", "torch", "tensorflow", "jax"])
 def test_the_backends_have_the_same_rooms(backend):
-    own = {"numpy": {"calls.py", "compiled.py", "library.py", "rows.py", "threads.py"}, "torch": {"mesh.py"}}.get(
-        backend, set()
-    )
+    own = {
+        "numpy": {"calls.py", "compiled.py", "library.py", "rows.py", "threads.py"},
+        "torch": {"mesh.py", "operators.py"},
+    }.get(backend, set())
     assert {path.name for path in (PACKAGE / "backends" / backend).glob("*.py")} == {*ROOMS, *own}
 
 
-# How a framework goes through the classes, and with which numbers, is its own affair.
+# How a framework goes through the classes, and with which numbers, is its own affair; and NumPy has no products of its
+# own for the linear loss.
 SHARED = ("cross_entropy.py", "execution.py", "ops.py", "sigmoid.py", "softmax.py", "sums.py")
 
 

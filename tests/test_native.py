@@ -311,6 +311,26 @@ def test_in_one_call_the_same_bits_in_pieces_and_threads(monkeypatch, count, cla
             assert bits((*got[0][:4], got[1])) == bits((*expected[0][:4], expected[1]))
 
 
+@pytest.mark.parametrize("softcap", [None, 5.0])
+@pytest.mark.parametrize("unl", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [7, 65, 300, 4099])
+def test_a_gradient_over_its_logits_has_the_same_bits(monkeypatch, classes, dtype, unl, softcap):
+    z, y, active, _ = arrays(40, classes, dtype)
+    spec = Spec(dtype, True, unl, softcap=softcap)
+    prior = np.linspace(0, 1, classes).astype(dtype) if unl else None
+    upstream, k = cotangents_for(len(z), spec, True)
+    for version in VERSIONS:
+        run_by(monkeypatch, version)
+        expected, wanted = backend.token_statistics_and_pullback(upstream, z, y, active, prior, spec, k)
+        over = z.copy()
+        found, gradient = backend.token_statistics_and_pullback(upstream, over, y, active, prior, spec, k, over)
+        assert gradient is over
+        assert bits(x for x in (*found[:4], over) if x is not None) == bits(
+            x for x in (*expected[:4], wanted) if x is not None
+        )
+
+
 @pytest.mark.parametrize("kernels", ["NumPy", "C"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_in_one_call_nothing_has_the_size_of_the_logits_but_their_gradient(monkeypatch, dtype, kernels):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from seqloss.backends import compensated
+from seqloss.backends import chunks, compensated
 from seqloss.core.protocol import Array, Arrays, Backend, Location, LossOp
 from seqloss.core.shapes import Shape
 
@@ -224,7 +224,7 @@ ANSWERS: dict[str, Callable[..., Any]] = {
         *(dense_form, packed_form, shape, device, location, needs_grad, is_stopped),
         *(sizes, nan_unless, surely_all, stop_gradient, wide_sum, quotient),
         *(scope, with_rank, sizes_agree, broadcast_like, vjp),
-        *(differentiable, run, explicit, indices, is_highest),
+        *(differentiable, run, explicit, indices, is_highest, chunks.matmul, chunks.linear),
     )
 }
 """The functions of the protocol that have a natural answer."""

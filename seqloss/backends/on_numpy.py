@@ -64,9 +64,15 @@ class RunOnNumPy:
         self.op, self.backend, self.opaque = op, op.backend, op.opaque
         self._host = host
         self._on_host: Any = op.on(host)
-        self._memory, self._dtype = memory, dtype
+        self._memory, self._dtype, self._is_rounded = memory, dtype, op.opaque
         self.is_foreseen = getattr(self._on_host, "is_foreseen", False)
         self._foresees = foresees and self.is_foreseen
+        # Some make gradients in the dtype of the computation, which are brought into those of the arrays in the end.
+        self._in_dtypes = getattr(op, "in_dtypes", None)
+        self._of_losses = self._on_host
+        if self._in_dtypes is not None:
+            self._on_host, self._is_rounded = op.on(_Host(host, memory)), False
+            self._of_losses = self._on_host.alone()
 
     @classmethod
     @functools.lru_cache(maxsize=256, typed=True)  # typed: as tuples, operations of two classes may be equal
@@ -87,7 +93,7 @@ class RunOnNumPy:
                 outputs, gradients = self._on_host.at_once(views, None)
                 residuals = _Residuals(None, gradients)
             else:
-                outputs, of_op = self._on_host.forward(*views)
+                outputs, of_op = self._of_losses.forward(*views)
                 residuals = _Residuals(of_op)
         return self._outputs(outputs, arrays), residuals
 
@@ -97,6 +103,22 @@ class RunOnNumPy:
         with self._host.scope(None), threads.at_most(self._memory.threads()):
             outputs, gradients = self._on_host.at_once(self._views(arrays), upstream)
         return self._outputs(outputs, arrays), self._gradients(gradients, arrays)
+
+    def wide_at_once(
+        self, arrays: Arrays, cotangent: Array | None
+    ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+        """The same of an operation with ``in_dtypes``, with gradients in the dtype of the computation."""
+        upstream = None if cotangent is None else self._memory.to_host(cotangent)
+        with self._host.scope(None), threads.at_most(self._memory.threads()):
+            outputs, gradients = self._on_host.at_once(self._views(arrays), upstream)
+        return self._outputs(outputs, arrays), self._wide(gradients, arrays)
+
+    def kept(self, losses: Array) -> Any:
+        """The residuals of an operation that keeps the losses of tokens alone, and below the other way round."""
+        return _Residuals(self._on_host.kept(self._memory.to_host(losses)))
+
+    def losses_kept(self, residuals: Any, like: Array) -> Array:
+        return self._as_it_is(self._on_host.losses_kept(residuals.of_op, like), like)
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         if not self._memory.is_on_host((*cotangents, *arrays)):
@@ -108,9 +130,10 @@ class RunOnNumPy:
         if gradients is not None and upstream[0] == 1:
             return self._gradients(gradients, arrays)
         with self._host.scope(None), threads.at_most(self._memory.threads()):
-            if not self._foresees:
-                gradients = self._on_host.pullback(self._views(arrays), residuals.of_op, upstream)
-            elif gradients is None or not _scale(gradients, float(upstream[0]), self.opaque):
+            if not self._foresees and (self._in_dtypes is None or not self.is_foreseen):
+                pullback = self._on_host.pullback if self._in_dtypes is None else self._on_host.wide_pullback
+                gradients = pullback(self._views(arrays), residuals.of_op, upstream)
+            elif gradients is None or not _scale(gradients, float(upstream[0]), self._is_rounded):
                 del gradients  # lest there be two of them
                 _, gradients = self._on_host.at_once(self._views(arrays), upstream[0])
         return self._gradients(gradients, arrays)
@@ -120,10 +143,17 @@ class RunOnNumPy:
         return tuple([self._memory.from_host(np.array(x), self._host.dtype(x), arrays[0]) for x in outputs])
 
     def _gradients(self, gradients: Sequence[Any], arrays: Arrays) -> tuple[Array | None, ...]:
+        if self._in_dtypes is not None:
+            returned: tuple[Array | None, ...] = self._in_dtypes(arrays, self._wide(gradients, arrays))
+            return returned
         to_logits, *others = gradients
         pairs = zip(others, arrays[1:], strict=True)
-        returned = [None if gradient is None else self._returned(gradient, x) for gradient, x in pairs]
-        return self._memory.from_host(to_logits, self._dtype, arrays[0]), *returned
+        others = [None if gradient is None else self._returned(gradient, x) for gradient, x in pairs]
+        return self._memory.from_host(to_logits, self._dtype, arrays[0]), *others
+
+    def _wide(self, gradients: Sequence[Any], arrays: Arrays) -> tuple[Array | None, ...]:
+        pairs = zip(gradients, arrays, strict=True)
+        return tuple([None if x is None else self._as_it_is(x, array) for x, array in pairs])
 
     def _views(self, arrays: Arrays) -> list[Any]:
         # The kernels know the bits of bfloat16 logits; the other arrays are few, and NumPy has no bfloat16.
@@ -136,9 +166,22 @@ class RunOnNumPy:
         return view
 
     def _returned(self, gradient: Any, x: Array) -> Array:
+        return self.backend.astype(self._as_it_is(gradient, x), self.backend.dtype(x))
+
+    def _as_it_is(self, gradient: Any, x: Array) -> Array:
         gradient = np.asarray(gradient)
-        array = self._memory.from_host(gradient, self._host.dtype(gradient), x)
-        return self.backend.astype(array, self.backend.dtype(x))
+        return self._memory.from_host(gradient, self._host.dtype(gradient), x)
+
+
+class _Host:
+    """The backend of NumPy with the products of matrices that a framework makes, if it does."""
+
+    def __init__(self, host: Any, memory: Memory) -> None:
+        self._host, products = host, getattr(memory, "products", None)
+        self.linear = host.linear if products is None else functools.partial(host.linear, products=products)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
 
 
 def _scale(gradients: Sequence[Any], by: float, is_exact: bool) -> bool:
@@ -154,6 +197,7 @@ def _scale(gradients: Sequence[Any], by: float, is_exact: bool) -> bool:
 
 
 def _is_scaled(x: Any, by: float, is_rounded: bool, is_power: bool) -> bool:
+    x = x if x.flags.c_contiguous else x.T
     has_room = x.flags.writeable and x.flags.c_contiguous
     if not has_room or (is_rounded and not is_power) or x.dtype == np.float16:  # of which most entries are subnormal
         return False

@@ -13,6 +13,11 @@ def compute_dtype(logits_dtype: str) -> str:
     return "float64" if logits_dtype == "float64" else "float32"
 
 
+def widest(one: str, other: str) -> str:
+    """The dtype of logits that are a product of these floats: float32 of two that hold different numbers."""
+    return one if one == other else "float64" if "float64" in (one, other) else "float32"
+
+
 def float_dtype(name: str, dtype: str) -> None:
     if dtype not in FLOATS:
         raise DTypeError(f"{name} must have one of the dtypes {', '.join(FLOATS)}, got {dtype}; cast it first")
@@ -83,6 +88,10 @@ def differentiable_weights(dtype: str | None) -> None:
             f"wrt asks for the gradient with respect to weights, but they are {dtype}, which has no gradient; cast "
             "them to a float dtype"
         )
+
+
+def no_bias() -> None:
+    raise ArgumentTypeError("wrt names bias, but bias is None; pass an array of floats")
 
 
 def no_gradient_of_ids(dtype: str) -> None:

@@ -75,8 +75,8 @@ FORWARD_MODE = (
 """Text of a BackendError that only a backend can raise."""
 
 EXACT_ONCE = (
-    "exact=True has only first derivatives, in reverse mode; leave it out where a gradient is differentiated again, "
-    "or in forward mode"
+    "exact=True, and the linear loss, have only first derivatives, in reverse mode; where a gradient is differentiated "
+    "again, or in forward mode, leave exact=True out and call seqloss.sequence_loss"
 )
 """Text of a BackendError that only a backend can raise."""
 
@@ -86,6 +86,20 @@ NO_DERIVATIVE = (
     "have no gradient (.detach(), stop_gradient)"
 )
 """Text of a BackendError that only a backend can raise."""
+
+NO_SUM_DERIVATIVE = (
+    "linear_loss_sum is for evaluation and logs and cannot be differentiated; differentiate "
+    "seqloss.linear_sequence_loss, and pass seqloss.linear_loss_sum arrays that have no gradient (.detach(), "
+    "stop_gradient)"
+)
+"""Text of a BackendError: what only a backend can notice."""
+
+NO_TARGETS_DERIVATIVE = (
+    "the linear loss has no gradient for soft targets, which are as large as the logits; pass targets that have none "
+    "(.detach(), stop_gradient; inside of a tf.function whose gradient is taken outside), or compute the logits and "
+    "call seqloss.sequence_loss"
+)
+"""Text of a BackendError: what only a backend can notice."""
 
 LAYOUT_NEEDS_GRAPH = (
     "an argument is a DTensor, which TensorFlow computes with in graphs only; call the function inside a tf.function, "
@@ -111,6 +125,12 @@ OF_ONE_PROCESS = (
     "all processes"
 )
 """Text of a BackendError that only a backend can raise."""
+
+NO_DISTRIBUTED_KERNEL = (
+    "the linear loss takes no DTensor; pass hidden.to_local() and a kernel that is whole on each rank, as "
+    "kernel.full_tensor() makes it, or compute the logits and call seqloss.sequence_loss"
+)
+"""A kernel of torch that is split over ranks, as FSDP does it."""
 
 OTHER_MESH = (
     "a DTensor is passed with a plain tensor, or with one of another mesh; distribute the logits as well "

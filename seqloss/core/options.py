@@ -130,15 +130,24 @@ def exact(value: Any, softmax_loss_function: Any = None) -> bool:
     return is_exact
 
 
-def gradient_names(wrt: Any) -> tuple[str, ...]:
-    """The arguments to differentiate, as a tuple; ``"logits"``, ``"weights"``, ``"targets"``, or several of them."""
-    if type(wrt) is str and wrt == "logits":
+_OF_LOGITS = ("logits", "weights", "targets")
+
+
+def gradient_names(wrt: Any, known: tuple[str, ...] = _OF_LOGITS) -> tuple[str, ...]:
+    """The arguments to differentiate, as a tuple: one of those that are known, or several of them."""
+    if type(wrt) is str and wrt == "logits" and known is _OF_LOGITS:
         return ("logits",)
     names = (wrt,) if isinstance(wrt, str) else tuple(wrt) if isinstance(wrt, (tuple, list)) else ()
-    legal = names and all(isinstance(n, str) and n in ("logits", "weights", "targets") for n in names)
+    legal = names and all(isinstance(n, str) and n in known for n in names)
     if not legal or len(set(names)) != len(names):
-        raise OptionError(f"wrt must be 'logits', 'weights', 'targets' or a tuple of them, got {shown(wrt)}")
+        listed = ", ".join(f"'{name}'" for name in known)
+        raise OptionError(f"wrt must be {listed} or a tuple of them, got {shown(wrt)}")
     return names
+
+
+def chunk(value: Any) -> int | None:
+    """The most tokens of a chunk."""
+    return None if value is None else integer("chunk", value, least=1)
 
 
 def integer(name: str, value: Any, least: int) -> int:

@@ -16,6 +16,12 @@ def logits(got: Shape) -> None:
         raise ShapeError(f"packed logits must have the shape [tokens, classes], got {text(got)}; {mend}")
 
 
+def hidden(got: Shape) -> None:
+    if got is not None and len(got) != 2:
+        mend = "a padded batch goes without cu_seqlens" if len(got) == 3 else "flatten all axes but the last"
+        raise ShapeError(f"packed hidden must have the shape [tokens, features], got {text(got)}; {mend}")
+
+
 def token_ids(got: Shape) -> None:
     if got is not None and len(got) != 1:
         raise ShapeError(

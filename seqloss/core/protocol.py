@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from seqloss.core.contract import SMALLEST_ACTIVE as SMALLEST_ACTIVE
 from seqloss.core.contract import Cotangents, Spec, Statistics
+from seqloss.core.linear import LinearFound, LinearSpec, Step, Tokens
 from seqloss.core.shapes import Shape
 
 Array = Any
@@ -26,6 +27,10 @@ class LossOp(Protocol):
     """A function of arrays of one backend, with its pullback. It is hashable and holds no array.
 
     Its arrays come in a fixed number, None for those that are not there; so do its outputs, which are all arrays.
+
+    An operation that can make its gradients in the forward pass has ``is_foreseen`` and ``at_once``, and those of its
+    first arrays that they are of are ``leading`` in number (1). One that does so in every backend has ``alone()``, the
+    same for a call whose derivative nobody asks for; its gradients are wide until ``in_dtypes`` is called with them.
     """
 
     def __hash__(self) -> int: ...
@@ -157,6 +162,9 @@ class Backend(Protocol):
         The gradient of ``x`` touches only these entries, and is sparse if the framework has such gradients.
         """
 
+    def matmul(self, a: Array, b: Array, /, *, dtype: str) -> Array:
+        """The product [n, m] of [n, k] and [k, m] in a dtype that is not narrower, in which it is added up too."""
+
     # --- what only the framework can do --------------------------------------------------------------------------
 
     def scope(self, name: str | None, /) -> AbstractContextManager[Any]:
@@ -263,6 +271,18 @@ class Backend(Protocol):
         ``mass`` [...], in the dtype of the spec, is what the probabilities are multiplied with: the sum of the labels
         of each token. d/dlabels is in the dtype of the labels.
         """
+
+    def linear(
+        self,
+        step: Step,
+        hidden: Array,
+        kernel: Array,
+        bias: Array | None,
+        of_tokens: Tokens,
+        spec: LinearSpec,
+        /,
+    ) -> LinearFound:
+        """What steps make of the logits of hidden [..., features], chunk by chunk: see :mod:`seqloss.core.linear`."""
 
     def sigmoid_nll(self, logits: Array, labels: Array, pos_weight: Array | None, /) -> Array:
         """The loss of each of independent classes: three arrays of one shape, the last two in the compute dtype.

@@ -306,3 +306,36 @@ def of_classes(name: str, got: Shape, classes: int | None) -> None:
 def scalar(name: str, got: Shape) -> None:
     if got:
         raise ShapeError(f"{name} must be a single number, the shape [], got {text(got)}; add it up first")
+
+
+def hidden(got: Shape) -> None:
+    if got is not None and len(got) != 3:
+        mend = "packed ones need cu_seqlens" if len(got) == 2 else "see that the axes are these"
+        raise ShapeError(f"hidden must have the shape [batch, time, features], got {text(got)}; {mend}")
+
+
+def kernel(got: Shape, hidden: Shape) -> None:
+    """What hidden is multiplied with."""
+    features = None if hidden is None else hidden[-1]
+    if got is not None and not (len(got) == 2 and hints.agree(got[:1], (features,))):
+        mend = "see that it belongs to the same model"
+        if len(got) == 2 and hints.agree(got[1:], (features,)):
+            mend = "a weight [classes, features], as Linear and Embedding have it, is passed transposed, as kernel.T"
+        raise ShapeError(
+            f"kernel must have the shape [features, classes] = {text((features, None))} beside hidden, "
+            f"got {text(got)}; {mend}"
+        )
+
+
+def bias(got: Shape, kernel: Shape) -> None:
+    classes = None if kernel is None else kernel[1]
+    if got is not None and not (len(got) == 1 and hints.agree(got, (classes,))):
+        raise ShapeError(
+            f"bias must have the shape [classes] = {text((classes,))} of the kernel, got {text(got)}; "
+            "pass one number for each class"
+        )
+
+
+def of_product(hidden: Shape, kernel: Shape) -> Shape:
+    """The shape of the logits."""
+    return None if hidden is None else (*hidden[:-1], None if kernel is None else kernel[1])

@@ -27,6 +27,8 @@ Mean = Literal["mean", "sum", "none", "per_sequence", "sequence_mean"]
 """The values of ``reduction``."""
 Wrt = Literal["logits", "weights", "targets"]
 """The arguments that a gradient may be asked for."""
+WrtLinear = Literal["hidden", "kernel", "bias", "weights"]
+"""The same of the linear loss."""
 ReductionKey = Literal[
     "none", "weighted_sum", "weighted_mean", "weighted_sum_over_batch_size", "weighted_sum_by_nonzero_weights"
 ]
@@ -51,3 +53,9 @@ if TYPE_CHECKING:
         check_labels: bool | None
         exact: bool
         cotangent: ArrayLike | None
+
+    class LinearGradientOptions(GradientOptions, total=False):
+        """The keyword-only options of ``linear_sequence_loss_and_grad`` but ``wrt``."""
+
+        bias: ArrayLike | None
+        chunk: int | None

@@ -75,6 +75,7 @@ def sequence(
     more: Beside = NOTHING_BESIDE,
     needs_ids: str | None = None,
     cu_seqlens: Any = None,
+    of_classes: Array | None = None,
 ) -> SequenceArguments:
     """Check and place the arrays of a sequence loss, whose logits are the main argument of the call.
 
@@ -90,6 +91,9 @@ def sequence(
         differentiation to the framework.
     needs_ids : str or None
         An option of the call that goes with integer targets only.
+    of_classes : array [features, classes] or None
+        There are no logits, only their shape and dtype; hidden [batch, time, features] takes their place, and this
+        array has the classes.
     """
     backend, z = call.backend, call.main
     is_packed = cu_seqlens is not None or z.packed is not None
@@ -118,12 +122,16 @@ def sequence(
         placed.append(call.place(w, dtype if w.is_host else None, rank=rank))
     others = beside.NOTHING_PLACED
     if checked is not beside.NOTHING_CHECKED:
-        others = beside.place(call, checked, placed[0], given_targets, rank)
+        others = beside.place(call, checked, placed[0], given_targets, rank, of_classes)
     if wrt is not None:
         placed = [backend.stop_gradient(x) for x in placed]
     if is_open:
         message = open_sizes.SOFT_TARGETS_DIFFER if is_soft else open_sizes.SIZES_DIFFER
-        placed = call.compare(placed, open_sizes.PACKED_SIZES_DIFFER if is_packed else message)
+        message = open_sizes.PACKED_SIZES_DIFFER if is_packed else message
+        if of_classes is not None and is_soft:
+            placed = _compared_without_logits(call, placed, of_classes, message)
+        else:
+            placed = call.compare(placed, message)
     constant_targets = True
     if is_soft:
         constant_targets = call.is_constant(y, placed[1]) if wrt is None else "targets" not in wrt
@@ -209,6 +217,17 @@ def _check_packed(z: Argument, y: Argument, w: Argument | None, is_soft: bool) -
     packed.logits(z.shape)
     is_open = packed.soft_targets(y.shape, z.shape) if is_soft else packed.tokens("targets", y.shape, z.shape)
     return is_open if w is None else packed.tokens("weights", w.shape, z.shape) or is_open
+
+
+def _compared_without_logits(call: Call, placed: list[Array], of_classes: Array, message: str) -> list[Array]:
+    """Hidden, soft targets and weights, compared when the graph runs, and the classes of targets with the kernel's."""
+    backend, (hidden, targets, *weights) = call.backend, placed
+    # Of each token nothing, so that what has its sizes depends on hidden and is cheap.
+    tokens = backend.sum(hidden[..., :0], axis=(-1,))
+    targets, _, *weights = call.compare([targets, tokens, *weights], message)
+    of_kernel, of_targets = (backend.arange(backend.sizes(x)[-1], like=x) for x in (of_classes, targets))
+    call.compare_same(of_kernel, of_targets, message)
+    return [hidden, targets, *weights]
 
 
 def cotangent(

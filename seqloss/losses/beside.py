@@ -124,12 +124,19 @@ def _normalizer(call: Call, value: Any) -> Argument | float:
     return argument
 
 
-def place(call: Call, checked: Checked, logits: Array, targets: Argument, rank: int = 2) -> Placed:
-    """The arrays; ``targets`` are those of the caller."""
+def place(
+    call: Call,
+    checked: Checked,
+    logits: Array,
+    targets: Argument,
+    rank: int = 2,
+    classes_of: Array | None = None,
+) -> Placed:
+    """The arrays; ``targets`` are those of the caller. The last axis of ``classes_of``, or of logits, has classes."""
     if checked is NOTHING_CHECKED:
         return NOTHING_PLACED
     backend, (ignored, lengths) = call.backend, checked.out
-    class_weights, prior = of_classes(call, checked, logits)
+    class_weights, prior = of_classes(call, checked, logits if classes_of is None else classes_of)
     normalizer = checked.normalizer
     if isinstance(normalizer, Argument):
         normalizer = call.place(normalizer, rank=0)

@@ -46,14 +46,19 @@ class TokenKernel(NamedTuple):
         )
 
     def at_once(
-        self, arrays: Arrays, nll: Array, lse_square: Array | None = None, unl: Array | None = None
+        self,
+        arrays: Arrays,
+        nll: Array,
+        lse_square: Array | None = None,
+        unl: Array | None = None,
+        into: Array | None = None,
     ) -> tuple[Statistics, Array]:
         """The statistics, and d/dlogits of ``sum(a nll + k lse**2 + c unl)`` for these three, on NumPy alone."""
         logits, targets, active, prior = arrays
         backend: Any = self.backend
         cotangents = Cotangents(nll, None, unl)
         found: tuple[Statistics, Array] = backend.token_statistics_and_pullback(
-            cotangents, logits, targets, active, prior, self.spec, lse_square
+            cotangents, logits, targets, active, prior, self.spec, lse_square, into
         )
         return found
 

@@ -154,8 +154,10 @@ class TokenLoss(NamedTuple):
             to_units = to_losses * (self.objective.z_loss * self._finite_lse(statistics) ** 2)
         return Pulled(to_logits, to_labels, to_units)
 
-    def at_once(self, given: Given, to_losses: Array) -> tuple[Array, Array]:
+    def at_once(self, given: Given, to_losses: Array, into: Array | None = None) -> tuple[Array, Array]:
         """The losses of class ids, and the gradient of the logits, on NumPy: in one pass over them if possible.
+
+        The gradient may be written into an array, which may be the logits.
 
         How much of a smoothing the label keeps is known only when a row has been read, but nearly always each class of
         the row is possible. If this turns out to be wrong, the pullback is computed again.
@@ -163,7 +165,7 @@ class TokenLoss(NamedTuple):
         kernel: Any = self.kernel
         if self._is_nll(given):
             arrays = given.logits, given.targets, given.active, None
-            statistics, to_logits = kernel.at_once(arrays, to_losses)
+            statistics, to_logits = kernel.at_once(arrays, to_losses, into=into)
             return statistics.nll, to_logits
         arrays, (_, off_target, centred, _, _) = self._arrays(given), self.objective
         has_sums = given.prior is not None and (off_target or centred)
@@ -173,6 +175,9 @@ class TokenLoss(NamedTuple):
         ones = self.backend.ones_like(to_losses, dtype=kernel.spec.dtype)
         usual = Statistics(ones, None, None, given.logits.shape[-1] * ones, ())
         expected = self._cotangents(given, usual, (), to_losses)
+        if self.objective.eps == 0:  # they depend on no statistic
+            statistics, to_logits = kernel.at_once(arrays, *expected, into=into)
+            return self._losses(given, statistics, self._coefficients(given, statistics, ())), to_logits
         statistics, to_logits = kernel.at_once(arrays, *expected)
         pairs = zip(expected, self._cotangents(given, statistics, (), to_losses), strict=True)
         if not all(x is y or self.backend.surely_all(self.backend.equal(x, y)) for x, y in pairs):

@@ -9,10 +9,14 @@ from typing import Any
 
 from seqloss.core import dtypes
 from seqloss.core.contract import Spec
-from seqloss.core.protocol import Array, Backend, LossOp
+from seqloss.core.errors import NO_SUM_DERIVATIVE, NO_TARGETS_DERIVATIVE
+from seqloss.core.linear import LinearSpec
+from seqloss.core.protocol import Array, Backend
 from seqloss.losses import accuracy, arguments, reduction
 from seqloss.losses.arguments import SequenceArguments
 from seqloss.losses.kernels import LabelKernel, SigmoidKernel, TokenKernel
+from seqloss.losses.linear_arguments import LinearArguments
+from seqloss.losses.linear_op import LinearLossOp, LinearTotalsOp
 from seqloss.losses.objective import PLAIN, Objective, TokenLoss
 from seqloss.losses.sequence_op import SequenceLossOp, excused, without_excused
 from seqloss.losses.sequence_op import Wanted as Wanted
@@ -29,7 +33,7 @@ def sequence_loss(call: SequenceArguments, plan: reduction.Plan, objective: Obje
 
 def sequence_loss_op(
     call: SequenceArguments, plan: reduction.Plan, objective: Objective, exact: bool, wrt: Wanted
-) -> LossOp:
+) -> SequenceLossOp:
     """The loss of checked arguments as a function of ``call.arrays``."""
     spec = objective.spec("float64" if exact else call.dtype)
     kernel = LabelKernel(call.backend, spec, wrt.targets) if call.is_soft else TokenKernel(call.backend, spec)
@@ -37,18 +41,64 @@ def sequence_loss_op(
     return SequenceLossOp(tokens, plan, call.exclude, call.dtype, call.constant_weights, wrt, exact)
 
 
+def linear_loss_op(
+    call: LinearArguments,
+    plan: reduction.Plan,
+    objective: Objective,
+    exact: bool,
+    chunk: int | None,
+    wrt: tuple[str, ...] | None = None,
+) -> LinearLossOp:
+    """The loss of hidden and a kernel as a function of ``call.arrays``, with the gradients that may be asked for."""
+    given, backend = call.given, call.given.backend
+    of_three = (("hidden", given.logits), ("kernel", call.kernel), ("bias", call.bias))
+    if wrt is None:
+        asked = [x is not None and backend.needs_grad(x) for _, x in of_three]
+    else:
+        asked = [name in wrt for name, _ in of_three]
+    dtype = "float64" if exact else given.dtype
+    of_logits = sequence_loss_op(given, plan, objective, exact, Wanted(not given.constant_weights, False))
+    return LinearLossOp(of_logits, LinearSpec(dtype, chunk, *asked))
+
+
+def linear_loss(
+    call: LinearArguments, plan: reduction.Plan, objective: Objective, exact: bool, chunk: int | None
+) -> Array:
+    """The loss of hidden and a kernel, which the framework can differentiate with respect to all but soft targets."""
+    given, backend = call.given, call.given.backend
+    loss = backend.run(linear_loss_op(call, plan, objective, exact, chunk), call.arrays)[0]
+    if given.is_soft and not given.constant_targets:
+        loss = loss + barrier(backend, backend.dtype(loss), given.targets, text=NO_TARGETS_DERIVATIVE)
+    return loss
+
+
+def linear_totals(
+    call: LinearArguments, objective: Objective, exact: bool, chunk: int | None, counts_right: bool
+) -> Totals:
+    """The totals of such losses, and a 0 that cannot be differentiated."""
+    given, backend = call.given, call.given.backend
+    of_logits = sequence_loss_op(given, reduction.of_name("none"), objective, exact, Wanted(False, False))
+    of_logits = of_logits._replace(constant_weights=True)
+    spec = LinearSpec("float64" if exact else given.dtype, chunk, False, False, False)
+    stopped = [None if x is None else backend.stop_gradient(x) for x in (*call.arrays[:3], given.weights)]
+    arrays = (*stopped[:3], given.targets, stopped[3], given.kept)
+    (limbs,) = backend.run(LinearTotalsOp(of_logits, spec, counts_right), arrays)
+    watched = given.logits, call.kernel, call.bias, given.weights
+    return Totals(limbs, barrier(backend, given.dtype, *watched, text=NO_SUM_DERIVATIVE))
+
+
 def with_gradients(
-    op: Any, call: SequenceArguments, cotangent: Any, of_tokens: bool
+    op: Any, call: SequenceArguments, cotangent: Any, of_tokens: bool, arrays: tuple[Any, ...]
 ) -> tuple[Array, tuple[Array | None, ...]]:
     """The loss of an explicit operation on checked arguments, and its gradients for the cotangent of the caller."""
-    arrays, backend = call.arrays, call.backend
+    backend = call.backend
     if getattr(op, "is_foreseen", False):
         upstream = None
         if cotangent is not None:
             one = backend.astype(backend.arange(1, like=call.logits), call.dtype)
             upstream = arguments.cotangent(call, cotangent, backend.reshape(one, ()))
         (loss,), gradients = op.at_once(arrays, upstream)
-        return loss, gradients
+        return loss, op.in_dtypes(arrays, gradients) if isinstance(op, LinearLossOp) else gradients
     (loss,), residuals = op.forward(*arrays)
     return loss, op.pullback(arrays, residuals, (arguments.cotangent(call, cotangent, loss, of_tokens),))
 

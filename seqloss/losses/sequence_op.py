@@ -63,16 +63,16 @@ class SequenceLossOp(NamedTuple):
         return can_ask and self.plan.is_scalar and not self.tokens.is_soft
 
     def composed(self, *arrays: Array | None) -> tuple[Array]:
-        counted = self._counted(*arrays)
-        losses = self._without_excused(self.tokens.composed(counted.tokens), counted)
-        return (self._reduced(losses, counted).loss,)
+        counted = self.counted(*arrays)
+        losses = self.without_excused(self.tokens.composed(counted.tokens), counted)
+        return (self.reduced(losses, counted).loss,)
 
     def forward(self, *arrays: Array | None) -> tuple[tuple[Array], SequenceResiduals]:
-        backend, counted = self.backend, self._counted(*arrays)
+        counted = self.counted(*arrays)
         losses, tokens = self.tokens.forward(counted.tokens)
-        losses = self._without_excused(losses, counted)
-        reduced = self._reduced(losses, counted)
-        loss = rounded(backend, reduced.loss) if self.exact else reduced.loss
+        losses = self.without_excused(losses, counted)
+        reduced = self.reduced(losses, counted)
+        loss = self.rounded(reduced.loss)
         # Without what is in the arrays already. The labels are, unless they were replaced. Soft labels are as large as
         # the logits, and are computed again.
         labels = None if counted.free is None or self.tokens.is_soft else counted.tokens.targets
@@ -84,32 +84,59 @@ class SequenceLossOp(NamedTuple):
 
         The same bits, but the logits are read once. The operation must be one that ``is_foreseen``.
         """
-        backend, counted = self.backend, self._counted(*arrays)
-        dtype, weights, normalizer = self.tokens.kernel.spec.dtype, counted.weights, counted.normalizer
-        cotangent = backend.astype(backend.asarray(1.0) if cotangent is None else cotangent, dtype)
-        like = backend.ones_like(arrays[1], dtype=dtype) if weights.values is None else weights.values
+        backend, counted = self.backend, self.counted(*arrays)
+        cotangent = backend.asarray(1.0) if cotangent is None else cotangent
+        to_losses, known = self.foreseen(counted, arrays[1], cotangent)
+        losses, to_logits = self.tokens.at_once(counted.tokens, to_losses)
+        loss, to_weights = self.finished(losses, counted, known, cotangent)
+        to_weights = self._in_dtype_of(arrays[2], to_weights)
+        return (loss,), (to_logits, None, to_weights, *(None,) * (len(arrays) - 3))
+
+    def foreseen(
+        self, counted: "Counted", targets: Array, cotangent: Array
+    ) -> tuple[Array, reduction.Denominator | None]:
+        """The cotangents of token losses, which are known before these, and what they are divided by, if it is one.
+
+        ``targets`` are any array of the shape of the losses. The loss is to be one number.
+        """
+        backend, weights, normalizer = self.backend, counted.weights, counted.normalizer
+        cotangent = backend.astype(cotangent, self.tokens.kernel.spec.dtype)
+        like = weights.values
+        if like is None:
+            like = backend.ones_like(targets, dtype=self.tokens.kernel.spec.dtype)
         known = None
         if self.plan.of_sequences:
-            reduced = self._reduced(like, counted)
+            reduced = self.reduced(like, counted)
         else:
             known = reduction.denominator(backend, self.plan, like, weights, normalizer)
             reduced = reduction.Reduced(None, known.divisor, known.empty)
-        pulled = self._pulled(like, counted, reduced, cotangent, False, normalizer is not None)
-        losses, to_logits = self.tokens.at_once(counted.tokens, pulled.losses)
-        losses = self._without_excused(losses, counted)
-        reduced = self._reduced(losses, counted, known)
-        to_weights = None
+        return self.pulled(like, counted, reduced, cotangent, False, normalizer is not None).losses, known
+
+    def finished(
+        self,
+        losses: Array,
+        counted: "Counted",
+        known: reduction.Denominator | None,
+        cotangent: Array,
+    ) -> tuple[Array, Array | None]:
+        """The loss, of token losses whose cotangents were foreseen, and :meth:`to_weights` if that is wanted."""
+        losses = self.without_excused(losses, counted)
+        reduced, to_weights = self.reduced(losses, counted, known), None
         if self.wanted.weights:
-            pulled = self._pulled(losses, counted, reduced, cotangent, True, normalizer is not None)
-            to_weights = self._to_weights(pulled.weights, counted.tokens.active, arrays[2])
-        loss = rounded(backend, reduced.loss) if self.exact else reduced.loss
-        return (loss,), (to_logits, None, to_weights, *(None,) * (len(arrays) - 3))
+            cotangent = self.backend.astype(cotangent, self.tokens.kernel.spec.dtype)
+            pulled = self.pulled(losses, counted, reduced, cotangent, True, counted.normalizer is not None)
+            to_weights = self.to_weights(pulled.weights, counted.tokens.active)
+        return self.rounded(reduced.loss), to_weights
+
+    def rounded(self, x: Array) -> Array:
+        """A result of the kernel's dtype as it is returned."""
+        return rounded(self.backend, x) if self.exact else x
 
     def weighted(self, *arrays: Array | None) -> tuple[Array, counting.Weights]:
         """The terms of the sum, in the dtype of the kernel, and their weights."""
-        counted = self._counted(*arrays)
+        counted = self.counted(*arrays)
         losses, _ = self.tokens.forward(counted.tokens)
-        losses = self._without_excused(losses, counted)
+        losses = self.without_excused(losses, counted)
         return reduction.forward(self.backend, reduction.of_name("none"), losses, counted.weights).loss, counted.weights
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
@@ -123,20 +150,21 @@ class SequenceLossOp(NamedTuple):
             labels = classes.times(backend, labels, given.class_weights)
         given = Given(arrays[0], labels, *given[2:])
         members = None if arrays[7] is None else packing.members(backend, self.plan, arrays[7], arrays[0])
-        counted = _Counted(given, weights, None, None, members)
+        counted = Counted(given, weights, None, None, members)
         reduced, has_normalizer = reduction.Reduced.of(reduced), arrays[6] is not None
-        pulled = self._pulled(losses, counted, reduced, cotangent, self.wanted.weights, has_normalizer)
+        pulled = self.pulled(losses, counted, reduced, cotangent, self.wanted.weights, has_normalizer)
         of_tokens = self.tokens.pullback(given, tokens, pulled.losses)
-        to_weights, to_targets = self._to_weights(pulled.weights, given.active, arrays[2]), of_tokens.labels
+        to_weights, to_targets = self.to_weights(pulled.weights, given.active), of_tokens.labels
+        to_weights = self._in_dtype_of(arrays[2], to_weights)
         if to_targets is not None and given.class_weights is not None:
             to_targets = self._through_class_weights(given, weights.active, to_targets, pulled.units, of_tokens.units)
             to_targets = self._in_dtype_of(arrays[1], to_targets)
         return of_tokens.logits, to_targets, to_weights, *(None,) * (len(arrays) - 3)
 
-    def _pulled(
+    def pulled(
         self,
         losses: Array,
-        counted: "_Counted",
+        counted: "Counted",
         reduced: reduction.Reduced,
         cotangent: Array,
         wrt_weights: bool,
@@ -146,12 +174,10 @@ class SequenceLossOp(NamedTuple):
         options = wrt_weights, has_normalizer, wrt_units, counted.members
         return reduction.pullback(self.backend, self.plan, losses, weights, reduced, cotangent, *options)
 
-    def _to_weights(self, pulled: Array | None, active: Array | None, weights: Array | None) -> Array | None:
-        """The gradient of the weights, in their dtype."""
-        if pulled is None:
-            return None
+    def to_weights(self, pulled: Array | None, active: Array | None) -> Array | None:
+        """The gradient of the weights, in the dtype of the kernel."""
         # The tokens that the kernel may leave out although the weights have a gradient: those that are ignored.
-        return self._in_dtype_of(weights, counting.without_removed(self.backend, pulled, active))
+        return None if pulled is None else counting.without_removed(self.backend, pulled, active)
 
     def _through_class_weights(
         self, given: Given, active: Array | None, to_labels: Array, *to_units: Array | None
@@ -165,11 +191,12 @@ class SequenceLossOp(NamedTuple):
         # Selected, because a class weight may be NaN.
         return to_targets if active is None else backend.where(backend.expand_dims(active, axis=-1), to_targets, 0.0)
 
-    def _in_dtype_of(self, x: Array, gradient: Array) -> Array:
-        gradient = rounded(self.backend, gradient) if self.exact else gradient
-        return self.backend.astype(gradient, self.backend.dtype(x))
+    def _in_dtype_of(self, x: Array, gradient: Any) -> Any:
+        if gradient is None:
+            return None
+        return self.backend.astype(self.rounded(gradient), self.backend.dtype(x))
 
-    def _counted(
+    def counted(
         self,
         logits: Array,
         targets: Array,
@@ -179,8 +206,13 @@ class SequenceLossOp(NamedTuple):
         prior: Array | None = None,
         normalizer: Array | None = None,
         offsets: Array | None = None,
-    ) -> "_Counted":
-        """The arrays of the token loss and of the reduction, from those of the call."""
+        *,
+        of_tokens: Array | None = None,
+    ) -> "Counted":
+        """The arrays of the token loss and of the reduction, from those of the call.
+
+        Of logits nothing matters here but their classes, if ``of_tokens`` [batch, time, ...] is there.
+        """
         backend, wide = self.backend, self.tokens.kernel.spec.dtype
         if class_weights is not None or prior is not None or len(self.exclude) > 0:
             class_weights, prior = classes.weights_and_prior(
@@ -215,22 +247,24 @@ class SequenceLossOp(NamedTuple):
             else:
                 free = ~(is_known | active)
         tokens = Given(logits, targets, skipped, class_weights, prior, units, mass)
-        members = None if offsets is None else packing.members(backend, self.plan, offsets, logits)
-        return _Counted(tokens, counting.Weights(values, active, units), normalizer, free, members)
+        members = None
+        if offsets is not None:
+            members = packing.members(backend, self.plan, offsets, logits if of_tokens is None else of_tokens)
+        return Counted(tokens, counting.Weights(values, active, units), normalizer, free, members)
 
-    def _reduced(
-        self, losses: Array, counted: "_Counted", known: reduction.Denominator | None = None
+    def reduced(
+        self, losses: Array, counted: "Counted", known: reduction.Denominator | None = None
     ) -> reduction.Reduced:
         given = losses, counted.weights, counted.normalizer, counted.members
         return reduction.forward(self.backend, self.plan, *given, known)
 
-    def _without_excused(self, losses: Array, counted: "_Counted") -> Array:
+    def without_excused(self, losses: Array, counted: "Counted") -> Array:
         if counted.free is None:
             return losses
         return without_excused(self.backend, losses, counted.weights.active, counted.free)
 
 
-class _Counted(NamedTuple):
+class Counted(NamedTuple):
     """What a sequence loss makes of its arrays."""
 
     tokens: Given

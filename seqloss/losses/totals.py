@@ -7,6 +7,7 @@ from seqloss.core.call import Call
 from seqloss.core.errors import NO_DERIVATIVE, BackendError, DTypeError
 from seqloss.core.protocol import Array, Arrays, Backend
 from seqloss.losses import columns
+from seqloss.losses.counting import Weights
 from seqloss.losses.sequence_op import SequenceLossOp
 
 
@@ -43,20 +44,24 @@ class TotalsOp(NamedTuple):
     def forward(
         self, logits: Array, targets: Array, weights: Array | None, kept: Array | None, is_right: Array | None
     ) -> tuple[tuple[Array], tuple[()]]:
-        backend = self.backend
         losses, counts = self.loss.weighted(logits, targets, weights, kept)
-        found = [columns.of_floats(backend, losses), columns.of_weights(backend, losses, *counts[:2])]
-        if is_right is not None:
-            active = is_right if counts.active is None else is_right & counts.active
-            values = None if counts.values is None else backend.where(is_right, counts.values, 0.0)
-            found.append(columns.of_weights(backend, losses, values, active))
-        limbs = backend.concat([backend.expand_dims(x, axis=1) for x in found], axis=1)
-        for _ in range(3):  # a digit is below 2**47, then 2**32, then 2**17
-            limbs = columns.carried(backend, limbs)
-        return (backend.astype(limbs, "int32"),), ()
+        return (columns_of(self.backend, losses, counts, is_right),), ()
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
         raise BackendError(NO_DERIVATIVE)
+
+
+def columns_of(backend: Backend, losses: Array, counts: Weights, is_right: Array | None) -> Array:
+    """The columns [19, 2 or 3] of weighted losses, of their weights, and of those where ``is_right``."""
+    found = [columns.of_floats(backend, losses), columns.of_weights(backend, losses, *counts[:2])]
+    if is_right is not None:
+        active = is_right if counts.active is None else is_right & counts.active
+        values = None if counts.values is None else backend.where(is_right, counts.values, 0.0)
+        found.append(columns.of_weights(backend, losses, values, active))
+    limbs = backend.concat([backend.expand_dims(x, axis=1) for x in found], axis=1)
+    for _ in range(3):  # a digit is below 2**47, then 2**32, then 2**17
+        limbs = columns.carried(backend, limbs)
+    return backend.astype(limbs, "int32")
 
 
 class BarrierOp(NamedTuple):
@@ -67,13 +72,14 @@ class BarrierOp(NamedTuple):
     """
 
     backend: Backend
+    text: str = NO_DERIVATIVE
 
     @property
     def opaque(self) -> bool:
         return True
 
     def on(self, backend: Backend) -> "BarrierOp":
-        return BarrierOp(backend)
+        return BarrierOp(backend, self.text)
 
     def composed(self, zero: Array, *others: Array) -> tuple[Array]:
         return (zero,)
@@ -82,7 +88,7 @@ class BarrierOp(NamedTuple):
         return (zero,), ()
 
     def pullback(self, arrays: Arrays, residuals: Any, cotangents: Arrays) -> tuple[Array | None, ...]:
-        raise BackendError(NO_DERIVATIVE)
+        raise BackendError(self.text)
 
 
 class QuotientOp(NamedTuple):
@@ -122,8 +128,8 @@ class QuotientOp(NamedTuple):
         return self.backend.astype(cotangents[0] * 1, self.backend.dtype(arrays[0])), None
 
 
-def barrier(backend: Backend, dtype: str, logits: Array, *others: Array | None) -> Array:
-    """0, which cannot be differentiated with respect to these arrays.
+def barrier(backend: Backend, dtype: str, logits: Array, *others: Array | None, text: str = NO_DERIVATIVE) -> Array:
+    """0, which cannot be differentiated with respect to these arrays; ``text`` says so.
 
     It depends on an empty sum of their numbers, because frameworks keep the inputs of such an operation as long as its
     result.
@@ -133,7 +139,7 @@ def barrier(backend: Backend, dtype: str, logits: Array, *others: Array | None) 
     if not watched:  # TensorFlow 2.21 makes the backward pass of all that a function returns
         return zero
     nothing = [backend.sum(x[..., :0], axis=tuple(range(len(backend.sizes(x))))) for x in watched]
-    return backend.run(BarrierOp(backend), (zero, *nothing))[0]
+    return backend.run(BarrierOp(backend, text), (zero, *nothing))[0]
 
 
 def placed(rows: list[list[int]], dtype: str, like: Array | None) -> Totals:

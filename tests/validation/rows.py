@@ -3,6 +3,7 @@
 from rows_of_arrays import DTYPES, OBJECTS, SHAPES
 from rows_of_families import WEIGHTED, WITH_LOGITS
 from rows_of_legacy import LEGACY
+from rows_of_linear import LINEAR
 from rows_of_objectives import OBJECTIVES
 from rows_of_options import CUSTOM, GRADIENTS, OPTIONS
 from rows_of_packed import PACKED_INPUT, SHIFTED
@@ -29,4 +30,5 @@ ROWS = (
     *SOFT_TARGETS,
     *PACKED_INPUT,
     *SHIFTED,
+    *LINEAR,
 )

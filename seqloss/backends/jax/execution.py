@@ -17,7 +17,24 @@ def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
 
 
 def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
-    return _differentiable(op, *arrays) if op.opaque else _composed(op, *arrays)
+    return _differentiable(op, *_varying(arrays)) if op.opaque else _composed(op, *arrays)
+
+
+def _varying(arrays: Arrays) -> list[Any]:
+    """Inside of ``shard_map`` all vary over the axes of any: so what each device adds to a gradient is added up."""
+    own = [frozenset[str]() if x is None else _axes(x) for x in arrays]
+    every = frozenset[str]().union(*own)
+    pairs = zip(arrays, own, strict=True)
+    return [
+        x if x is None or axes == every else jax.lax.pcast(x, tuple(every - axes), to="varying") for x, axes in pairs
+    ]
+
+
+def _axes(x: Any) -> frozenset[str]:
+    """The axes of ``shard_map`` over which an array varies."""
+    kind: Any = jax.typeof(x)
+    found: frozenset[str] = kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma  # jax 0.8
+    return found
 
 
 def explicit(op: LossOp, arrays: Arrays) -> LossOp:
@@ -65,7 +82,7 @@ class _Jitted:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _differentiable(op: LossOp, *arrays: Any) -> tuple[Array, ...]:
-    return _forward(op, *arrays)[0]
+    return _forward(op.alone() if hasattr(op, "alone") else op, *arrays)[0]
 
 
 def _differentiable_forward(op: LossOp, *arrays: Any) -> tuple[tuple[Array, ...], Any]:

@@ -96,9 +96,12 @@ class Rows:
         filled[: self.classes] = prior
         return filled
 
-    def gradient(self) -> Array:
-        """Room for the gradient of the logits."""
-        return self.room(self._logits)
+    def gradient(self, into: Array | None = None) -> Array:
+        """Room for the gradient of the logits: new, or an array without gaps."""
+        if into is None or not into.flags.carray:
+            return self.room(self._logits)
+        self._is_clean = False
+        return into
 
     def room(self, x: Array) -> Array:
         """Room for a gradient."""

@@ -69,9 +69,10 @@ def _token_statistics_and_pullback(
     prior: Array | None,
     spec: Spec,
     lse_square: Array | None = None,
+    into: Array | None = None,
 ) -> tuple[Statistics, Array]:
     rows, c = Rows(logits, active, prior, spec), library.found()
-    gradient, found = rows.gradient(), Found.room(targets.shape, 2, spec)
+    gradient, found = rows.gradient(into), Found.room(targets.shape, 2, spec)
     back = rows.back(cotangents, lse_square, gradient)
     rows.run(c.both, flat(targets, INT64, rows.count), found, back, room=c.room(rows.classes))
     return found.statistics, gradient

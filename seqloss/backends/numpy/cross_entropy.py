@@ -102,13 +102,15 @@ def token_statistics_and_pullback(
     prior: Array | None,
     spec: Spec,
     lse_square: Array | None = None,
+    into: Array | None = None,
 ) -> tuple[Statistics, Array]:
     """What :func:`token_statistics` and then :func:`token_pullback` return, where the cotangents are known before.
 
     With ``lse_square``, one number k for each token in the dtype of the spec, the cotangent of lse is
     ``cotangents.lse + (2 * k) * lse``, of which the second is 0 where lse is not finite. The spec then asks for lse.
-    In NumPy these are the two calls: block by block they were slower, because the exponentials are taken again and the
-    gradient of a block is copied.
+    The gradient may be written ``into`` an array of the shape and dtype of the logits, which may be the logits.
+    In NumPy these are the two calls, and the gradient is a new array: block by block they were slower, because the
+    exponentials are taken again and the gradient of a block is copied.
     """
     statistics = token_statistics(logits, targets, active, prior, spec)
     if lse_square is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqloss.backends.on_numpy import RunOnNumPy
+from seqloss.backends.tensorflow.linear import Products
 from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Arrays, LossOp
 
@@ -38,14 +39,16 @@ def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
 
 def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
     if _MEMORY.is_on_host(arrays):
-        on_numpy = RunOnNumPy.of(op, _MEMORY, arrays[0].dtype.name, foresees=_is_watched(arrays[0]))
+        on_numpy = RunOnNumPy.of(
+            op, _MEMORY, arrays[0].dtype.name, foresees=_is_watched(arrays[: getattr(op, "leading", 1)])
+        )
         return differentiable(on_numpy, arrays)
     return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
 
 
-def _is_watched(x: Array) -> bool:
-    """Whether a tape records what is computed from an eager tensor. TensorFlow 2.21 has no public way to ask."""
-    return record is not None and bool(record.should_record_backprop([x]))
+def _is_watched(arrays: Arrays) -> bool:
+    """Whether a tape records what is computed from eager tensors. TensorFlow 2.21 has no public way to ask."""
+    return record is not None and bool(record.should_record_backprop([x for x in arrays if x is not None]))
 
 
 def explicit(op: LossOp, arrays: Arrays) -> LossOp:
@@ -152,6 +155,8 @@ def _recorded(function: Callable[..., Any], plain: Callable[..., Any], inputs: S
 class _Memory:
     """Eager tensors in the memory of the host, for NumPy: see :class:`seqloss.backends.on_numpy.Memory`."""
 
+    products: Any
+
     def is_on_host(self, arrays: Sequence[Any]) -> bool:
         # In a graph even tensors with values are constants of it.
         if not tf.executing_eagerly():
@@ -182,6 +187,7 @@ class _Memory:
 
 
 _MEMORY = _Memory()
+_MEMORY.products = Products(_MEMORY)
 
 
 def _aligned(x: Any) -> Any:

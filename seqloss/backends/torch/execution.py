@@ -7,11 +7,13 @@ import numpy as np
 import torch
 
 from seqloss.backends.on_numpy import RunOnNumPy
+from seqloss.backends.torch import operators
+from seqloss.backends.torch.linear import Products
 from seqloss.backends.torch.ops import dtype, is_differentiated, is_on_host, is_tracing, no_jvp
 from seqloss.core.errors import EXACT_ONCE, BackendError
 from seqloss.core.protocol import Array, Arrays, LossOp
 
-_MOST = 8
+_MOST = 10
 """Arrays of an operation that torch.compile traces. There are versions of it, such as that of torch 2.13, that refuse a
 forward pass of any number, so that it has so many parameters."""
 
@@ -28,14 +30,23 @@ def differentiable(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
 
 def run(op: LossOp, arrays: Arrays) -> tuple[Array, ...]:
     if is_on_host(arrays):
-        foresees = is_differentiated(arrays[0]) and not _are_hooked()
+        foresees = is_differentiated(*arrays[: getattr(op, "leading", 1)]) and not _are_hooked()
         # Not Function.apply, which first looks for wrappers of torch.func among the arguments: here are none.
         apply: Any = super(torch.autograd.Function, _OnNumPy).apply
         outputs: tuple[Array, ...] = apply(RunOnNumPy.of(op, _MEMORY, dtype(arrays[0]), foresees), *arrays)
         return outputs
+    if _is_operator(op):
+        if _derivatives() > 1:
+            raise BackendError(EXACT_ONCE)
+        return operators.run(op, arrays)
     if is_tracing():
         return differentiable(op, arrays) if op.opaque else op.composed(*arrays)
     return _writable(_Eager.apply(op, True, *arrays))
+
+
+def _is_operator(op: LossOp) -> bool:
+    """Whether a program that is being made holds an operation as an operator."""
+    return torch.compiler.is_compiling() and hasattr(op, "encoded")
 
 
 def _derivatives() -> int:
@@ -56,7 +67,9 @@ def _are_hooked() -> bool:
     return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
-def explicit(op: LossOp, arrays: Arrays) -> LossOp:
+def explicit(op: LossOp, arrays: Arrays) -> Any:
+    if _is_operator(op):
+        return operators.Explicit(op)
     return RunOnNumPy.of(op, _MEMORY, dtype(arrays[0])) if is_on_host(arrays) else op
 
 
@@ -126,8 +139,10 @@ class _Traced(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(op: LossOp, count: int, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
-        arrays = (a, b, c, d, e, f, g, h)
+    def forward(
+        op: LossOp, count: int, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: Any
+    ) -> Any:
+        arrays = (a, b, c, d, e, f, g, h, i, j)
         return _owned(op.forward(*arrays[:count])[0])
 
     @staticmethod
@@ -249,6 +264,7 @@ class _Memory:
     """Where NumPy computes: see :class:`seqloss.backends.on_numpy.Memory`."""
 
     is_on_host = staticmethod(is_on_host)
+    products = Products()
     threads = staticmethod(torch.get_num_threads)
 
     def to_host(self, x: Array) -> Any:

@@ -5,10 +5,11 @@ distributed tensor comes in, it has been.
 """
 
 import sys
+from collections.abc import Sequence
 
 import torch
 
-from seqloss.core.errors import OTHER_MESH, ROWS_IN_PARTS, BackendError
+from seqloss.core.errors import NO_DISTRIBUTED_KERNEL, OTHER_MESH, ROWS_IN_PARTS, BackendError
 from seqloss.core.protocol import Array
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -61,3 +62,9 @@ def see_whole_rows(logits: Array) -> None:
         other = tensor.Shard(0) if last > 0 else tensor.Replicate()
         fit = [x if good else other for x, good in zip(logits.placements, is_whole, strict=True)]
         raise BackendError(ROWS_IN_PARTS.format(list(logits.placements), fit))
+
+
+def see_plain(arrays: Sequence[Array | None]) -> None:
+    """The linear loss goes through the whole kernel in one place."""
+    if any(x is not None and is_distributed(x) for x in arrays):
+        raise BackendError(NO_DISTRIBUTED_KERNEL)

@@ -98,11 +98,11 @@ def is_tracing() -> bool:
     return _interpreter() is not None or _is_traced()
 
 
-def is_differentiated(*arrays: Array) -> bool:
+def is_differentiated(*arrays: Array | None) -> bool:
     """Whether autograd watches what is computed from one of these plain tensors."""
     if torch.is_grad_enabled():
         for x in arrays:
-            if x.requires_grad:
+            if x is not None and x.requires_grad:
                 return True
     return False
 

@@ -1,6 +1,7 @@
 """One module per framework, all with the same names: how to make arrays, compile and differentiate there.
 
-``array``, ``to_numpy``, ``dtype``, ``is_array``, ``dense`` (of a gradient of few rows) and ``precision`` move data;
+``array``, ``to_numpy``, ``dtype``, ``is_array``, ``dense`` (of a gradient of few rows), ``transposed`` (of a matrix)
+and ``precision`` move data;
 ``MODES`` maps the name of a way to run a function (eagerly, compiled, ...) to ``prepare(function, wrt) -> run``, and
 ``run(arrays, cotangent) -> (value, gradients)`` may be called often: what was compiled is kept for arrays of the same
 shapes and dtypes, so that a value which was baked into a program is seen by the next call. ``EXPLICIT`` maps names to

@@ -43,6 +43,10 @@ def dense(x: Any) -> Any:
     return x
 
 
+def transposed(x: Any) -> Any:
+    return x.T
+
+
 def device(x: Any) -> str:
     return str(x.device)
 

@@ -35,6 +35,10 @@ def dense(x: Any) -> Any:
     return tf.convert_to_tensor(x) if isinstance(x, tf.IndexedSlices) else x
 
 
+def transposed(x: Any) -> Any:
+    return tf.transpose(x)
+
+
 def device(x: Any) -> str:
     return x.device.rpartition("device:")[2]
 

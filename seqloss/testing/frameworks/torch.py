@@ -41,6 +41,10 @@ def dense(x: Any) -> Any:
     return x.to_dense() if x.layout is torch.sparse_coo else x
 
 
+def transposed(x: Any) -> Any:
+    return x.T
+
+
 def device(x: Any) -> str:
     return str(x.device)
 

@@ -42,7 +42,7 @@ typedef struct {
     int64_t nll, lse, unl, mass; /* Statistics, one a row, or 0. A pullback reads the mass. */
     int64_t to_nll, to_lse, to_unl; /* Cotangents, one a row; 0: none. */
     int64_t lse_square;      /* Numbers k, one a row, of which 2 k lse is added to the cotangent of lse; or 0. */
-    int64_t gradient;        /* Rows without gaps. */
+    int64_t gradient;        /* Rows without gaps. May be the logits, row for row. */
     int64_t is_clean;        /* 1 where gradients are zero already. */
     int64_t room;            /* Where forward and pullback are one: so many bytes as seqloss_room says. */
     int64_t labels;          /* Soft ones, in place of targets: address of row 0, class 0; or 0. */
@@ -52,6 +52,9 @@ typedef struct {
     int64_t labels_mass;     /* One a row, as statistics. */
     int64_t labels_gradient; /* Rows without gaps, in the dtype of the labels; or 0. */
 } Call;
+
+/* Whether a gradient is written over its logits, which then must not be until nobody reads them. */
+static inline int is_over(const Call *c) { return c->gradient == c->logits; }
 
 /* Numbers of the room of a group, and as many more for the slopes of a cap. */
 static inline int64_t in_room(int64_t classes)

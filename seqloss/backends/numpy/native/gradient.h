@@ -94,9 +94,10 @@ static void F(pull_row)(
     F(Room) room;
     REAL own[TILE], beside[TILE], to_labels = (REAL)flow->to_labels[r], to_prior = (REAL)flow->to_prior[r];
     int recomputes = !powers || !scale.is_usual;
+    double label = F(one_as)(c->dtype, row, flow->place[r]);
     for (int64_t first = 0; first < c->classes; first += TILE) {
         int64_t n = c->classes - first < TILE ? c->classes - first : TILE;
-        int is_in_place = c->dtype == (WIDE ? FLOAT64 : FLOAT32) && n % LANES == 0;
+        int is_in_place = c->dtype == (WIDE ? FLOAT64 : FLOAT32) && n % LANES == 0 && !is_over(c);
         REAL *out = is_in_place ? (REAL *)gradient + first : own;
         F(Tile) tile = {0, 0, 0};
         if (recomputes || to_prior != 0 || (c->softcap != 0 && (WIDE || !slopes)))
@@ -126,6 +127,6 @@ static void F(pull_row)(
         }
         F(write)(c->dtype, c->exact, out, n, gradient, first);
     }
-    REAL last = (REAL)F(entry)(c, flow, r, F(one_as)(c->dtype, row, flow->place[r]));
+    REAL last = (REAL)F(entry)(c, flow, r, label);
     F(write)(c->dtype, c->exact, &last, 1, gradient, flow->place[r]);
 }

@@ -48,10 +48,10 @@ static void F(few_pull)(const Call *c, const Group *g, const Flow *flow, F(Few) 
     F(turn_back)(c, g, flow->used, c->dtype, (int)c->exact, c->gradient, few->powers);
 }
 
-/* Room for the exponentials of row r of a group: where its gradient belongs, if that is of the same type. */
+/* Room for the exponentials of row r of a group: where its gradient belongs, if that is free and of the same type. */
 INLINE REAL *F(powers_room)(const Call *c, const Group *g, int64_t r)
 {
-    if (c->dtype == (WIDE ? FLOAT64 : FLOAT32))
+    if (c->dtype == (WIDE ? FLOAT64 : FLOAT32) && !is_over(c))
         return gradient_of(c, g->first + r);
     return (REAL *)address(c->room) + r * F(filled)(c->classes);
 }
