@@ -91,7 +91,7 @@ def differentiable_weights(dtype: str | None) -> None:
 
 
 def no_bias() -> None:
-    raise ArgumentTypeError("wrt names bias, but bias is None; pass an array of floats")
+    raise ArgumentTypeError("wrt asks for the gradient with respect to bias, but bias is None; pass an array of floats")
 
 
 def no_gradient_of_ids(dtype: str) -> None:

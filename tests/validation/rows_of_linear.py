@@ -87,7 +87,7 @@ LINEAR = [
         linear(
             f"linear_{name}_of_{dtype}",
             DTypeError,
-            f"{name} must be of one of the dtypes {FLOATS}, got {dtype}; cast it first",
+            f"{name} must have one of the dtypes {FLOATS}, got {dtype}; cast it first",
             **{name: like(array, *array.shape).astype(dtype)},
         )
         for name, array in (("hidden", HIDDEN), ("kernel", KERNEL), ("bias", BIAS))
@@ -133,20 +133,20 @@ LINEAR = [
     gradient(
         "linear_wrt_a_bias_that_is_not_there",
         ArgumentTypeError,
-        "wrt names bias, but bias is None; pass an array of floats",
+        "wrt asks for the gradient with respect to bias, but bias is None; pass an array of floats",
         wrt=("hidden", "bias"),
     ),
     gradient(
         "linear_wrt_weights_that_are_not_there",
         ArgumentTypeError,
-        "wrt names weights, but weights is None; pass an array of floats",
+        "wrt asks for the gradient with respect to weights, but weights is None; pass an array of floats",
         weights=None,
         wrt=("hidden", "weights"),
     ),
     linear(
         "linear_normalizer_of_tokens",
         OptionError,
-        "normalizer takes the place of the denominator of a loss that is a single number, but here the flags or the "
+        "normalizer replaces the denominator of a loss that is a single number, but here the flags or the "
         "reduction keep an axis; divide the result instead, or pass reduction='sum'",
         reduction="none",
         normalizer=3.0,
@@ -163,7 +163,7 @@ LINEAR = [
         linear(
             f"linear_soft_targets_{name}",
             OptionError,
-            f"{option} cannot be had with soft targets, which name no class; {mend}",
+            f"{option} cannot be combined with soft targets, which have no single label; {mend}",
             targets=SOFT,
             **options,
         )
@@ -180,14 +180,14 @@ LINEAR = [
     total(
         "linear_sum_of_soft_targets",
         OptionError,
-        "seqloss.linear_loss_sum cannot be had with soft targets, which name no class; leave it out, or pass class ids",
+        "seqloss.linear_loss_sum cannot be combined with soft targets, which have no single label; leave it out, or pass class ids",
         targets=SOFT,
     ),
     linear(
         "linear_exact_of_float64",
         DTypeError,
-        "exact=True computes in float64 and rounds the results to float32 once; float64 logits, whose results are "
-        "float64 too, would need a wider dtype. Cast them to float32, or leave exact=True out",
+        "exact=True does not take float64 logits: it computes in float64 and rounds the results once, to float32, and "
+        "float64 results would need a wider dtype. Cast them to float32, or leave exact=True out",
         {"jax": "float64 is float32 there, unless it is switched on"},
         kernel=KERNEL.astype("float64"),
         exact=True,

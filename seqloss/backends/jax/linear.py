@@ -55,7 +55,8 @@ def _of_chunk(
     outputs, slope = step(logits, tokens)
     if slope is None:
         return LinearFound(outputs, None, None, None)
-    idle = jnp.equal(tokens.cotangents, 0)[..., None]
+    cotangents: Any = tokens.cotangents
+    idle = (cotangents == 0)[..., None]
     to_hidden = to_kernel = to_bias = None
     if spec.wrt_hidden:
         to_hidden = jnp.where(idle, 0, matmul(slope, kernel.T, dtype=spec.dtype))
