@@ -180,7 +180,8 @@ LINEAR = [
     total(
         "linear_sum_of_soft_targets",
         OptionError,
-        "seqloss.linear_loss_sum cannot be combined with soft targets, which have no single label; leave it out, or pass class ids",
+        "seqloss.linear_loss_sum cannot be combined with soft targets, which have no single label; leave it out, or "
+        "pass class ids",
         targets=SOFT,
     ),
     linear(
