@@ -25,14 +25,16 @@ It says how sure it is: certain, likely, "undecided" where numbers of so few dig
 these" where nothing fits.
 
 The inputs are a file of numpy.savez with the arrays logits [batch, time, classes], targets [batch, time] and, if there
-are any, weights [batch, time]; or a golden file, whose recorded loss is THEIRS if it is left out. Give the numbers with
-all the digits that you have: a number of three digits agrees with many conventions by chance.
+are any, weights [batch, time]; or a golden file, whose recorded loss is THEIRS if it is left out. In the place of
+logits the file may have hidden [batch, time, features], kernel [features, classes] and bias [classes]. Give the numbers
+with all the digits that you have: a number of three digits agrees with many conventions by chance.
 
 exit status  0: the two are the same
              1: they differ, explained or not
              2: the request cannot be fulfilled: bad options, or a file that cannot be used
 """
 
+_LAYER = ("hidden", "kernel", "bias")
 _NUMBERS = ("softcap", "temperature", "z_loss")
 _COLUMNS = (Column("cause"), Column("side"), Column("what it does"))
 
@@ -84,7 +86,9 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     if options.golden is None:
         if options.theirs is None:
             raise OptionError("there is only one loss; pass THEIRS too, or a golden file that has recorded it")
-        return archives.read(options.inputs), options.theirs
+        arrays = archives.read(options.inputs, ("targets",), ("weights", "logits", *_LAYER))
+        is_layer = "hidden" in arrays and "logits" not in arrays
+        return arrays if is_layer else archives.read(options.inputs), options.theirs
     from seqloss.testing import golden
 
     recorded = golden.read(options.golden)

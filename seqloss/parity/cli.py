@@ -23,8 +23,10 @@ used, as many as fit 16,384 positions.
 With --function another function is compared on the same text: the value and, where a framework differentiates, the
 gradient by each argument. Functions with weights are given padded rows, with NaN logits and label -100 in the padding,
 the others the tokens packed; at most 4,096 positions, the confident ones among them. Lists have the first 16 bytes of
-each sentence. Sampled losses have hidden states of size 16, a random projection of the logits of 512 tokens, and 32
-candidates.
+each sentence. linear_sequence_loss, or linear for short, has padded rows of hidden states of size 16, NaN in the
+padding, embeddings of the 256 bytes with a bias, smoothing and chunks of 300 tokens; its gradients by formula are
+compared too, and NumPy has those alone. Sampled losses have hidden states of size 16, a random projection of the logits
+of 512 tokens, and 32 candidates.
 
 With --exact the sequence loss is computed with exact=True. Each result must then be the value of the reference,
 rounded to float32 once, in every backend: a difference of one bit is a disagreement.
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compute, compare, give out; the exit status."""
+    options.function = functions.SHORT.get(options.function, options.function)
     if options.function not in functions.NAMES:
         raise OptionError(f"unknown function {options.function!r}; known are {', '.join(functions.NAMES)}")
     if options.exact and options.function != functions.DEFAULT:
