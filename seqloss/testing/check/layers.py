@@ -36,7 +36,7 @@ class Layers:
     def ask(self, layer: Layer) -> LayerAnswer:
         if self.adapted.returned:
             with np.errstate(all="ignore"):
-                return self._over_tokens(self._answer(*self.adapted.called(*self._given(layer)), layer), layer)
+                return self._over_tokens(self._answer(layer, self.adapted.called(*self._given(layer))), layer)
         return self._asked(self.driver.MODES["eager"](self.adapted.mean, self.wrt), layer)
 
     def upstream(self, layer: Layer, cotangent: Array) -> LayerAnswer:
@@ -54,7 +54,7 @@ class Layers:
         if self.adapted.returned:
             value, (to_hidden, to_kernel, *_) = self.adapted.called(both, *others, both[0], *bias)
             layer = Layer(x[None], x, None, targets, weights)
-            found = self._over_tokens(self._answer(value, (to_hidden, to_kernel), layer, turn=False), layer)
+            found = self._over_tokens(self._answer(layer, (value, (to_hidden, to_kernel)), turn=False), layer)
             return np.asarray(found.hidden[0], np.float64) + np.asarray(found.kernel, np.float64)
 
         def mean(kernel: Any) -> Any:
@@ -69,7 +69,7 @@ class Layers:
         adapted, driver = self.adapted, self.driver
         if adapted.returned:
             explicit = driver.COMPILERS[name](adapted.called)
-            return lambda layer: self._over_tokens(self._answer(*explicit(*self._given(layer)), layer), layer)
+            return lambda layer: self._over_tokens(self._answer(layer, explicit(*self._given(layer))), layer)
         if name in driver.COMPILERS:
             run = driver.MODES["eager"](driver.COMPILERS[name](adapted.mean), self.wrt)
         else:
@@ -78,7 +78,7 @@ class Layers:
 
     def _asked(self, run: Any, layer: Layer, cotangent: Any = None) -> LayerAnswer:
         with np.errstate(all="ignore"):
-            found = self._answer(*run(self._given(layer), cotangent), layer)
+            found = self._answer(layer, run(self._given(layer), cotangent))
         return self._times(found, self.averages.ratio(layer.targets, layer.weights))
 
     # --- arrays
@@ -89,9 +89,9 @@ class Layers:
         made = [self.driver.array(np.ascontiguousarray(x), self.adapted.dtype) for x in more]
         return [*self.arrays.given(layer.hidden, layer.targets, layer.weights), *made]
 
-    def _answer(self, value: Any, gradients: Any, layer: Layer, turn: bool = True) -> LayerAnswer:
+    def _answer(self, layer: Layer, said: Any, turn: bool = True) -> LayerAnswer:
         driver, batch = self.driver, layer.weights.shape
-        first, *others = gradients
+        value, (first, *others) = said
         answer = self.arrays.answer(value, first, batch)
         kernel, *bias = (driver.to_numpy(driver.dense(x)) for x in others)
         dtypes = answer.value_dtype, driver.dtype(others[0])
@@ -112,5 +112,6 @@ class Layers:
     def _times(self, found: LayerAnswer, factor: float) -> LayerAnswer:
         if factor == 1:
             return found
-        scaled = [None if x is None else np.asarray(x, np.float64) * factor for x in found[:4]]
-        return LayerAnswer(*scaled, *found[4:])
+        value, *gradients = [None if x is None else np.asarray(x, np.float64) * factor for x in found[:4]]
+        hidden, kernel, bias = gradients
+        return found._replace(value=value, hidden=hidden, kernel=kernel, bias=bias)

@@ -67,9 +67,10 @@ def _expected(tied: bool, smoothing: float, key: str, wrt: tuple[int, ...]) -> A
 
     def expected(h: Array, k: Array, y: Array, w: Array, *bias: Array, cotangent: Array | None = None) -> Expected:
         x, m = (np.asarray(a).astype(oracle.WIDE) for a in (h, k.T if tied else k))
-        added = np.asarray(bias[0]).astype(oracle.WIDE) if bias else oracle.WIDE(0)
+        added: Array = np.asarray(bias[0]).astype(oracle.WIDE) if bias else oracle.WIDE(0)
         with np.errstate(all="ignore"):
-            logits, size = x @ m + added, abs(x) @ abs(m) + abs(added)
+            logits: Array = x @ m + added
+            size: Array = abs(x) @ abs(m) + abs(added)
             got = weighted(_rounded(_losses(logits, y, smoothing), logits, size), w, key, cotangent)
         slope, scale = got.gradients[0], abs(got.gradients[0]) + got.scales[0]
         # A row that no gradient comes from goes into none.

@@ -3,6 +3,8 @@
 Its hidden states are the logits of the batch, and its kernel is a matrix of quarters that has no symmetry.
 """
 
+from typing import Any
+
 import numpy as np
 
 from seqloss.testing import tolerances
@@ -69,7 +71,7 @@ def _right(probe: Probe, got: LayerAnswer, expected: LayerAnswer, layer: Layer, 
         told, wanted = np.asarray(getattr(got, name)), getattr(expected, name)
         if told.shape != wanted.shape:
             probe.fail(f"the shape of the gradient of {name}", wanted.shape, told.shape, layer)
-        how = {"dtype": got.gradient_dtype, "units": HALF, "slack": slack}
+        how: dict[str, Any] = {"dtype": got.gradient_dtype, "units": HALF, "slack": slack}
         probe.close(f"the gradient of {name} {under}", told.astype(np.float64), wanted, layer, largest, **how)
 
 
