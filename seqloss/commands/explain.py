@@ -25,7 +25,8 @@ It says how sure it is: certain, likely, "undecided" if numbers with so few digi
 of these" if nothing fits.
 
 The inputs are a file of numpy.savez with the arrays logits [batch, time, classes], targets [batch, time] and, if there
-are any, weights [batch, time]. Or they are a golden file; then THEIRS may be left out, and is the recorded loss. Give
+are any, weights [batch, time]. Or they are a golden file; then THEIRS may be left out, and is the recorded loss. In
+place of logits the file may have hidden [batch, time, features], kernel [features, classes] and bias [classes]. Give
 the numbers with all the digits that you have: a number with three digits agrees with many conventions by chance.
 
 exit status  0: the two are the same
@@ -33,6 +34,7 @@ exit status  0: the two are the same
              2: the request cannot be carried out: bad options, or a file that cannot be used
 """
 
+_LAYER = ("hidden", "kernel", "bias")
 _NUMBERS = ("softcap", "temperature", "z_loss")
 _COLUMNS = (Column("cause"), Column("side"), Column("what it does"))
 
@@ -84,7 +86,9 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     if options.golden is None:
         if options.theirs is None:
             raise OptionError("there is only one loss; pass THEIRS too, or a golden file that has recorded it")
-        return archives.read(options.inputs), options.theirs
+        arrays = archives.read(options.inputs, ("targets",), ("weights", "logits", *_LAYER))
+        is_layer = "hidden" in arrays and "logits" not in arrays
+        return arrays if is_layer else archives.read(options.inputs), options.theirs
     from seqloss.testing import golden
 
     recorded = golden.read(options.golden)

@@ -58,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arguments",
         type=_names,
         metavar="A,B,C",
-        help="its arguments: logits, targets, and weights, mask, float_mask or lengths; by keyword: y=targets",
+        help="its arguments: logits, targets, and weights, mask, float_mask or lengths; by keyword: y=targets; in "
+        "the place of logits hidden, kernel or embedding, and bias",
     )
     add("--layout", metavar="NAME", help="batch [B, T, V] (default), packed [B * T, V] or time [T, B, V]")
     add("--returns", metavar="NAME", help="mean (default), sum, sum_and_count, or tokens: the losses, not reduced")

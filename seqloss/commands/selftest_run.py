@@ -6,7 +6,7 @@ from typing import Any
 
 from seqloss.commands import processes
 from seqloss.commands.backends import Choice, progress
-from seqloss.testing.invariants import INVARIANTS
+from seqloss.testing.invariants import EVERY
 
 ENTRY = "seqloss.commands.selftest_job:check"
 
@@ -48,4 +48,4 @@ def _lost(name: str, outcome: processes.Outcome) -> dict[str, Any]:
     """The finding for the invariant in which a process failed."""
     told = {"invariant": name, "mode": "-", "dtype": "-", "verdict": outcome.failure, "detail": outcome.detail}
     shown = f"{outcome.framework} {name} {outcome.failure}: {' '.join(outcome.detail.splitlines())}"
-    return {**told, "summary": INVARIANTS[name].summary, "example": None, "kind": "", "shown": shown}
+    return {**told, "summary": EVERY[name].summary, "example": None, "kind": "", "shown": shown}

@@ -24,8 +24,10 @@ used, as many as fit in 16,384 positions.
 With --function another function is compared on the same text: the value and, where a framework differentiates, the
 gradient with respect to each argument. Functions with weights get padded rows, with NaN logits and label -100 in the
 padding. The others get the tokens packed. Both get at most 4,096 positions, including the confident ones. Functions of
-lists get the first 16 bytes of each sentence. Sampled losses get hidden states of size 16, a random projection of the
-logits of 512 tokens, and 32 candidates.
+lists get the first 16 bytes of each sentence. linear_sequence_loss, or linear for short, gets padded rows of hidden
+states of size 16 with NaN in the padding, embeddings of the 256 bytes with a bias, smoothing, and chunks of 300 tokens.
+Its gradients by formula are compared too; NumPy has only those. Sampled losses get hidden states of size 16, a random
+projection of the logits of 512 tokens, and 32 candidates.
 
 With --exact the sequence loss is computed with exact=True. In every backend each result must then be the value of the
 reference, rounded to float32 once: a difference of one bit is a disagreement.
@@ -60,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compute, compare, give out; the exit status."""
+    options.function = functions.SHORT.get(options.function, options.function)
     if options.function not in functions.NAMES:
         raise OptionError(f"unknown function {options.function!r}; choose from {', '.join(functions.NAMES)}")
     if options.exact and options.function != functions.DEFAULT:

@@ -9,7 +9,7 @@ import seqloss
 from seqloss.commands import backends
 from seqloss.core import dispatch, dtypes
 from seqloss.core.protocol import Array, Backend
-from seqloss.parity.functions import DEFAULT, FUNCTIONS
+from seqloss.parity.functions import BY_FORMULA, DEFAULT, FUNCTIONS
 from seqloss.testing.conformance.comparing import densified
 
 
@@ -72,6 +72,9 @@ def _value_and_gradients(function: str, backend: Backend, given: dict[str, Array
             value, pull = differentiated
             gradient = pull(backend.ones_like(value, dtype=backend.dtype(value)))
             results[f"gradient of {name}"] = densified(gradient, backend)
+    if row.explicit is not None:
+        gradients = row.explicit(**given, **row.sizes)
+        results |= {f"gradient of {name}{BY_FORMULA}": gradient for name, gradient in gradients.items()}
     return results
 
 

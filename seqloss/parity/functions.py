@@ -22,6 +22,8 @@ class Function(NamedTuple):
     inputs: Callable[[Any], dict[str, Array]]
     sizes: Mapping[str, int] = {}
     """What the call is told beside the arrays."""
+    explicit: Callable[..., dict[str, Array]] | None = None
+    """Its gradients by formulas, which NumPy has too."""
 
     @property
     def family(self) -> Any:
@@ -61,6 +63,12 @@ class Function(NamedTuple):
         return [part for each in parts for part in each]
 
 
+def _linear_gradients(**arrays: Array) -> dict[str, Array]:
+    from seqloss.testing.families import linear
+
+    return linear.tied_gradients(**arrays)
+
+
 _SAMPLED = {"num_sampled": inputs.CANDIDATES, "num_classes": 256}
 
 FUNCTIONS: dict[str, Function] = {
@@ -74,9 +82,18 @@ FUNCTIONS: dict[str, Function] = {
     "sigmoid_cross_entropy": Function("sigmoid_cross_entropy-by_nonzero", inputs.masked_classes),
     "sequence_loss_by_example": Function("sequence_loss_by_example-mean", inputs.steps),
     "legacy.sequence_loss": Function("legacy_sequence_loss-mean", inputs.steps),
+    "linear_sequence_loss": Function(
+        "linear_sequence_loss-tied_smoothed", inputs.linear, {"chunk": inputs.CHUNK}, _linear_gradients
+    ),
     "sampled_softmax_loss": Function("sampled_softmax_loss-hits", inputs.sampled, _SAMPLED),
     "nce_loss": Function("nce_loss-plain", inputs.sampled, _SAMPLED),
 }
 """All but the default, by the name under which each is reached from ``seqloss``."""
 
 NAMES = (DEFAULT, *FUNCTIONS)
+
+SHORT = {"linear": "linear_sequence_loss"}
+"""Other names, for those who type."""
+
+BY_FORMULA = " by formula"
+"""What stands behind the name of a gradient that the framework has not made."""

@@ -10,8 +10,11 @@ POSITIONS = 4096
 STEPS = 16
 """Timesteps of the functions that take lists: so many bytes of each sentence."""
 
+CHUNK = 300
+"""Tokens whose logits a linear loss has at a time, so that there are many chunks and the last one is shorter."""
+
 EXAMPLES, CANDIDATES, DIM = 512, 32, 16
-"""Tokens of a sampled loss, its candidates, and the size of its hidden states."""
+"""Tokens of a sampled loss, its candidates, and the size of its hidden states, which are those of a linear loss too."""
 
 
 def tokens(batch: Any, most: int = POSITIONS) -> dict[str, Array]:
@@ -104,6 +107,25 @@ def unstacked(backend: Any, x: Array) -> list[Array]:
     sizes = backend.sizes(x)
     places = [backend.asarray(np.array([place]), like=x) for place in range(sizes[0])]
     return [backend.reshape(backend.take(x, place), sizes[1:]) for place in places]
+
+
+def linear(batch: Any) -> dict[str, Array]:
+    """Padded rows of hidden states, NaN where the weight is 0, and embeddings of the bytes."""
+    import numpy as np
+
+    given = masked(batch)
+    counting = given["weights"] != 0
+    logits = given["logits"][counting]
+    projection = np.random.default_rng(0).normal(0, 1 / np.sqrt(DIM), (256, DIM)).astype(np.float32)
+    hidden = np.full((*counting.shape, DIM), np.nan, np.float32)
+    hidden[counting] = logits @ projection / np.float32(DIM)
+    return {
+        "hidden": hidden,
+        "kernel": projection,
+        "targets": given["labels"],
+        "weights": given["weights"],
+        "bias": logits.mean(0),
+    }
 
 
 def sampled(batch: Any) -> dict[str, Array]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from seqloss.commands.processes import Outcome
 from seqloss.parity.batch import Batch
-from seqloss.parity.functions import Function
+from seqloss.parity.functions import BY_FORMULA, Function
 from seqloss.testing import oracle, tolerances
 
 Array = Any
@@ -83,6 +83,8 @@ def reference_of(function: Function, inputs: dict[str, Array]) -> Expected:
     """The value and gradients of another function than the sequence loss."""
     got, gradients = function.reference(**inputs)
     found = {"value": (got.value, got.scale), **{f"gradient of {name}": pair for name, pair in gradients.items()}}
+    if function.explicit is not None:
+        found |= {f"gradient of {name}{BY_FORMULA}": pair for name, pair in gradients.items()}
     values, scales = ({name: np.asarray(pair[i], np.float64) for name, pair in found.items()} for i in (0, 1))
     return Expected(values, dict.fromkeys(found, np.asarray(got.bound)), None, scales)
 

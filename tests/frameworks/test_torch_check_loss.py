@@ -14,6 +14,7 @@ from seqloss.testing import Conventions, check_loss, frameworks
 from seqloss.testing.check import judging
 
 IGNORING = Conventions(("logits", "targets"), layout="packed", ignore_label=-100)
+LINEAR = replace(IGNORING, arguments=("hidden", "embedding", "targets"))
 TOKENS = Conventions(("logits", "targets"), returns="tokens")
 UNREDUCED = {"average_across_timesteps": False, "average_across_batch": False}
 CHEAP = (
@@ -40,7 +41,8 @@ def violated(check):
 @pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer is not None])
 def test_known_losses(name):
     check = check_loss(PEERS[name], modes=(), invariants=CHEAP)
-    assert (check.name, check.backend, check.conventions) == (f"torch.nn.functional.{name}", "torch", IGNORING)
+    conventions = IGNORING if name == "cross_entropy" else LINEAR
+    assert (check.name, check.backend, check.conventions) == (f"torch.nn.functional.{name}", "torch", conventions)
     assert violated(check) == {"unsafe_masks", "empty", "confident_tokens"}, check.report()
     details = {finding.invariant: finding.detail for finding in check.findings}
     assert details["label_policy"] == "raises IndexError"
@@ -168,6 +170,35 @@ def test_fused_kernel_with_mistakes():
     assert violated(check) == {"one_hot", "upstream_gradients", "double_backward"}, check.report()
     (finding,) = [f for f in check.findings if f.invariant == "upstream_gradients"]
     assert len(finding.example["targets"][0]) + len(finding.example["targets"]) == 3  # two tokens
+
+
+class Linear(torch.autograd.Function):
+    """A fused linear loss, whose kernel gets its gradient as it was made, whatever arrives from above."""
+
+    @staticmethod
+    def forward(ctx, hidden, kernel, targets, weights):
+        with torch.enable_grad():
+            leaves = [x.detach().requires_grad_() for x in (hidden, kernel)]
+            loss = seqloss.linear_sequence_loss(*leaves, targets, weights)
+        ctx.slopes = torch.autograd.grad(loss, leaves)
+        return loss.detach()
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent * ctx.slopes[0], ctx.slopes[1], None, None
+
+
+def test_kernel_without_the_upstream_gradient():
+    names = ("upstream_gradients", "kernel_upstream", "kernel_gradients", "tied_embeddings")
+    arguments = ("hidden", "kernel", "targets", "weights")
+    check = check_loss(Linear.apply, backend="torch", conventions={"arguments": arguments}, modes=(), invariants=names)
+    assert violated(check) == {"kernel_upstream"}, check.report()
+
+
+@pytest.mark.skipif(PEERS["linear_cross_entropy"] is None, reason="torch.nn.functional has it since 2.13")
+def test_masked_hidden_reaches_the_kernel_of_linear_cross_entropy():
+    check = check_loss(PEERS["linear_cross_entropy"], modes=(), invariants=["masked_hidden", "kernel_gradients"])
+    assert violated(check) == {"masked_hidden"}, check.report()
 
 
 def test_refused_second_derivatives_are_right():

@@ -120,7 +120,7 @@ LINEAR = [
         linear(
             f"linear_numpy_hidden_{name}",
             MixedBackendsError,
-            f"hidden is an array of numpy but {name} is one of FRAMEWORK; convert hidden to FRAMEWORK",
+            f"hidden is a numpy array but {name} is a FRAMEWORK array; convert hidden to FRAMEWORK",
             {"numpy": "they are of one framework", **IN_A_GRAPH},
             **{**{key: Raw(x) for key, x in STANDARD.items()}, name: array},
         )

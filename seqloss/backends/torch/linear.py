@@ -4,6 +4,7 @@ Eager arrays on the CPU go to NumPy's loop, which has its products made here. Au
 the logits, and runs losses in float32 anyway.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -25,8 +26,13 @@ def linear(
     import seqloss.backends.torch as backend
 
     see_plain((hidden, kernel, bias))
-    with torch.autocast(hidden.device.type, enabled=False):
+    with _without_autocast(hidden.device.type):
         return chunks.linear(backend, step, hidden, kernel, bias, of_tokens, spec)
+
+
+def _without_autocast(device: str) -> AbstractContextManager[Any]:
+    """Some devices have none, as "meta"."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def matmul(a: Array, b: Array, *, dtype: str) -> Array:

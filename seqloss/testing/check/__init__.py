@@ -19,7 +19,7 @@ from seqloss.testing.check.result import LossCheck
 from seqloss.testing.check.subjects import subject
 from seqloss.testing.check.text import option
 from seqloss.testing.check.trying import try_out
-from seqloss.testing.invariants import INVARIANTS, Invariant
+from seqloss.testing.invariants import EVERY, INVARIANTS, LINEAR_INVARIANTS, Invariant
 
 __all__ = ["Conventions", "Finding", "LossCheck", "check_loss", "resolve"]
 
@@ -136,11 +136,10 @@ def run(
     ``told`` is called before the first invariant with a check that has no findings and the names of all, and after each
     with a check of its findings and its name.
     """
-    entry = known(fn)
-    beyond, reason = entry[1].beyond if entry else ("", "")
     name, fn, backend, conventions = _completed(fn, backend, conventions, shell)
+    beyond = _BEYOND if conventions.layer else {}
     driver = _driver(backend)
-    chosen = _chosen(invariants)
+    chosen = _chosen(invariants, conventions)
     adapted = Adapted(fn, conventions, driver)
     asked = subject(adapted, _modes(modes, driver, conventions))
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
@@ -150,11 +149,18 @@ def run(
         whole = LossCheck(name, backend, conventions, seed, ())
         told(whole, [invariant.name for invariant in chosen])
         for invariant in chosen:
-            is_beyond = invariant.name == beyond
-            found = (not_asked(invariant, reason),) if is_beyond else tuple(findings(asked, invariant, seed))
+            reason = beyond.get(invariant.name)
+            found = (not_asked(invariant, reason),) if reason else tuple(findings(asked, invariant, seed))
             told(replace(whole, findings=found), [invariant.name])
             whole = replace(whole, findings=(*whole.findings, *found))
     return whole
+
+
+_BEYOND = {
+    "impossible_classes": "its logits are products, of which none is -inf without NaN beside it",
+    "many_classes": "the identity of so many classes does not fit memory; kernel_gradients has many",
+}
+"""What a loss that makes the logits itself is not asked for, and why."""
 
 
 def _completed(
@@ -217,14 +223,14 @@ def _driver(backend: str) -> Any:
         raise BackendError(f"{backend} cannot be imported: {error}; {extras.add(backend)}") from error
 
 
-def _chosen(names: Iterable[str] | None) -> list[Invariant]:
+def _chosen(names: Iterable[str] | None, conventions: Conventions) -> list[Invariant]:
     if names is None:
-        return list(INVARIANTS.values())
+        return [*INVARIANTS.values(), *(LINEAR_INVARIANTS.values() if conventions.layer else ())]
     names = [names] if isinstance(names, str) else list(names)
-    unknown = [name for name in names if name not in INVARIANTS]
+    unknown = [name for name in names if name not in EVERY]
     if unknown or not names:
-        raise OptionError(f"invariants must be names out of {', '.join(INVARIANTS)}, got {unknown or names}")
-    return [INVARIANTS[name] for name in INVARIANTS if name in names]
+        raise OptionError(f"invariants must be names out of {', '.join(EVERY)}, got {unknown or names}")
+    return [invariant for name, invariant in EVERY.items() if name in names]
 
 
 def _modes(names: Iterable[str] | None, driver: Any, conventions: Conventions) -> tuple[str, ...]:

@@ -60,6 +60,8 @@ class PlainCall:
                 f"{self._option('gradient', 'returned')}, got {_kind(said)}; {self._mend(said)}"
             )
         value, gradient = said
+        if self.conventions.layer:
+            gradient = self._first(gradient)
         if not isinstance(value, float):  # a Python number is enough where nothing has to be differentiated
             self._check_array(value)
         self._check_shape(tuple(getattr(value, "shape", ())))
@@ -69,6 +71,16 @@ class PlainCall:
                 f"{self.name} returned a gradient of shape {tuple(gradient.shape)}, expected that of the logits, "
                 f"{self.shapes[0]} for {self._option('layout', self.conventions.layout)}"
             )
+
+    def _first(self, gradients: Any) -> Any:
+        """The gradient of hidden, of those of a linear layer."""
+        names = self.conventions.layer
+        if not (isinstance(gradients, (tuple, list)) and len(gradients) == len(names)):
+            raise OptionError(
+                f"{self.name} must return (loss, ({', '.join(names)})) by its conventions, gradients as a tuple, got "
+                f"{_kind(gradients)} in their place"
+            )
+        return gradients[0]
 
     def _check_array(self, x: Any, what: str = "loss") -> Any:
         """The loss or the gradient as an array, which it must be, with floats of the framework."""

@@ -9,7 +9,10 @@ from seqloss.core.errors import ArgumentTypeError, OptionError
 from seqloss.core.smoothing import Smoothing
 
 THIRD = ("weights", "mask", "float_mask", "lengths")
-ROLES = ("logits", "targets", *THIRD)
+LAYER = ("hidden", "kernel", "embedding", "bias")
+"""What a linear loss takes in place of the logits: hidden states, and the weights of its layer in either layout."""
+
+ROLES = ("logits", "targets", *THIRD, *LAYER)
 Layout = Literal["batch", "packed", "time"]
 Returns = Literal["tokens", "mean", "sum", "sum_and_count"]
 Gradient = Literal["autodiff", "returned"]
@@ -34,7 +37,8 @@ class Conventions:
         The arguments that it takes, in order. ``"labels=targets"`` passes the targets by the keyword ``labels``. In the
         place of "weights" may be "mask", which is True where a token counts, "float_mask", the same in zeros and ones,
         or "lengths" [batch], the number of tokens that count in each sequence. Without one of these it takes no
-        weights.
+        weights. A loss that computes the logits itself takes "hidden", in the layout of the logits, in their place,
+        and "kernel" [features, classes] or "embedding" [classes, features]; and "bias" if it has one.
     layout : {"batch", "packed", "time"}, default "batch"
         The shape of the logits: [batch, time, classes], [batch * time, classes], or [time, batch, classes]. Targets,
         weights and the losses of tokens have the same without the last axis.
@@ -48,7 +52,8 @@ class Conventions:
         no weights and returns no tokens is checked with weights of 0 and 1 only, and without such a label with none.
     gradient : {"autodiff", "returned"}, default "autodiff"
         Whether the framework differentiates, or the function returns ``(loss, gradient)``: the gradient of the logits,
-        in their layout, of the loss or of the sum of the losses of the tokens. NumPy differentiates nothing.
+        in their layout, of the loss or of the sum of the losses of the tokens. Of a loss that makes the logits itself
+        this is a tuple of the gradients of hidden, kernel or embedding, and bias. NumPy differentiates nothing.
     weight_gradient : bool, default True
         Whether a function that takes weights has a gradient with respect to them.
     label_smoothing : float or Smoothing, default 0.0
@@ -109,11 +114,17 @@ class Conventions:
                 raise OptionError(f"{name} must be one of {', '.join(map(repr, choices))}, got {getattr(self, name)!r}")
         if not isinstance(self.arguments, tuple) or not all(isinstance(x, str) for x in self.arguments):
             raise ArgumentTypeError(f"arguments must be a tuple of strings, got {self.arguments!r}")
-        roles = sorted(role for _, role in self.spelled)
-        if roles not in [sorted(["logits", "targets", *third]) for third in ((), *((x,) for x in THIRD))]:
+        roles = [role for _, role in self.spelled]
+        scores = [role for role in roles if role not in ("targets", *THIRD)]
+        others = sorted(role for role in roles if role in ("targets", *THIRD))
+        layers = [["hidden", matrix, *bias] for matrix in ("kernel", "embedding") for bias in ((), ("bias",))]
+        if sorted(scores) not in map(sorted, (["logits"], *layers)) or others not in [
+            sorted(["targets", *third]) for third in ((), *((x,) for x in THIRD))
+        ]:
             raise OptionError(
                 f"arguments must name logits, targets and at most one of {', '.join(THIRD)}, each once and each by "
-                f"itself or as 'keyword=name', got {self.arguments!r}"
+                f"itself or as 'keyword=name', or in the place of logits hidden, kernel or embedding, and a bias if "
+                f"there is one, got {self.arguments!r}"
             )
         if self.third == "lengths" and self.layout == "packed":
             raise OptionError("lengths need a time axis, and the layout 'packed' has none")
@@ -177,6 +188,18 @@ class Conventions:
             "weights", "mask", "float_mask", "lengths", or "" for nothing.
         """
         return next((role for _, role in self.spelled if role in THIRD), "")
+
+    @property
+    def layer(self) -> tuple[str, ...]:
+        """What the function takes in the place of logits, if it makes them itself.
+
+        Returns
+        -------
+        tuple of str
+            "hidden", "kernel" or "embedding", and "bias" if there is one; () for a loss of logits.
+        """
+        roles = [role for _, role in self.spelled]
+        return tuple(role for role in LAYER if role in roles)
 
     @property
     def takes_weights(self) -> bool:

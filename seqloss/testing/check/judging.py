@@ -13,7 +13,7 @@ from seqloss.testing.invariants import Invariant, InvariantViolation, NotApplica
 from seqloss.testing.invariants.batches import draw
 from seqloss.testing.invariants.probe import Probe
 
-WAYS = ("modes", "layouts", "surroundings", "unrecorded")
+WAYS = ("modes", "linear_modes", "layouts", "surroundings", "unrecorded")
 """The parts of a subject of which each entry has a verdict of its own."""
 
 HALF = ("float16", "bfloat16")
@@ -26,7 +26,7 @@ def findings(subject: Subject, invariant: Invariant, seed: int) -> Iterator[Find
     """The verdicts on one invariant: for each way to ask, or for each dtype that it is about."""
     if invariant.needs in WAYS:
         ways = getattr(subject, invariant.needs)
-        calls = COMPILED_CALLS if invariant.needs == "modes" else CALLS
+        calls = COMPILED_CALLS if invariant.needs in ("modes", "linear_modes") else CALLS
         for name, way in ways.items():
             one: dict[str, Any] = {invariant.needs: {name: way}}
             yield finding(replace(subject, **one), invariant, seed, name, "float32", calls)
@@ -108,7 +108,9 @@ def _knows(probe: Probe, dtype: str) -> None:
 def _example(violation: InvariantViolation, dtype: str) -> dict[str, Any]:
     arrays = {} if violation.batch is None else violation.batch._asdict()
     told = {"what": violation.what, "expected": violation.expected, "got": violation.got}
-    given = {key: _listed(value, dtype if key in ("logits", "weights") else "") for key, value in arrays.items()}
+    given = {
+        key: _listed(value, "" if key == "targets" else dtype) for key, value in arrays.items() if value is not None
+    }
     return {**{key: _listed(value) for key, value in told.items()}, **given}
 
 

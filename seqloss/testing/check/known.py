@@ -16,21 +16,10 @@ class Known(NamedTuple):
     backend: str
     conventions: Conventions
     adapted: Callable[[Any, str], Callable[..., Any]] = lambda loss, backend: loss
-    beyond: tuple[str, str] = ("", "")
-    """An invariant that cannot be checked for it, and why."""
 
     def of(self, backend: str) -> Conventions:
         """The conventions: NumPy differentiates nothing."""
         return self.conventions if backend != "numpy" else replace(self.conventions, gradient="returned")
-
-
-def _with_identity(loss: Any, backend: str) -> Callable[..., Any]:
-    """A loss of torch that computes the logits itself: here with the identity."""
-
-    def linear(logits: Any, targets: Any) -> Any:
-        return loss(logits, logits.new_ones(logits.shape[-1]).diag(), targets)
-
-    return linear
 
 
 def _weighted_mean(loss: Any, backend: str) -> Callable[..., Any]:
@@ -53,15 +42,24 @@ def _of_seqloss(loss: Any, backend: str) -> Callable[..., Any]:
     )
 
 
+def _of_linear(loss: Any, backend: str) -> Callable[..., Any]:
+    """The same of the linear loss, with the gradients of all three."""
+    import seqloss
+
+    function: Callable[..., Any] = loss
+    if backend != "numpy":
+        return function
+    given = loss.keywords if isinstance(loss, partial) else {}
+    return partial(seqloss.linear_sequence_loss_and_grad, wrt=("hidden", "kernel", "bias"), **given)
+
+
 _IGNORING = Conventions(("logits", "targets"), layout="packed", ignore_label=-100)
 _TOKENS = Conventions(("logits", "targets"), returns="tokens")
 KNOWN = {
     "torch.nn.functional.cross_entropy": Known("torch", _IGNORING),
     "torch.nn.functional.linear_cross_entropy": Known(
         "torch",
-        _IGNORING,
-        _with_identity,
-        ("impossible_classes", "its logits are products, which are never -inf without a NaN next to it"),
+        Conventions(("hidden", "embedding", "targets"), layout="packed", ignore_label=-100),
     ),
     "optax.softmax_cross_entropy_with_integer_labels": Known("jax", _TOKENS),
     "tensorflow.nn.sparse_softmax_cross_entropy_with_logits": Known(
@@ -71,6 +69,9 @@ KNOWN = {
         "tensorflow", Conventions(("targets", "logits", "weights")), _weighted_mean
     ),
     "seqloss.sequence_loss": Known("numpy", Conventions(), _of_seqloss),
+    "seqloss.linear_sequence_loss": Known(
+        "numpy", Conventions(("hidden", "kernel", "targets", "weights", "bias=bias")), _of_linear
+    ),
 }
 """By the name under which each is public."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from seqloss.testing.check.adapted import Adapted
 from seqloss.testing.check.averages import Averages, objective
+from seqloss.testing.check.layers import Layers
 from seqloss.testing.invariants import Answer, Loss, NotApplicable, Subject
 
 Array = Any
@@ -31,6 +32,7 @@ class _Parts:
         adapted, driver, conventions = self.adapted, self.driver, self.adapted.conventions
         recorded = not adapted.returned
         has_weights = conventions.third == "weights" and conventions.weight_gradient
+        layers = Layers(adapted) if conventions.layer else None
         return Subject(
             self.asked(adapted.eager) if driver.writable is None else self.watched,
             upstream=self.upstream if recorded else None,
@@ -49,6 +51,10 @@ class _Parts:
             ignore_label=conventions.ignore_label,
             quick=None if driver.QUICK is None else self.asked(driver.COMPILERS[driver.QUICK](adapted.eager)),
             objective=objective(conventions),
+            linear=None if layers is None else layers.linear(),
+            linear_modes={
+                mode: self.unless_missing(ask, mode) for mode, ask in (layers.modes(modes) if layers else {}).items()
+            },
         )
 
     # --- value and gradient
@@ -96,14 +102,14 @@ class _Parts:
 
         return self.adapted.but(loss)
 
-    def unless_missing(self, loss: Loss, mode: str) -> Loss:
+    def unless_missing(self, loss: Any, mode: str) -> Any:
         """Not applicable where the compiler itself does not work on this machine."""
         if mode not in self.driver.COMPILERS:
             return loss
 
-        def asked(logits: Array, targets: Array, weights: Array) -> Any:
+        def asked(*arrays: Any) -> Any:
             try:
-                return loss(logits, targets, weights)
+                return loss(*arrays)
             except Exception:
                 try:
                     self.driver.COMPILERS[mode](lambda x: x * x)(self.driver.array(np.ones(2, np.float32)))

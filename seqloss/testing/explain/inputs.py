@@ -8,6 +8,7 @@ import numpy as np
 from seqloss.core.errors import ArgumentTypeError, DTypeError, OptionError, ShapeError
 from seqloss.testing import oracle
 from seqloss.testing.comparison import sides
+from seqloss.testing.explain import layer
 from seqloss.testing.explain.scaling import Scalings, scalings, statistics
 
 Array = Any
@@ -102,8 +103,9 @@ def read(
 ) -> tuple[Grid, str]:
     """The tokens, and the dtype of the logits."""
     named = _named(inputs)
-    scores = sides.read("logits", named["logits"])
-    logits, targets = scores.values, sides.read("targets", named["targets"]).values
+    scores = sides.read("logits", named["logits"]) if "logits" in named else None
+    logits, dtype = layer.logits(named) if scores is None else (scores.values, scores.dtype)
+    targets = sides.read("targets", named["targets"]).values
     if logits.ndim != 3 or not logits.shape[-1]:
         raise ShapeError(f"logits have the shape {list(logits.shape)}; expected [batch, time, classes]")
     if logits.dtype.kind != "f":
@@ -123,7 +125,7 @@ def read(
         *_statistics(logits, scalings(softcap, temperature)),
         targets.astype(np.int64),
         weights.astype(oracle.WIDE),
-    ), scores.dtype
+    ), dtype
 
 
 def situation(
@@ -174,18 +176,25 @@ def full(rows: int, pieces: int) -> tuple[int, ...]:
 
 
 def _named(inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
-    names = ("logits", "targets", "weights")
+    names: tuple[str, ...] = ("logits", "targets", "weights")
+    if isinstance(inputs, Mapping) and "logits" not in inputs and "hidden" in inputs:
+        names = ("hidden", "targets", "weights", "kernel", "bias")
     if isinstance(inputs, Mapping):
         unknown = sorted(set(inputs) - set(names))
         if unknown:
-            raise ArgumentTypeError(f"inputs hold {unknown}; expected logits, targets and, if there are any, weights")
+            raise ArgumentTypeError(
+                f"inputs hold {unknown}; expected logits, targets and, if there are any, weights; or in the place of "
+                "logits hidden, kernel and, if there is one, bias"
+            )
         found = dict(inputs)
     elif isinstance(inputs, Sequence) and len(inputs) in (2, 3):
         found = dict(zip(names, inputs, strict=False))
     else:
         raise ArgumentTypeError("inputs are neither a mapping nor (logits, targets) or (logits, targets, weights)")
     if any(found.get(name) is None for name in names[:2]):
-        raise ArgumentTypeError("inputs lack logits or targets")
+        raise ArgumentTypeError(f"inputs lack {names[0]} or targets")
+    if names[0] == "hidden" and found.get("kernel") is None:
+        raise ArgumentTypeError("inputs lack the kernel [features, classes] beside hidden")
     return found
 
 

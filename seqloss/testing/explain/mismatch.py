@@ -40,7 +40,9 @@ def explain_mismatch(
     inputs : mapping or sequence
         ``logits`` [batch, time, classes], ``targets`` [batch, time] of any integer dtype, and ``weights`` [batch,
         time] of any real dtype, by name or in this order; without weights every token counts 1. Any framework's
-        arrays. ``logits[:, t]`` are read as the prediction of ``targets[:, t]``.
+        arrays. ``logits[:, t]`` are read as the prediction of ``targets[:, t]``. For a loss that computes the
+        logits itself, a mapping may have ``hidden`` [batch, time, features], ``kernel`` [features, classes] and, if
+        there is one, ``bias`` [classes] in their place.
     pad_id : int, optional
         The label of padding, which a side may ignore.
     world_size : int, optional

@@ -94,6 +94,11 @@ def total(x: Any) -> Any:
     return x.sum()
 
 
+def identity(x: Any) -> Any:
+    """The matrix by which the last axis of an array is multiplied without a change."""
+    return jnp.eye(x.shape[-1], dtype=x.dtype)
+
+
 def over(summed: Any, weights: Any) -> Any:
     """A sum of losses divided by the sum of the weights, added up in its dtype; 0 where that is 0."""
     # With dtype= JAX (0.10.2) would add in that very dtype, where it otherwise adds half-precision numbers in float32.

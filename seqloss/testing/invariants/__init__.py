@@ -34,11 +34,15 @@ from seqloss.testing.invariants.inputs import (
     sizes_of_one,
 )
 from seqloss.testing.invariants.invariant import Invariant
+from seqloss.testing.invariants.linear import LINEAR_INVARIANTS
 from seqloss.testing.invariants.masks import empty, label_policy, padding, unsafe_masks
 from seqloss.testing.invariants.subject import (
     Answer,
     Batch,
     InvariantViolation,
+    Layer,
+    LayerAnswer,
+    Linear,
     Loss,
     NotApplicable,
     Seed,
@@ -105,14 +109,22 @@ INVARIANTS: dict[str, Invariant] = {
         other_settings,
     )
 }
-"""Every invariant by its name."""
+"""Every invariant of a loss of logits by its name."""
+
+EVERY: dict[str, Invariant] = {**INVARIANTS, **LINEAR_INVARIANTS}
+"""With those of a loss that makes the logits itself."""
 
 __all__ = [
+    "EVERY",
     "INVARIANTS",
+    "LINEAR_INVARIANTS",
     "Answer",
     "Batch",
     "Invariant",
     "InvariantViolation",
+    "Layer",
+    "LayerAnswer",
+    "Linear",
     "Loss",
     "NotApplicable",
     "Seed",

@@ -1,6 +1,6 @@
 """Asking a loss under test, and judging its answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Never
 
 import numpy as np
@@ -8,7 +8,16 @@ import numpy as np
 from seqloss.testing import tolerances
 from seqloss.testing.invariants.batches import LACKING, confident, fitting, of_classes, relabelled
 from seqloss.testing.invariants.reference import Reference, cap_slack, parts, reference, room
-from seqloss.testing.invariants.subject import Answer, Array, Batch, InvariantViolation, Loss, NotApplicable, Subject
+from seqloss.testing.invariants.subject import (
+    Answer,
+    Array,
+    Batch,
+    InvariantViolation,
+    Layer,
+    Loss,
+    NotApplicable,
+    Subject,
+)
 
 SLACK = 64 * 2.0**-23
 """What float32 losses may differ by, relative to the largest number in sight: the naive formulas stay within it on
@@ -82,10 +91,14 @@ class Probe:
             if answer is not None:
                 self.agree(answer, plain.value, plain.dlogits, batch, form.format(name))
 
-    def called(self, part: Callable[..., Any], batch: Batch, *more: Array) -> Any:
+    def called(self, part: Callable[..., Any], batch: Batch | Layer, *more: Array) -> Any:
         """What another part of the subject returns for a batch. An exception is a violation."""
-        given = Batch(*(x.copy() for x in batch))
-        said = self._said(lambda *arrays: part(*arrays, *more), given, batch)
+        copies = [None if x is None else x.copy() for x in batch]
+        if isinstance(batch, Layer):
+            layer = Layer(*copies)
+            said = self._said(lambda *arrays: part(layer, *more), (), Batch(batch[0] @ batch[1], *batch[3:]))
+        else:
+            said = self._said(lambda *arrays: part(*arrays, *more), copies, batch)
         if isinstance(said, Exception):
             raise self._violation("an exception", "an answer", repr(said), batch) from said
         return said
@@ -147,7 +160,7 @@ class Probe:
         what: str,
         got: Array,
         expected: Array,
-        batch: Batch,
+        batch: Batch | Layer,
         least: float = 0.0,
         *,
         dtype: str = "float32",
@@ -170,7 +183,7 @@ class Probe:
             is_close = np.all(np.abs(got - expected) <= digits)
             self.fail(what, expected, got, batch, "digits" if is_close else kind)
 
-    def same(self, what: str, got: Array, expected: Array, batch: Batch) -> None:
+    def same(self, what: str, got: Array, expected: Array, batch: Batch | Layer) -> None:
         """``got`` equals ``expected`` exactly; -0 is 0, and NaN is nothing."""
         if not np.array_equal(got, np.broadcast_to(expected, np.shape(got))):
             self.fail(what, expected, got, batch)
@@ -197,7 +210,7 @@ class Probe:
         """What the loss must be by its objective."""
         return reference(batch, self.objective)
 
-    def fail(self, what: str, expected: Any, got: Any, batch: Batch, kind: str = "numbers") -> Never:
+    def fail(self, what: str, expected: Any, got: Any, batch: Batch | Layer, kind: str = "numbers") -> Never:
         raise self._violation(what, expected, got, batch, kind)
 
     def _answered(self, answer: Answer | Exception, batch: Batch) -> Answer:
@@ -216,7 +229,7 @@ class Probe:
                 self.fail(f"the shape of the {name}", wanted, got.shape, batch)
         return answer
 
-    def _said(self, loss: Loss, given: Batch, batch: Batch) -> Any:
+    def _said(self, loss: Loss, given: Sequence[Array], batch: Batch) -> Any:
         """What the loss returned, or the exception that it raised. One that ends the program is a violation."""
         if not self.has_room(batch.logits.shape[-1]):
             raise NotApplicable(f"the loss has not {batch.logits.shape[-1]} classes")
@@ -230,8 +243,10 @@ class Probe:
         except SystemExit as error:
             raise self._violation("an exception", "an answer", repr(error), batch) from error
 
-    def _violation(self, what: str, expected: Any, got: Any, batch: Batch, kind: str = "numbers") -> InvariantViolation:
-        arrays = "\n".join(f"  {name} = {small(x)}" for name, x in zip(Batch._fields, batch, strict=True))
+    def _violation(
+        self, what: str, expected: Any, got: Any, batch: Batch | Layer, kind: str = "numbers"
+    ) -> InvariantViolation:
+        arrays = "\n".join(f"  {name} = {small(x)}" for name, x in batch._asdict().items() if x is not None)
         violation = InvariantViolation(
             f"{self.invariant}: {what} must be {small(expected)}, got {small(got)}, for\n{arrays}"
         )

@@ -53,6 +53,75 @@ class Answer(NamedTuple):
     gradient_dtype: str = "float32"
 
 
+class Layer(NamedTuple):
+    """The arrays that a loss is asked with which makes the logits itself, ``hidden @ kernel + bias``.
+
+    Parameters
+    ----------
+    hidden : array of shape [batch, time, features]
+        Floats.
+    kernel : array of shape [features, classes]
+        Floats.
+    bias : array of shape [classes] or None
+        Floats, where the loss takes them.
+    targets : array of shape [batch, time]
+        Integers.
+    weights : array of shape [batch, time]
+        Floats.
+    """
+
+    hidden: Array
+    kernel: Array
+    bias: Array | None
+    targets: Array
+    weights: Array
+
+
+class LayerAnswer(NamedTuple):
+    """What such a loss said: its value, and the gradients of hidden, kernel and bias.
+
+    Parameters
+    ----------
+    value : array of float64
+        Its value.
+    hidden, kernel, bias : array
+        The gradients, of the shapes of the arrays.
+    value_dtype, gradient_dtype : str
+        The names of the dtypes of the value and of the gradient of the kernel.
+    """
+
+    value: Array
+    hidden: Array
+    kernel: Array
+    bias: Array | None
+    value_dtype: str = "float32"
+    gradient_dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """What a loss has beside it that makes the logits itself.
+
+    Parameters
+    ----------
+    ask : callable
+        ``ask(layer) -> LayerAnswer``.
+    upstream : callable, optional
+        ``upstream(layer, cotangent) -> LayerAnswer``, as that of a :class:`Subject`.
+    tied : callable, optional
+        ``tied(x, targets, weights) -> gradient``, where x [classes, classes] is a sequence of hidden rows and the
+        kernel; of a loss that takes its kernel turned the other way round, ``turned``, its transpose is the kernel.
+    has_bias, turned : bool
+        Whether it takes a bias, and takes [classes, features].
+    """
+
+    ask: Callable[[Layer], LayerAnswer]
+    upstream: Callable[[Layer, Array], LayerAnswer] | None = None
+    tied: Callable[[Array, Array, Array], Array] | None = None
+    has_bias: bool = False
+    turned: bool = False
+
+
 class NotApplicable(Exception):
     """An invariant needs what the loss under test has not. The text says what."""
 
@@ -67,7 +136,7 @@ class InvariantViolation(AssertionError):
     what: str = ""
     expected: Any = None
     got: Any = None
-    batch: Batch | None = None
+    batch: Batch | Layer | None = None
     kind: str = "numbers"
 
 
@@ -119,6 +188,10 @@ class Subject:
         What of a token is added up; by default its cross entropy. One with class weights or a prior is asked with as
         many classes as these have. Its value is the mean all the same, ``sum(weights * loss) / sum(weights)``, without
         the class weights in the denominator.
+    linear : Linear, optional
+        Of a loss that makes the logits itself: how it is asked with a kernel. ``loss`` has the identity for one.
+    linear_modes : mapping of str to callable
+        ``linear.ask`` by the name of how else it can be asked, compiled.
     """
 
     loss: Loss
@@ -138,6 +211,8 @@ class Subject:
     ignore_label: int | None = None
     quick: Loss | None = None
     objective: Objective = PLAIN
+    linear: Linear | None = None
+    linear_modes: Mapping[str, Callable[[Layer], LayerAnswer]] = field(default_factory=dict)
 
     def __call__(self, logits: Array, targets: Array, weights: Array) -> Any:
         return self.loss(logits, targets, weights)
