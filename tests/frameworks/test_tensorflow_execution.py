@@ -194,14 +194,14 @@ def test_second_derivatives_are_refused_in_exact_mode(execution):
             first = gradient(z, y, w, exact=True)
         return tape.gradient(first, z)
 
-    with pytest.raises(seqloss.BackendError, match=r"^exact=True, and the linear loss, have only first derivatives"):
+    with pytest.raises(seqloss.BackendError, match=r"exact=True, and the linear loss, have only first derivatives"):
         execution(second)(z)
 
 
 def test_forward_mode_is_refused_in_exact_mode():
     z, y, w = batch()
     with (
-        pytest.raises(seqloss.BackendError, match=r"^exact=True, and the linear loss, have only first derivatives"),
+        pytest.raises(seqloss.BackendError, match=r"exact=True, and the linear loss, have only first derivatives"),
         tf.autodiff.ForwardAccumulator(z, z),
     ):
         seqloss.sequence_loss(z, y, w, exact=True)

@@ -339,7 +339,7 @@ def test_a_flag_of_numpy_in_a_program_is_refused_in_words():
     program = torch.compile(
         lambda z: seqloss.sequence_loss(z, y, w, average_across_batch=np.True_), fullgraph=True, backend="aot_eager"
     )
-    with pytest.raises(torch._dynamo.exc.Unsupported, match="average_across_batch must be .* or convert it with bool"):
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"average_across_batch must be .* or convert it with bool"):
         program(z)
 
 
