@@ -13,7 +13,7 @@ from benchmarks.pages import MODULES
 
 DEFAULT_JSON = processes.ROOT / "benchmarks" / "results" / "latest.json"
 # They take minutes and say nothing of the machine.
-ON_DEMAND = ("errors", "rate", "verdicts", "curves")
+ON_DEMAND = ("errors", "rate", "verdicts", "curves", "linear")
 
 
 def main(argv: list[str] | None = None) -> int:

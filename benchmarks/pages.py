@@ -36,6 +36,7 @@ MODULES = {
     "memory": "benchmarks.saved",
     "large": "benchmarks.large",
     "options": "benchmarks.options",
+    "linear": "benchmarks.linear",
     "sweep": "benchmarks.sweep",
     "cuda": "benchmarks.cuda",
     "errors": "benchmarks.errors",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.curves import apart
+from benchmarks.linear import in_products
 
 TITLES = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX"}
 # The same bytes for the same figures.
@@ -21,6 +22,7 @@ def draw(results: dict[str, Any], folder: Path, stem: str = "") -> list[Path]:
         "memory-tokens": ("sweep", memory_against_tokens),
         "accuracy": ("errors", accuracy),
         "curves": ("curves", training),
+        "linear": ("linear", chunks),
     }
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
@@ -104,6 +106,27 @@ def training(curves: dict[str, list[float]], path: Path) -> None:
     right.set(title="distance from NumPy", xlabel="step", yscale="log")
     for axis in (left, right):
         axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def chunks(result: dict[str, Any], path: Path) -> None:
+    """Two panels against the size of a chunk: time in units of three products, memory in units of the logits."""
+    batch, time, features, classes = result["shape"]
+    logits = 4 * batch * time * classes
+    rows = [row for row in result["by_chunk"] if row["chunk"] is not None]
+    figure, (left, right) = _figure(1, 2, (9.5, 3.8))
+    for number, framework in enumerate(name for name in TITLES if any(row["framework"] == name for row in rows)):
+        each = [row for row in rows if row["framework"] == framework]
+        style = {"label": f"{TITLES[framework]}, {each[0]['mode']}", "color": f"C{number}", "marker": "."}
+        left.plot([r["chunk"] for r in each], [in_products(r, result["by_chunk"], "best") for r in each], **style)
+        known = [row for row in each if row["extra"] is not None]
+        right.plot([row["chunk"] for row in known], [row["extra"] / logits for row in known], **style)
+    left.axhline(1, color="black", linewidth=0.8)
+    right.axhline(1, color="black", linewidth=0.8)
+    left.set(xscale="log", title="time / time of three products", xlabel="tokens of a chunk", ylim=(0, None))
+    right.set(xscale="log", yscale="log", title="memory beside the gradients / logits", xlabel="tokens of a chunk")
+    left.legend(fontsize=8)
+    figure.suptitle(f"{batch * time:,} tokens of {features} features, {classes:,} classes")
     _save(figure, path)
 
 

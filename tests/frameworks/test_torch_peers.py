@@ -5,6 +5,7 @@ The formulas of the projects are written out as their programs have them.
 
 import itertools
 import math
+import pathlib
 
 import pytest
 import torch
@@ -197,3 +198,15 @@ def test_cross_entropy_of_probabilities(reduction, eps, has_weight):
     loss = loss.flatten() if reduction == "none" else loss
     agree(logits, loss, expected)
     agree(targets, loss, expected)
+
+
+# --- torch.nn.functional.linear_cross_entropy, which is new in torch 2.13
+
+
+@pytest.mark.skipif(not hasattr(functional, "linear_cross_entropy"), reason="this torch has no such function")
+def test_a_nan_behind_the_mask_reaches_the_kernel_there_and_not_here(capsys):
+    """The program of the page."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "linear.md").read_text(encoding="utf-8")
+    before, _, _ = page.partition("\n```\n\nprints `True` and `False`")
+    exec(compile(before.rpartition("```python\n")[2], "docs/linear.md", "exec"), {})
+    assert capsys.readouterr().out == "True\nFalse\n"
