@@ -1,7 +1,7 @@
 """Who is measured by ``linear``: the loss of a linear layer, ours and its peers, one module per framework.
 
 Each module has the same names: ``CONTENDERS``, ``place`` (a batch as arrays of the framework), ``to_numpy`` (back),
-``forget`` (what a call leaves in the arrays), ``threads``, ``MAIN`` (the mode that chunks are compared in) and ``ours``.
+``forget`` (what a call leaves in the arrays), ``threads``, ``MAIN`` (the mode in which chunks are compared), ``ours``.
 A contender takes the placed arrays and returns a callable without arguments that computes the loss and the gradients
 of hidden and kernel, waits until they are there, and returns them. The first one of a mode makes three products of
 matrices of the same shapes, into new memory, and nothing else: it is the unit.
