@@ -55,7 +55,7 @@ numpydoc_validation_checks = {
     "SA01",  # not everything has a relative
 }
 # The functions of the protocol have Array API names and meaning, and one line each.
-numpydoc_validation_exclude = {r"\.core\.(contract|protocol)\."}
+numpydoc_validation_exclude = {r"\.core\.(contract|linear|protocol)\."}
 
 
 def without_examples_of_frameworks(app, what, name, obj, options, lines):

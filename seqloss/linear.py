@@ -327,14 +327,14 @@ def linear_sequence_loss_and_grad(
     --------
     >>> import numpy as np
     >>> import seqloss
-    >>> hidden = np.array([[[1.0, 0.0]]])
+    >>> hidden = np.array([[[1.0, 2.0]]])
     >>> kernel = np.array([[0.0, 0.0], [1.0, 1.0]])
     >>> loss, (d_hidden, d_kernel) = seqloss.linear_sequence_loss_and_grad(hidden, kernel, np.array([[0]]))
     >>> print(f"{loss:.4f}")
     0.6931
     >>> print(d_kernel)
     [[-0.5  0.5]
-     [-0.   0. ]]
+     [-1.   1. ]]
     """
     plan, check_labels, exact, objective, more, needs_ids = settings(
         True,
@@ -411,7 +411,7 @@ def linear_loss_sum(
     exact: bool = False,
     chunk: int | None = None,
 ) -> LossSum:
-    """Totals of a batch for evaluation, as :func:`loss_sum` returns them for ``hidden @ kernel + bias``.
+    """Add up a batch for evaluation, as :func:`loss_sum` does for the logits ``hidden @ kernel + bias``.
 
     The logits are never stored, and made once even if accuracy is counted.
 

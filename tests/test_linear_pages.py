@@ -11,8 +11,7 @@ import sys
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "linear.md").read_text(encoding="utf-8")
 TITLES = {"numpy": "NumPy", "torch": "PyTorch", "tensorflow": "TensorFlow", "jax": "JAX"}
-# NumPy has no program: there a model would write its gradients down.
-PROGRAMS = {"torch": "in_torch", "tensorflow": "in_keras", "jax": "in_jax"}
+PROGRAMS = {"numpy": "in_numpy", "torch": "in_torch", "tensorflow": "in_keras", "jax": "in_jax"}
 
 
 def printed(code):
@@ -32,7 +31,7 @@ def test_the_page_prints_what_it_says(framework_name):
 def pytest_generate_tests(metafunc):
     if "program" in metafunc.fixturenames:
         names = metafunc.config.getoption("--backends").split(",")
-        metafunc.parametrize("program", [PROGRAMS[name] for name in names if name in PROGRAMS])
+        metafunc.parametrize("program", [PROGRAMS[name] for name in names])
 
 
 def parts(line):

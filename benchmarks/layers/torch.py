@@ -67,7 +67,7 @@ def _peer(h: Any, w: Any, y: Any) -> Any:
     return F.cross_entropy(F.linear(h, w).flatten(0, 1), y.flatten())
 
 
-def _chunked(**options: int) -> Callable[..., Any]:
+def _chunked(**options: Any) -> Callable[..., Any]:
     made = torch.nn.LinearCrossEntropyOptions(**options)
     return _with_grad(lambda h, w, y: F.linear_cross_entropy(h.flatten(0, 1), w, y.flatten(), options=made))
 

@@ -1,4 +1,4 @@
-"""What the three programs share: pairs of bytes of a text as tokens of 65,536 classes, and the memory of a process.
+"""What the four programs share: pairs of bytes of a text as tokens of 65,536 classes, and the memory of a process.
 
 The model predicts a pair from the one before it: ``logits = tanh(table[x]) @ kernel``.
 """
