@@ -5,13 +5,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from broken import arrays, labels, operations, right, tokens
+from broken import arrays, labels, layers, operations, right, tokens
 
 from seqloss.backends import base
 from seqloss.core import dispatch
 from seqloss.core.protocol import Backend
 from seqloss.testing import conformance
-from seqloss.testing.conformance import NonConformingBackend, assert_conforms, kernels, soft_kernels, tables
+from seqloss.testing.conformance import NonConformingBackend, assert_conforms, kernels, linear, soft_kernels, tables
 
 PROTOCOL = {name for name, member in inspect.getmembers(Backend, inspect.isfunction) if not name.startswith("_")}
 
@@ -49,7 +49,7 @@ def only(monkeypatch):
 def test_built_in_backends_conform(framework, monkeypatch, pytestconfig):
     if framework.QUICK and not pytestconfig.getoption("--full"):
         # Each call is a program there, and other dtypes are casts around the same one.
-        for room in (kernels, soft_kernels):
+        for room in (kernels, soft_kernels, linear):
             monkeypatch.setattr(room, "float_dtypes", lambda backend: ("float32", "bfloat16"))
     # The conformance suite runs the cases in every mode.
     assert_conforms(dispatch.load(framework.name), cases=False)
@@ -81,7 +81,7 @@ def test_exception_is_a_violation_of_its_function(name, only):
     assert any(line.startswith(f"  {name}: raised ZeroDivisionError: broken") for line in violations(**{name: raises}))
 
 
-FAULTS = {**arrays.FAULTS, **operations.FAULTS, **tokens.FAULTS, **labels.FAULTS}
+FAULTS = {**arrays.FAULTS, **operations.FAULTS, **tokens.FAULTS, **labels.FAULTS, **layers.FAULTS}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

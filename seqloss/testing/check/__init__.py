@@ -157,7 +157,7 @@ def run(
 
 
 _BEYOND = {
-    "impossible_classes": "its logits are products, of which none is -inf without NaN beside it",
+    "impossible_classes": "its logits are products, which are never -inf without a NaN next to it",
     "many_classes": "the identity of so many classes does not fit memory; kernel_gradients has many",
 }
 """What a loss that makes the logits itself is not asked for, and why."""
