@@ -30,6 +30,11 @@ def right(logits: Floats, targets: NDArray[np.int64], weights: Floats) -> None:
     assert_type(seqloss.sparse_softmax_cross_entropy(targets, logits, 0.5, reduction=seqloss.Reduction.MEAN), Floats)
     assert_type(seqloss.nce_loss([logits, logits], weights, targets, logits, 2, 3), Floats)
     assert_type(seqloss.loss_sum(logits, targets, accuracy=True), seqloss.LossSum)
+    assert_type(seqloss.linear_sequence_loss(logits, weights, targets, bias=[1.0], reduction="sum"), Floats)
+    slopes = seqloss.linear_sequence_loss_and_grad(logits, weights, targets, chunk=8)[1]
+    assert_type(slopes, tuple[Floats, ...])
+    assert_type(seqloss.linear_sequence_loss_and_grad(logits, weights, targets, wrt="bias")[1], Floats)
+    assert_type(seqloss.linear_loss_sum(logits, weights, targets), seqloss.LossSum)
     assert_type(Conventions(layout="packed").takes_weights, bool)
 
 
@@ -48,6 +53,9 @@ def wrong(x: Floats, y: NDArray[np.int64]) -> None:
     seqloss.sequence_loss_and_grad(x, y, wrt=("logits", "target"))  # type: ignore[arg-type]  # pyright: ignore
     seqloss.sequence_loss_and_grad(x, y, ignore_label=-100)  # type: ignore[call-overload]  # pyright: ignore
     seqloss.sequence_loss_and_grad(x, y)[1].no_such_method()  # type: ignore[attr-defined]  # pyright: ignore
+    seqloss.linear_sequence_loss(x, x, y, reduction="average")  # type: ignore[arg-type]  # pyright: ignore
+    seqloss.linear_sequence_loss(x, None, y)  # type: ignore[arg-type]  # pyright: ignore
+    seqloss.linear_sequence_loss_and_grad(x, x, y, wrt="logits")  # type: ignore[call-overload]  # pyright: ignore
     seqloss.compute_weighted_loss(x, reduction="mean")  # type: ignore[arg-type]  # pyright: ignore
     seqloss.sigmoid_cross_entropy(x, x, reduction="sum")  # type: ignore[arg-type]  # pyright: ignore
     seqloss.sequence_mask("lengths")  # type: ignore[call-overload]  # pyright: ignore

@@ -259,7 +259,7 @@ def _define() -> Any:
     optional = {"bias", "weights", "kept", "class_weights", "prior", "normalizer", "offsets"}
     arrays = ", ".join(f"Tensor{'?' if name in optional else ''} {name}" for name in _NAMES)
     lists = "float[] floats, SymInt[] ints, bool[] bools, str[] strs"
-    library: Any = torch.library.Library("seqloss", "DEF")  # type: ignore[no-untyped-call]
+    library: Any = torch.library.Library("seqloss", "DEF")
     for name, more, returned, compute, fake, watched in (
         ("linear_loss", "", "Tensor", _loss, _loss_fake, _watched),
         ("linear_forward", "Tensor? cotangent, ", "Tensor[]", _forward, _forward_fake, _once("linear_forward")),
