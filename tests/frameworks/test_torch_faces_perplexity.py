@@ -152,7 +152,9 @@ def test_options_are_checked_when_it_is_made_as_the_function_does(options):
 
 @pytest.mark.parametrize("name", ["accuracy", "label_smoothing", "weights"])
 def test_other_options_are_refused(name):
-    told = rf"^Perplexity has no argument '{name}'; it has ignore_index, softcap, check_labels, exact\. Pass what belongs"
+    told = (
+        rf"^Perplexity has no argument '{name}'; it has ignore_index, softcap, check_labels, exact\. Pass what belongs"
+    )
     with pytest.raises(seqloss.ArgumentTypeError, match=told):
         Perplexity(**{name: True})
 
