@@ -68,7 +68,7 @@ def _linear(backend: Backend) -> Iterator[str]:
         yield from _compared(backend, what, found, losses, {n: expected[n] for n in names})
     nothing = Tokens(*[None if x is None else x[:, :0] for x in _tokens(backend, True, True)])
     x, kernel, bias = _arrays(backend, HIDDEN)
-    found = backend.linear(step, x[:, :0], kernel, bias, nothing, LinearSpec("float32", None, True, True, True))
+    found = backend.linear(step, x[:, :0, ...], kernel, bias, nothing, LinearSpec("float32", None, True, True, True))
     zeros = {"hidden": np.zeros((0, 2)), "kernel": np.zeros((2, 3)), "bias": np.zeros(3)}
     yield from _compared(backend, "of no tokens", found, np.zeros(0), zeros)
 
