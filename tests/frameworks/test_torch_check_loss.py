@@ -195,7 +195,6 @@ def test_kernel_without_the_upstream_gradient():
     assert violated(check) == {"kernel_upstream"}, check.report()
 
 
-@pytest.mark.skipif(PEERS["linear_cross_entropy"] is None, reason="torch.nn.functional has it since 2.13")
 def test_masked_hidden_reaches_the_kernel_of_linear_cross_entropy():
     check = check_loss(PEERS["linear_cross_entropy"], modes=(), invariants=["masked_hidden", "kernel_gradients"])
     assert violated(check) == {"masked_hidden"}, check.report()

@@ -203,7 +203,6 @@ def test_cross_entropy_of_probabilities(reduction, eps, has_weight):
 # --- torch.nn.functional.linear_cross_entropy, which is new in torch 2.13
 
 
-@pytest.mark.skipif(not hasattr(functional, "linear_cross_entropy"), reason="this torch has no such function")
 def test_a_nan_behind_the_mask_reaches_the_kernel_there_and_not_here(capsys):
     """The program of the page."""
     page = (pathlib.Path(__file__).parents[2] / "docs" / "linear.md").read_text(encoding="utf-8")
