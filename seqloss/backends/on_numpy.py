@@ -99,19 +99,22 @@ class RunOnNumPy:
 
     def at_once(self, arrays: Arrays, cotangent: Array | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
         """The outputs, and their pullback, of an operation that ``is_foreseen``; the cotangent None stands for 1."""
-        upstream = None if cotangent is None else self._memory.to_host(cotangent)
-        with self._host.scope(None), threads.at_most(self._memory.threads()):
-            outputs, gradients = self._on_host.at_once(self._views(arrays), upstream)
-        return self._outputs(outputs, arrays), self._gradients(gradients, arrays)
+        outputs, gradients = self._at_once(arrays, cotangent)
+        return outputs, self._gradients(gradients, arrays)
 
     def wide_at_once(
         self, arrays: Arrays, cotangent: Array | None
     ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
         """The same of an operation with ``in_dtypes``, with gradients in the dtype of the computation."""
+        outputs, gradients = self._at_once(arrays, cotangent)
+        return outputs, self._wide(gradients, arrays)
+
+    def _at_once(self, arrays: Arrays, cotangent: Array | None) -> tuple[tuple[Array, ...], Sequence[Any]]:
+        """The outputs, and NumPy's gradients."""
         upstream = None if cotangent is None else self._memory.to_host(cotangent)
         with self._host.scope(None), threads.at_most(self._memory.threads()):
             outputs, gradients = self._on_host.at_once(self._views(arrays), upstream)
-        return self._outputs(outputs, arrays), self._wide(gradients, arrays)
+        return self._outputs(outputs, arrays), gradients
 
     def kept(self, losses: Array) -> Any:
         """The residuals of an operation that keeps the losses of tokens alone, and below the other way round."""
