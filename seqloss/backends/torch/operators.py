@@ -272,7 +272,9 @@ def _define() -> Any:
             _once("linear_pullback"),
         ),
     ):
-        tags = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides)
+        # Old versions (before torch 2.8) have only the other of the two.
+        strides = getattr(torch.Tag, "needs_exact_strides", None) or torch.Tag.needs_fixed_stride_order
+        tags = (torch.Tag.pt2_compliant_tag, strides)
         library.define(f"{name}({arrays}, {more}{lists}) -> {returned}", tags=tags)
         library.impl(name, compute, "CompositeExplicitAutograd")
         library.impl(name, watched, "Autograd")
